@@ -1,0 +1,47 @@
+"""Batches of galaxies on the CPU: the decoder alone, and the generator from conditions to stamps.
+
+Each time is that of ``BATCH`` galaxies, so galaxies a second are ``BATCH`` times the ops column.
+"""
+
+import galsim
+import numpy as np
+import pytest
+import torch
+
+import galsim_vae
+from galsim_vae import modelfile
+
+BATCH = 1000
+THREADS = 2
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return galsim_vae.GalaxyGenerator("candels", device="cpu")
+
+
+@pytest.mark.benchmark(group=f"{BATCH} galaxies, {THREADS} threads")
+def test_decode(benchmark, generator):
+    width = modelfile.read(generator.path).vae.config.latent
+    latent = np.random.default_rng(1).standard_normal((BATCH, width))
+    stamps = benchmark.pedantic(generator.decode, args=(latent,), rounds=5, warmup_rounds=1)
+    assert stamps.shape == (BATCH, 5, 64, 64)
+
+
+@pytest.mark.benchmark(group=f"{BATCH} galaxies, {THREADS} threads")
+@pytest.mark.parametrize("exact", [True, False])
+def test_sample(benchmark, generator, exact):
+    rng = galsim.BaseDeviate(1)
+    table = generator.sample_conditions(BATCH, rng)
+    stamps = benchmark.pedantic(
+        generator.sample, args=(table, rng), kwargs={"exact": exact}, rounds=5, warmup_rounds=1
+    )
+    assert len(stamps) == BATCH

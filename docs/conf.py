@@ -1,0 +1,36 @@
+"""Sphinx configuration; `make docs` builds the pages in docs/_build/html."""
+
+from importlib.metadata import version as installed_version
+
+project = "galsim_vae"
+author = "the galsim_vae developers"
+copyright = f"2026, {author}"  # noqa: A001
+release = version = installed_version("galsim_vae")
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+# Docstrings write |g| for the size of an ellipticity, which docutils takes for a substitution.
+rst_prolog = r".. |g| replace:: \|g\|"
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's Parameters sections hold the types
+numpydoc_show_class_members = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"galsim_vae {release}"
+html_static_path = ["_static"]
+html_theme_options = {
+    "show_prev_next": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+}

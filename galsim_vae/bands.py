@@ -1,0 +1,364 @@
+"""The five HST bands: constants, model PSFs, depths, and the step from bands to any filter.
+
+A decoded galaxy is five images, one a band. Between the bands its spectrum is taken to be
+piecewise linear in f_nu against ln(wavelength), with nodes at the bands' pivot wavelengths and
+constant outside them. The node values are not the band fluxes themselves (a filter averages over
+the kinks at its neighbours' nodes) but the solution of a 5x5 linear system, so that each HST band
+gives back exactly its own flux. Everything is linear in the band fluxes: a filter is five
+weights (`band_weights`), a spectrum is five basis spectra (`spectral_basis`).
+
+This module does not import torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import galsim
+import numpy as np
+from galsim.errors import GalSimRangeError, GalSimValueError
+
+__all__ = [
+    "BANDS",
+    "CANDELS_DEPTH",
+    "CANDELS_NOISE",
+    "CANDELS_PIXEL_SCALE",
+    "HALF_LIGHT_PIXELS",
+    "PIVOT",
+    "REACH",
+    "REFERENCE",
+    "STAMP_SIZE",
+    "ZEROPOINTS",
+    "ab_zeropoint",
+    "band_weights",
+    "find_bandpass",
+    "hst_bandpass",
+    "hst_psf",
+    "spectral_basis",
+]
+
+BANDS = ("F435W", "F606W", "F814W", "F125W", "F160W")
+#: Band in which magnitude, half-light radius and ellipticity are defined.
+REFERENCE = "F814W"
+#: Width and height of a canonical stamp, pixels.
+STAMP_SIZE = 64
+#: Half-light radius (sqrt(ab) of the half-light ellipse) in a canonical stamp, pixels.
+HALF_LIGHT_PIXELS = 6.0
+
+#: AB magnitude of 1 e-/s: the values in the headers of the CANDELS GOODS-S mosaics (ACS after
+#: the 2009 servicing mission; WFC3/IR of 2010), Koekemoer et al. 2011, ApJS 197, 36.
+ZEROPOINTS = {
+    "F435W": 25.673,
+    "F606W": 26.493,
+    "F814W": 25.947,
+    "F125W": 26.230,
+    "F160W": 25.946,
+}
+
+#: Pivot wavelength sqrt(int T lambda dlambda / int T dlambda/lambda), nm, of GalSim's own
+#: throughput files (a test recomputes them).
+PIVOT = {"F435W": 432.72, "F606W": 591.94, "F814W": 805.97, "F125W": 1248.61, "F160W": 1536.85}
+
+#: Wavelengths, nm, that the five bands reach. A filter must have 99 % of its throughput inside.
+REACH = (330.0, 1800.0)
+
+#: Pixel scale of the CANDELS mosaics, arcsec.
+CANDELS_PIXEL_SCALE = 0.06
+
+#: 5-sigma AB depth in an aperture of radius 0.17" (Guo et al. 2013, ApJS 207, 24, Table 1:
+#: GOODS-S, the "wide" value where WFC3/IR has several).
+CANDELS_DEPTH = {"F435W": 28.95, "F606W": 29.35, "F814W": 28.84, "F125W": 27.66, "F160W": 27.36}
+_DEPTH_RADIUS = 0.17
+
+#: Noise rms in one 0.06" pixel, e-/s: the aperture's flux error spread over its pixels as white
+#: noise, 10^(-0.4 (depth - zeropoint)) / 5 / sqrt(pi 0.17^2 / 0.06^2). Sky photons alone give
+#: the same within 30 % for exposures of 2,000 s (IR) to 25,000 s (F814W). True mosaics have
+#: a smaller rms in one pixel and neighbouring pixels that are correlated by drizzling; white
+#: noise of this rms has the published depth over a galaxy.
+CANDELS_NOISE = {
+    band: 10 ** (-0.4 * (depth - ZEROPOINTS[band]))
+    / 5
+    / np.sqrt(np.pi * (_DEPTH_RADIUS / CANDELS_PIXEL_SCALE) ** 2)
+    for band, depth in CANDELS_DEPTH.items()
+}
+
+_FILES = {
+    "F435W": "ACS_wfc_F435W.dat",
+    "F606W": "ACS_wfc_F606W.dat",
+    "F814W": "ACS_wfc_F814W.dat",
+    "F125W": "WFC3_ir_F125W.dat",
+    "F160W": "WFC3_ir_F160W.dat",
+}
+
+# Detector pixel (arcsec) and Gaussian blur (rms in detector pixels: charge diffusion and, in the
+# infrared, inter-pixel capacitance). The blur is set so that the FWHM agrees with empirical PSFs.
+_ACS, _WFC3 = 0.05, 0.128
+_DETECTOR = {
+    "F435W": (_ACS, 0.45),
+    "F606W": (_ACS, 0.20),
+    "F814W": (_ACS, 0.30),
+    "F125W": (_WFC3, 0.20),
+    "F160W": (_WFC3, 0.20),
+}
+_PIXFRAC = 0.8
+
+# f_nu of a source of AB magnitude 0 is 3631 Jy; h in erg s: to photons / (s cm^2 nm), which
+# is f_nu / (h lambda). The same constants as galsim.Bandpass.withZeropoint("AB").
+_AB_FNU = 3.631e-20
+# The sampling of the spectra, nm. Linear interpolation of 1/lambda is good to 1e-5 at this step.
+_STEP = 2.5
+# The files of the ACS bands start at 300 nm (with zero throughput), so the spectra must too.
+_SED_RANGE = (300.0, 1900.0)
+
+
+@functools.lru_cache(maxsize=32)
+def hst_psf(band: str, gsparams: galsim.GSParams | None = None) -> galsim.GSObject:
+    """Model of the effective PSF of an HST band in a mosaic of 0.06" pixels.
+
+    The diffraction pattern of a 2.4 m telescope (central obscuration 0.33, four vanes) at the
+    pivot wavelength, convolved with the detector pixel (ACS 0.05", WFC3/IR 0.128"), a Gaussian
+    for charge diffusion, the drizzle drop (pixfrac 0.8) and the 0.06" output pixel. Draw it, and
+    galaxies convolved with it, with ``method="no_pixel"``: the pixel is already in it.
+
+    ====== =========== ===================================================================
+    band   FWHM model  empirical FWHM (images at 0.06", Lanczos interpolated)
+    ====== =========== ===================================================================
+    F435W  0.096"      0.102"  (EGG's PSF)
+    F606W  0.085"      0.086"  (EGG's PSF)
+    F814W  0.096"      0.09"   (native, 0.0125" sampling: 0.088" before drizzling)
+    F125W  0.176"      none at hand; CANDELS quotes 0.16" to 0.19"
+    F160W  0.186"      0.188"  (EGG's PSF)
+    ====== =========== ===================================================================
+
+    Parameters
+    ----------
+    band : str
+        One of `BANDS`.
+    gsparams : galsim.GSParams, optional
+        Passed to every part.
+
+    Returns
+    -------
+    galsim.GSObject
+        Unit flux, centred.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        If the band is not one of the five.
+    """
+    _check_band(band)
+    pixel, blur = _DETECTOR[band]
+    optics = galsim.OpticalPSF(
+        lam=PIVOT[band],
+        diam=2.4,
+        obscuration=0.33,
+        nstruts=4,
+        strut_thick=0.011,
+        strut_angle=45 * galsim.degrees,
+        gsparams=gsparams,
+    )
+    return galsim.Convolve(
+        optics,
+        galsim.Pixel(pixel),
+        galsim.Gaussian(sigma=blur * pixel),
+        galsim.Pixel(_PIXFRAC * pixel),
+        galsim.Pixel(CANDELS_PIXEL_SCALE),
+        gsparams=gsparams,
+    )
+
+
+@functools.lru_cache(maxsize=None)
+def hst_bandpass(band: str) -> galsim.Bandpass:
+    """Total throughput of an HST band (GalSim's file), with GalSim's AB zero-point.
+
+    Parameters
+    ----------
+    band : str
+        One of `BANDS`.
+
+    Returns
+    -------
+    galsim.Bandpass
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        If the band is not one of the five.
+    """
+    _check_band(band)
+    return galsim.Bandpass(_FILES[band], wave_type="nm").withZeropoint("AB")
+
+
+def find_bandpass(band: str | galsim.Bandpass) -> galsim.Bandpass:
+    """Turn what a user may call a band into a `galsim.Bandpass`.
+
+    Parameters
+    ----------
+    band : str or galsim.Bandpass
+        A bandpass, one of `BANDS`, or the name of a throughput file that GalSim ships, with or
+        without its extension (``"LSST_r"``).
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        If it is none of these.
+    """
+    if isinstance(band, galsim.Bandpass):
+        return band
+    if band in BANDS:
+        return hst_bandpass(band)
+    return _shipped_bandpass(band)
+
+
+@functools.lru_cache(maxsize=64)
+def band_weights(bandpass: galsim.Bandpass) -> np.ndarray:
+    """Weights that turn fluxes in the five bands into the flux through any filter.
+
+    With s_b the mean f_nu in band b (for decoded stamps: the sum of the band's stamp, in units
+    of F814W), the mean f_nu through the filter is ``band_weights(filter) @ s``. The mean is the
+    AB one, int f_nu T dlambda/lambda / int T dlambda/lambda, i.e. T counts photons. A weight can
+    be slightly negative: see the module's docstring.
+
+    Parameters
+    ----------
+    bandpass : galsim.Bandpass
+        A filter with 99 % of its throughput inside `REACH`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (5,)
+        In the order of `BANDS`; they sum to 1. Read-only.
+
+    Raises
+    ------
+    galsim.GalSimRangeError
+        If the filter reaches outside 330 to 1800 nm.
+    """
+    _check_reach(bandpass)
+    weights = _mean_of_hats(bandpass) @ _nodes_from_bands()
+    weights.flags.writeable = False
+    return weights
+
+
+@functools.lru_cache(maxsize=64)
+def ab_zeropoint(bandpass: galsim.Bandpass) -> float:
+    """AB magnitude of 1 photon / (s cm^2) through a bandpass: GalSim's own zero-point."""
+    return float(bandpass.withZeropoint("AB").zeropoint)
+
+
+def spectral_basis(redshift: float = 0.0) -> list[galsim.SED]:
+    """Five spectra, one a band: AB magnitude 0 in its own band and no flux in the other four.
+
+    A galaxy with flux f_b = 10^(-0.4 mag_b) in each band has the spectrum sum_b f_b basis_b.
+    The basis is fixed in the observer's frame; the redshift is only recorded in the SEDs (they are
+    compressed to the rest frame first and then moved back), so that a later
+    ``atRedshift(redshift)`` changes nothing and any other redshift moves the spectrum from here.
+
+    Parameters
+    ----------
+    redshift : float
+        The galaxy's redshift; NaN is taken as 0.
+
+    Returns
+    -------
+    list of 5 galsim.SED
+        photons / (s cm^2 nm), defined from 300 to 1900 nm.
+    """
+    redshift = 0.0 if np.isnan(redshift) else float(redshift)
+    wavelength, photons = _basis_table()
+    rest = wavelength / (1 + redshift)
+    return [
+        galsim.SED(galsim._LookupTable(rest, f, "linear"), "nm", "fphotons", redshift=redshift)
+        for f in photons
+    ]
+
+
+def _check_band(band: str) -> None:
+    if band not in BANDS:
+        raise GalSimValueError("Unknown HST band", band, BANDS)
+
+
+def _check_reach(bandpass: galsim.Bandpass) -> None:
+    """Raise GalSimRangeError where more than 1 % of the throughput is outside `REACH`."""
+    wavelength = np.linspace(bandpass.blue_limit, bandpass.red_limit, 4001)
+    throughput = bandpass(wavelength) / wavelength
+    inside = (wavelength >= REACH[0]) & (wavelength <= REACH[1])
+    if throughput[inside].sum() >= 0.99 * throughput.sum():
+        return
+    cumulative = np.cumsum(throughput) / throughput.sum()
+    blue, red = np.interp([0.005, 0.995], cumulative, wavelength)
+    raise GalSimRangeError(
+        f"Bandpass {_name(bandpass)} is out of reach of the HST bands. Choose a filter with 99 % "
+        "of its throughput in the range (nm). The filter covers",
+        (round(float(blue), 1), round(float(red), 1)),
+        *REACH,
+    )
+
+
+def _name(bandpass: galsim.Bandpass) -> str:
+    """The file that a bandpass came from; else its effective wavelength."""
+    if isinstance(bandpass._orig_tp, str):
+        stem, extension = os.path.splitext(os.path.basename(bandpass._orig_tp))
+        if extension[1:].isalpha():  # and not a formula such as "0.7"
+            return stem
+    return f"of effective wavelength {bandpass.effective_wavelength:.0f} nm"
+
+
+@functools.lru_cache(maxsize=64)
+def _shipped_bandpass(name: str) -> galsim.Bandpass:
+    folder = os.path.join(galsim.meta_data.share_dir, "bandpasses")
+    shipped = sorted(f[:-4] for f in os.listdir(folder) if f.endswith(".dat"))
+    stem = str(name).removesuffix(".dat")
+    if stem not in shipped:
+        raise GalSimValueError(
+            "Unknown band: give a galsim.Bandpass, an HST band or a bandpass that GalSim ships",
+            name,
+            (*BANDS, *shipped),
+        )
+    return galsim.Bandpass(stem + ".dat", wave_type="nm").withZeropoint("AB")
+
+
+@functools.lru_cache(maxsize=1)
+def _hat_table() -> tuple[np.ndarray, np.ndarray]:
+    """Wavelengths (m,) and the five hat functions (5, m) as photon spectra of AB magnitude 0."""
+    pivots = np.array([PIVOT[band] for band in BANDS])
+    steps = int(round((_SED_RANGE[1] - _SED_RANGE[0]) / _STEP))
+    wavelength = np.union1d(np.linspace(*_SED_RANGE, steps + 1), pivots)
+    hats = np.array([np.interp(np.log(wavelength), np.log(pivots), row) for row in np.eye(5)])
+    return wavelength, hats * _AB_FNU / (galsim.SED._h * wavelength)
+
+
+@functools.lru_cache(maxsize=1)
+def _hats() -> list[galsim.SED]:
+    wavelength, photons = _hat_table()
+    return [
+        galsim.SED(galsim._LookupTable(wavelength, f, "linear"), "nm", "fphotons")
+        for f in photons
+    ]
+
+
+def _mean_of_hats(bandpass: galsim.Bandpass) -> np.ndarray:
+    """Mean of each hat function through a filter, shape (5,); the hats sum to one."""
+    low, high = _SED_RANGE
+    if bandpass.blue_limit < low or bandpass.red_limit > high:
+        # Only a tail with next to no light (`_check_reach`) is cut here.
+        bandpass = bandpass.truncate(
+            blue_limit=max(low, bandpass.blue_limit), red_limit=min(high, bandpass.red_limit)
+        )
+    flux = np.array([hat.calculateFlux(bandpass) for hat in _hats()])
+    return flux / flux.sum()
+
+
+@functools.lru_cache(maxsize=1)
+def _nodes_from_bands() -> np.ndarray:
+    """The 5x5 matrix from band fluxes to the spectrum's values at the pivot wavelengths."""
+    return np.linalg.inv([_mean_of_hats(hst_bandpass(band)) for band in BANDS])
+
+
+@functools.lru_cache(maxsize=1)
+def _basis_table() -> tuple[np.ndarray, np.ndarray]:
+    """Wavelengths (m,) and the five basis spectra (5, m), photons / (s cm^2 nm)."""
+    wavelength, hats = _hat_table()
+    return wavelength, _nodes_from_bands().T @ hats

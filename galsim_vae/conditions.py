@@ -1,0 +1,278 @@
+"""What can be asked of a galaxy: names, units, valid ranges, and tables to and from arrays.
+
+A table has any of the columns
+
+=================== ============================================================
+magnitude           AB magnitude in F814W
+half_light_radius   sqrt(ab) of the half-light ellipse, arcsec
+g1, g2              ellipticity as a `galsim.Shear`, |g| = (a - b) / (a + b)
+redshift            true redshift
+id                  integer; names the galaxy: its noise depends on (seed, id) only
+mag_<BAND>          AB magnitude in another band (``mag_F606W``)
+=================== ============================================================
+
+A column that is absent, or masked in a row, is left to be drawn from the population.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from astropy import units
+from astropy.table import QTable, Table
+from galsim.errors import (
+    GalSimIncompatibleValuesError,
+    GalSimRangeError,
+    GalSimValueError,
+    galsim_warn,
+)
+
+from .bands import BANDS, REFERENCE
+
+__all__ = ["DEFAULT_RANGES", "NAMES", "Conditions", "from_table", "to_table"]
+
+#: The conditions, in the order of the columns of `Conditions.values`.
+NAMES = ("magnitude", "half_light_radius", "g", "redshift")
+
+#: Ranges used where no weights file gives its own.
+DEFAULT_RANGES: dict[str, tuple[float, float]] = {
+    "magnitude": (18.0, 26.5),
+    "half_light_radius": (0.05, 3.0),
+    "g": (0.0, 0.8),
+    "redshift": (0.02, 5.0),
+}
+
+# Outside these there is no galaxy, whatever a network would make of it. Exclusive at |g| = 1.
+_PHYSICAL = {
+    "magnitude": (-np.inf, np.inf),
+    "half_light_radius": (1e-6, np.inf),
+    "g": (0.0, np.nextafter(1, 0)),
+    "redshift": (0.0, np.inf),
+}
+_UNITS = {"half_light_radius": units.arcsec}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions of n galaxies; what is missing is NaN.
+
+    Attributes
+    ----------
+    values : (n, 4) float64
+        magnitude, half_light_radius [arcsec], g = |g|, redshift: the order of `NAMES`.
+    angle : (n,) float64
+        Position angle of the major axis from +x, radians. NaN where no ellipticity is given, and
+        where it is exactly round: a round galaxy has a random orientation.
+    id : (n,) int64
+        Names of the galaxies.
+    band_magnitudes : dict of str to (n,) float64
+        AB magnitudes asked for in other bands than the reference.
+    """
+
+    values: np.ndarray
+    angle: np.ndarray
+    id: np.ndarray
+    band_magnitudes: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Conditions:
+        """Some of the rows (a slice, a boolean mask or an array of indices)."""
+        return Conditions(
+            self.values[rows],
+            self.angle[rows],
+            self.id[rows],
+            {band: mag[rows] for band, mag in self.band_magnitudes.items()},
+        )
+
+
+def from_table(
+    table: Table | Mapping[str, Any],
+    ranges: Mapping[str, tuple[float, float]] = DEFAULT_RANGES,
+    *,
+    extrapolate: bool = False,
+    bands: Iterable[str] = BANDS,
+) -> Conditions:
+    """Read and check a table of conditions.
+
+    Parameters
+    ----------
+    table : astropy Table or QTable, or mapping of names to arrays
+        Columns as in the module's docstring; at least one. Units are converted; numbers without
+        a unit are arcsec or magnitudes. Masked entries are missing.
+    ranges : mapping of str to (low, high)
+        Valid range of each of `NAMES`.
+    extrapolate : bool
+        Warn (`galsim.GalSimWarning`) instead of raising where a value is out of its range.
+    bands : iterable of str
+        Bands for which a ``mag_<BAND>`` column may be given (the reference band's is
+        ``magnitude``).
+
+    Returns
+    -------
+    Conditions
+
+    Raises
+    ------
+    galsim.GalSimRangeError
+        A value is outside its range: the message names column, row, value and range.
+    galsim.GalSimValueError
+        An unknown column, a wrong unit, NaN or infinity, an id that is not an integer.
+    galsim.GalSimIncompatibleValuesError
+        Only one of g1 and g2, columns of different lengths, or no columns at all.
+    """
+    names = list(table.colnames) if isinstance(table, Table) else list(table)
+    mag_columns = {f"mag_{band}": band for band in bands if band != REFERENCE}
+    _check_names(names, mag_columns)
+    columns = {name: _column(table[name], name) for name in names}
+    n = _common_length(columns)
+
+    values = np.full((n, len(NAMES)), np.nan)
+    for name in ("magnitude", "half_light_radius", "redshift"):
+        if name in columns:
+            values[:, NAMES.index(name)] = columns[name]
+    angle = np.full(n, np.nan)
+    if "g1" in columns:
+        g1, g2 = columns["g1"], columns["g2"]
+        values[:, NAMES.index("g")] = np.hypot(g1, g2)
+        shaped = (g1 != 0) | (g2 != 0)  # True where missing too, but then NaN is what comes out
+        angle[shaped] = 0.5 * np.arctan2(g2[shaped], g1[shaped])
+    for column, name in enumerate(NAMES):
+        _check_range(name, values[:, column], _PHYSICAL[name], ranges[name], extrapolate)
+    ident = columns.get("id", np.arange(n))
+    band_magnitudes = {band: columns[name] for name, band in mag_columns.items() if name in columns}
+    return Conditions(values, angle, ident, band_magnitudes)
+
+
+def to_table(conditions: Conditions) -> QTable:
+    """The table of some conditions, the inverse of `from_table`.
+
+    Parameters
+    ----------
+    conditions : Conditions
+        Missing values become NaN.
+
+    Returns
+    -------
+    astropy.table.QTable
+        magnitude, half_light_radius [arcsec], g1, g2, redshift, id, and mag_<BAND> where given.
+    """
+    magnitude, half_light_radius, g, redshift = conditions.values.T
+    # A round galaxy may have no angle.
+    angle = np.where(g == 0, 0.0, conditions.angle)
+    table = QTable(
+        {
+            "magnitude": magnitude,
+            "half_light_radius": half_light_radius * units.arcsec,
+            "g1": g * np.cos(2 * angle),
+            "g2": g * np.sin(2 * angle),
+            "redshift": redshift,
+            "id": conditions.id,
+        }
+    )
+    for band, mag in conditions.band_magnitudes.items():
+        table[f"mag_{band}"] = mag
+    return table
+
+
+def _check_names(names: list[str], mag_columns: Iterable[str]) -> None:
+    known = ("magnitude", "half_light_radius", "g1", "g2", "redshift", "id", *mag_columns)
+    if not names:
+        raise GalSimIncompatibleValuesError(
+            f"The table has no columns. Give one or more of {known}", {}
+        )
+    for name in names:
+        if name == f"mag_{REFERENCE}":
+            raise GalSimValueError(f"Unknown column: {REFERENCE} is called magnitude", name, known)
+        if name not in known:
+            raise GalSimValueError("Unknown column", name, known)
+    if ("g1" in names) != ("g2" in names):
+        raise GalSimIncompatibleValuesError(
+            "Give both g1 and g2, or neither to have the ellipticity drawn", names=names
+        )
+
+
+def _column(column: Any, name: str) -> np.ndarray:
+    """Plain values (n,) of a column in its own unit: int64 for id, else float64, masked = NaN."""
+    mask = np.atleast_1d(np.ma.getmaskarray(column) if hasattr(column, "mask") else False)
+    values = np.atleast_1d(np.asarray(_without_unit(column, name)))
+    if values.ndim != 1:
+        raise GalSimValueError(f"Column {name} must have one value a row; shape", values.shape)
+    if name == "id":
+        if values.dtype.kind not in "iu" or mask.any():
+            raise GalSimValueError("Column id must hold an integer in every row", values.dtype)
+        return values.astype(np.int64)
+    try:
+        values = values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise GalSimValueError(f"Column {name} must hold numbers", values.dtype) from None
+    bad = ~np.isfinite(values) & ~mask
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise GalSimValueError(
+            f"Column {name}, row {row}: give a finite number, or mask the entry or leave the "
+            "column out to have it drawn",
+            float(values[row]),
+        )
+    return np.where(mask, np.nan, values)
+
+
+def _without_unit(column: Any, name: str) -> Any:
+    """Values of a Quantity or Column in the unit that the name implies."""
+    unit = getattr(column, "unit", None)
+    values = getattr(column, "unmasked", column)  # astropy's Masked Quantity
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.data
+    if unit is None or unit == units.dimensionless_unscaled:
+        return getattr(values, "value", values)
+    wanted = _UNITS.get(name)
+    if wanted is not None:
+        try:
+            return units.Quantity(getattr(values, "value", values), unit).to_value(wanted)
+        except units.UnitConversionError:
+            raise GalSimValueError(
+                f"Column {name} has a wrong unit; it must convert to", str(unit), (str(wanted),)
+            ) from None
+    if name.startswith("mag") and unit in (units.mag, units.ABmag):
+        return getattr(values, "value", values)
+    allowed = ("mag", "mag(AB)", "none") if name.startswith("mag") else ("none",)
+    raise GalSimValueError(f"Column {name} has a wrong unit", str(unit), allowed)
+
+
+def _common_length(columns: Mapping[str, np.ndarray]) -> int:
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise GalSimIncompatibleValuesError("Columns differ in length", lengths)
+    return next(iter(lengths.values()))
+
+
+def _check_range(
+    name: str,
+    values: np.ndarray,
+    physical: tuple[float, float],
+    trained: tuple[float, float],
+    extrapolate: bool,
+) -> None:
+    """Raise or warn at the first value outside; NaN, missing, is never outside."""
+    bounds = physical if extrapolate else (max(physical[0], trained[0]), min(physical[1], trained[1]))
+    outside = (values < bounds[0]) | (values > bounds[1])
+    if outside.any():
+        row = int(np.argmax(outside))
+        hint = "" if extrapolate else ". extrapolate=True allows values outside the trained range"
+        raise GalSimRangeError(
+            f"{name} of row {row} ({int(outside.sum())} of {len(values)} rows) is out of range"
+            f"{hint}.",
+            float(values[row]),
+            *(float(f"{b:.6g}") for b in bounds),
+        )
+    outside = (values < trained[0]) | (values > trained[1])
+    if outside.any():
+        row = int(np.argmax(outside))
+        galsim_warn(
+            f"{name} = {values[row]:g} of row {row} ({int(outside.sum())} of {len(values)} rows) "
+            f"is outside the trained range {tuple(trained)}: the galaxy may not look like one."
+        )

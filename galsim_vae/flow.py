@@ -1,0 +1,187 @@
+"""Conditional normalizing flows: latents given conditions, and conditions given each other."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from nflows.nn.nets import ResidualNet
+from nflows.transforms.base import CompositeTransform
+from nflows.transforms.coupling import PiecewiseRationalQuadraticCouplingTransform
+from nflows.transforms.permutations import Permutation
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from galsim_vae.conditions import NAMES
+
+# Splines are the identity beyond this many standard deviations.
+TAIL_BOUND = 5.0
+# Share of a condition's range at each end that the population's logit keeps clear of.
+_EDGE = 1e-4
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Sizes of one flow.
+
+    Attributes
+    ----------
+    layers : number of coupling layers.
+    hidden : width of each layer's residual network.
+    blocks : residual blocks of each network.
+    bins : bins of each spline.
+    """
+
+    layers: int = 8
+    hidden: int = 128
+    blocks: int = 1
+    bins: int = 8
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+class CouplingFlow(nn.Module):
+    """Rational-quadratic coupling flow with fixed permutations.
+
+    Durkan et al. 2019 (arXiv:1906.04032), section 3; built from nflows.
+
+    Parameters
+    ----------
+    dimensions : size of the vectors.
+    context : size of the vectors that they are conditioned on.
+    """
+
+    def __init__(self, dimensions: int, context: int, config: FlowConfig):
+        super().__init__()
+        order = np.random.default_rng(0)
+        layers = []
+        for layer in range(config.layers):
+            layers.append(Permutation(torch.from_numpy(order.permutation(dimensions))))
+            layers.append(
+                PiecewiseRationalQuadraticCouplingTransform(
+                    mask=(torch.arange(dimensions) + layer) % 2,
+                    transform_net_create_fn=lambda inputs, outputs: ResidualNet(
+                        inputs, outputs, config.hidden, context, num_blocks=config.blocks,
+                        activation=F.silu,
+                    ),  # fmt: skip
+                    num_bins=config.bins,
+                    tails="linear",
+                    tail_bound=TAIL_BOUND,
+                )
+            )
+        self.transform = CompositeTransform(layers)
+        self.register_buffer("mean", torch.zeros(dimensions))
+        self.register_buffer("scale", torch.ones(dimensions))
+
+    def fit_scale(self, values: Tensor) -> None:
+        """Take the standardisation from a sample, tensor (n, dimensions)."""
+        self.mean.copy_(values.mean(0))
+        self.scale.copy_(values.std(0).clamp(min=1e-6))
+
+    def log_prob(self, values: Tensor, context: Tensor) -> Tensor:
+        """Log density of `values` (n, dimensions) given `context`, tensor (n,)."""
+        noise, logdet = self.transform((values - self.mean) / self.scale, context)
+        normal = -0.5 * (noise.square() + np.log(2 * np.pi)).sum(1)
+        return normal + logdet - self.scale.log().sum()
+
+    def from_noise(self, noise: Tensor, context: Tensor) -> Tensor:
+        """Turn standard normal `noise` (n, dimensions) into samples given `context`.
+
+        The inverse of a spline far out in a tail can fail in float32; it is then done again in
+        float64. Rows that fail even so come back as NaN.
+        """
+        values = self._inverse(noise, context)
+        bad = ~torch.isfinite(values).all(1)
+        if bool(bad.any()):
+            values = values.clone()
+            values[bad] = self._inverse_in_double(noise[bad], context[bad])
+        return values * self.scale + self.mean
+
+    def _inverse(self, noise: Tensor, context: Tensor) -> Tensor:
+        try:
+            return self.transform.inverse(noise, context)[0]
+        except (AssertionError, RuntimeError):  # nflows asserts on the splines' discriminants
+            return torch.full_like(noise, torch.nan)
+
+    def _inverse_in_double(self, noise: Tensor, context: Tensor) -> Tensor:
+        self.double()
+        try:
+            rows = [
+                self._inverse(n[None], c[None])
+                for n, c in zip(noise.double(), context.double(), strict=True)
+            ]
+        finally:
+            self.float()
+        return torch.cat(rows).to(noise.dtype)
+
+
+class Flows(nn.Module):
+    """The two flows of a model and the variables that they work in.
+
+    Conditions are tensors (n, 4) in the order of `conditions.NAMES`, half-light radius in arcsec;
+    NaN marks a condition that is not given.
+
+    Parameters
+    ----------
+    latent : number of latent dimensions.
+    ranges : (low, high) of each condition.
+    config : sizes of the latent flow; the population's has 4 layers.
+    """
+
+    def __init__(self, latent: int, ranges: dict, config: FlowConfig | None = None):
+        super().__init__()
+        config = config or FlowConfig()
+        count = len(NAMES)
+        small = FlowConfig(layers=6, hidden=64, blocks=1, bins=8)
+        self.latent = CouplingFlow(latent, 2 * count, config)
+        self.population = CouplingFlow(count, 2 * count, small)
+        limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
+        self.register_buffer("limits", _to_variables(limits).float(), persistent=False)
+
+    def context(self, conditions: Tensor) -> Tensor:
+        """Conditions as a network sees them: in [-1, 1], zero where missing, and a flag each."""
+        given = torch.isfinite(conditions)
+        unit = (_to_variables(conditions) - self.limits[0]) / (self.limits[1] - self.limits[0])
+        return torch.cat([torch.where(given, 2 * unit - 1, 0.0), given.to(unit.dtype)], 1)
+
+    def latent_log_prob(self, latents: Tensor, conditions: Tensor) -> Tensor:
+        return self.latent.log_prob(latents, self.context(conditions))
+
+    def sample_latents(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        """Latents (n, latent) for standard normal noise of that shape and conditions (n, 4)."""
+        return self.latent.from_noise(noise, self.context(conditions))
+
+    def population_values(self, conditions: Tensor) -> Tensor:
+        """Complete conditions as unbounded values, in which the population flow works."""
+        unit = (_to_variables(conditions) - self.limits[0]) / (self.limits[1] - self.limits[0])
+        return torch.logit(unit, eps=_EDGE)
+
+    def population_log_prob(self, values: Tensor, conditions: Tensor) -> Tensor:
+        return self.population.log_prob(values, self.context(conditions))
+
+    def sample_conditions(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        """Fill in missing conditions, drawn from the population given those that are present.
+
+        Parameters
+        ----------
+        noise : tensor (n, 4), standard normal.
+        conditions : tensor (n, 4), NaN where missing.
+
+        Returns
+        -------
+        tensor (n, 4); given conditions are returned as they are.
+        """
+        values = self.population.from_noise(noise, self.context(conditions))
+        unit = torch.sigmoid(values) * (self.limits[1] - self.limits[0]) + self.limits[0]
+        return torch.where(torch.isfinite(conditions), conditions, _from_variables(unit))
+
+
+def _to_variables(conditions: Tensor) -> Tensor:
+    """(magnitude, half_light_radius, g, redshift) -> (magnitude, ln radius, g, ln(1 + z))."""
+    magnitude, radius, g, redshift = conditions.unbind(1)
+    return torch.stack([magnitude, radius.log(), g, redshift.log1p()], 1)
+
+
+def _from_variables(values: Tensor) -> Tensor:
+    magnitude, radius, g, redshift = values.unbind(1)
+    return torch.stack([magnitude, radius.exp(), g, redshift.expm1()], 1)

@@ -1,0 +1,385 @@
+"""The generator: conditions and noise in, galaxy stamps out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import galsim
+import numpy as np
+import torch
+from galsim.errors import GalSimError, GalSimValueError
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from galsim_vae import conditions as cond
+from galsim_vae import modelfile, shapes
+from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.galaxy import VAEGalaxy
+from galsim_vae.noise import draw_seed, galaxy_uniforms, normal
+from galsim_vae.stamps import Stamps
+from galsim_vae.vae import psf_width
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+# Networks always see batches of these fixed sizes (the last one padded): the rounding of a
+# matrix product depends on its shape, and a galaxy's pixels must not depend on its neighbours.
+FLOW_BATCH = 64
+DECODER_BATCH = 16
+# Stamps whose moments do not converge are drawn again from the galaxy's next noise.
+_ATTEMPTS = 5
+
+
+class _Decoded(NamedTuple):
+    """Stamps (n, bands, size, size) and what was measured on their reference band, each (n,)."""
+
+    array: Tensor
+    x: Tensor
+    y: Tensor
+    g1: Tensor
+    g2: Tensor
+    radius: Tensor
+    converged: Tensor
+
+
+class GalaxyGenerator:
+    """Draw galaxies of asked-for magnitude, size, ellipticity and redshift.
+
+    Parameters
+    ----------
+    weights : name of shipped weights, or path of a weights file.
+    device : "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" ...
+    exact : correct each stamp so that half-light radius and ellipticity are exactly the asked
+        ones (flux always is); False leaves what the flow gave.
+    extrapolate : warn instead of raising for conditions outside the trained range.
+
+    Raises
+    ------
+    OSError : no such weights, or not a weights file.
+    galsim.GalSimValueError : weights that fail their checks; a device that is not there.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike = "candels",
+        device: str = "auto",
+        exact: bool = True,
+        extrapolate: bool = False,
+    ):
+        self.device = _find_device(device)
+        self.exact = exact
+        self.extrapolate = extrapolate
+        self.path = modelfile.find(weights)
+        self._model = modelfile.read(self.path)
+        self._model.vae.to(self.device, memory_format=torch.channels_last)
+        self._model.flows.to(self.device)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands of a stamp."""
+        return BANDS
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Trained range of each condition: AB mag, arcsec, dimensionless |g|, redshift."""
+        return dict(self._model.ranges)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the weights."""
+        return self._model.sha256
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the weights were trained on and how."""
+        return dict(self._model.provenance)
+
+    def __repr__(self) -> str:
+        return (
+            f"galsim_vae.GalaxyGenerator({str(self.path)!r}, device={str(self.device)!r}, "
+            f"exact={self.exact}, extrapolate={self.extrapolate})"
+        )
+
+    def sample_conditions(self, n: int, rng: galsim.BaseDeviate) -> QTable:
+        """Draw conditions from the population.
+
+        Parameters
+        ----------
+        n : number of galaxies.
+        rng : two of its draws are used.
+
+        Returns
+        -------
+        QTable with magnitude [mag], half_light_radius [arcsec], g1, g2, redshift and id
+        """
+        nothing = cond.Conditions(
+            np.full((n, len(cond.NAMES)), np.nan), np.full(n, np.nan), np.arange(n), {}
+        )
+        return cond.to_table(self._complete(nothing, draw_seed(rng)))
+
+    def sample(
+        self,
+        table,
+        rng: galsim.BaseDeviate,
+        exact: bool | None = None,
+        extrapolate: bool | None = None,
+    ) -> Stamps:
+        """Draw one galaxy for each row of a table.
+
+        A galaxy depends on its row, on two draws of `rng` and on its `id` (its row number if the
+        table has no such column), and not on the other rows.
+
+        Parameters
+        ----------
+        table : QTable, Table or dict of arrays with any of the columns magnitude,
+            half_light_radius [arcsec], g1 and g2, redshift, id and mag_<BAND>; missing conditions
+            are drawn from the population given those present.
+        rng : two of its draws are used.
+        exact, extrapolate : override what the generator was made with.
+
+        Raises
+        ------
+        galsim.GalSimRangeError : a condition outside the trained range.
+        galsim.GalSimError : no usable stamp could be drawn for a row.
+        """
+        asked = cond.from_table(
+            table,
+            self._model.ranges,
+            extrapolate=self.extrapolate if extrapolate is None else extrapolate,
+            bands=BANDS,
+        )
+        seed = draw_seed(rng)
+        complete = self._complete(asked, seed)
+        decoded = self._draw(complete, seed)
+        exact = self.exact if exact is None else exact
+        jacobian, offset = _geometry(decoded, complete, exact)
+        array = decoded.array.cpu().numpy()
+        _fix_band_fluxes(array, complete)
+        return Stamps(array, complete, jacobian, offset, BANDS)
+
+    def galaxy(
+        self,
+        *,
+        rng: galsim.BaseDeviate,
+        magnitude: float | None = None,
+        half_light_radius: float | None = None,
+        ellipticity: galsim.Shear | None = None,
+        redshift: float | None = None,
+        band=REFERENCE,
+        zeropoint: float | None = None,
+        gsparams: galsim.GSParams | None = None,
+    ) -> VAEGalaxy:
+        """Draw one galaxy as a GSObject; conditions left out come from the population.
+
+        Parameters
+        ----------
+        rng : two of its draws are used.
+        magnitude : AB, F814W.
+        half_light_radius : sqrt(a b) of the half-light ellipse [arcsec].
+        ellipticity : shape with respect to the sky's +x axis.
+        redshift : cosmological redshift.
+        band, zeropoint, gsparams : see `Stamps.galaxy`.
+        """
+        table = one_row(magnitude, half_light_radius, ellipticity, redshift)
+        return self.sample(table, rng).galaxy(0, band=band, zeropoint=zeropoint, gsparams=gsparams)
+
+    def encode(
+        self,
+        images: ArrayLike,
+        psfs: ArrayLike,
+        noise: ArrayLike,
+        mask: ArrayLike | None = None,
+    ) -> tuple[NDArray, NDArray]:
+        """Infer the latents of observed stamps in the canonical frame.
+
+        Parameters
+        ----------
+        images : (n, bands, 64, 64), any linear unit proportional to f_nu.
+        psfs : (n, bands, 64, 64), sum 1, centre at index [32, 32].
+        noise : (n, bands), rms per pixel.
+        mask : (n, bands, 64, 64) bool, True where usable; all pixels if absent.
+
+        Returns
+        -------
+        mean, log_variance : (n, latent)
+
+        Raises
+        ------
+        galsim.GalSimValueError : an array of the wrong shape.
+        """
+        shape = (len(np.asarray(images)), len(BANDS), STAMP_SIZE, STAMP_SIZE)
+        mask = np.ones(shape, bool) if mask is None else mask
+        tensors = [
+            self._tensor(name, value, wanted)
+            for name, value, wanted in (
+                ("images", images, shape),
+                ("psfs", psfs, shape),
+                ("noise", noise, shape[:2]),
+                ("mask", mask, shape),
+            )
+        ]
+        with torch.inference_mode():
+            widths = psf_width(torch.fft.rfft2(tensors[1]))
+            mean, log_variance = _in_batches(
+                lambda i, w, s, m: self._model.vae.encoder(i, w, s, m > 0),
+                DECODER_BATCH,
+                tensors[0], widths, tensors[2], tensors[3],
+            )  # fmt: skip
+        return mean.cpu().numpy(), log_variance.cpu().numpy()
+
+    def decode(self, latent: ArrayLike) -> NDArray:
+        """Decode latents (n, latent) into PSF-free canonical stamps (n, bands, 64, 64)."""
+        width = self._model.vae.config.latent
+        values = self._tensor("latent", latent, (len(np.asarray(latent)), width))
+        with torch.inference_mode():
+            (stamps,) = _in_batches(lambda z: (self._model.vae.decoder(z),), DECODER_BATCH, values)
+        return stamps.cpu().numpy()
+
+    def _tensor(self, name: str, values: ArrayLike, shape: tuple[int, ...]) -> Tensor:
+        array = np.asarray(values, dtype=np.float32)
+        if array.shape != shape:
+            raise GalSimValueError(f"{name} must have the shape {shape}", array.shape)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _complete(self, asked: cond.Conditions, seed: int) -> cond.Conditions:
+        """Fill in missing conditions and position angles from each galaxy's own noise."""
+        if np.isfinite(asked.values).all() and np.isfinite(asked.angle).all():
+            return asked
+        count = len(cond.NAMES)
+        uniforms = galaxy_uniforms(seed, asked.id, count + 1)
+        noise = self._as_float32(normal(uniforms[:, :count]))
+        given = self._as_float32(asked.values)
+        with torch.inference_mode():
+            flows = self._model.flows
+            drawn = _in_batches(
+                lambda z, c: (flows.sample_conditions(z, c),), FLOW_BATCH, noise, given
+            )[0]
+        drawn = drawn.cpu().numpy().astype(np.float64)
+        for column, name in enumerate(cond.NAMES):
+            drawn[:, column] = np.clip(drawn[:, column], *self._model.ranges[name])
+        values = np.where(np.isfinite(asked.values), asked.values, drawn)
+        angle = np.where(np.isfinite(asked.angle), asked.angle, np.pi * uniforms[:, count])
+        return cond.Conditions(values, angle, asked.id, asked.band_magnitudes)
+
+    def _draw(self, complete: cond.Conditions, seed: int) -> _Decoded:
+        """Decode each galaxy's own noise, again where its moments do not converge."""
+        decoded = self._decode_noise(complete.values, complete.id, seed, attempt=1)
+        for attempt in range(2, _ATTEMPTS + 1):
+            bad = ~decoded.converged.cpu().numpy()
+            if not bad.any():
+                return decoded
+            again = self._decode_noise(complete.values[bad], complete.id[bad], seed, attempt)
+            where = torch.from_numpy(bad).to(self.device)
+            for old, new in zip(decoded, again, strict=True):
+                old[where] = new
+        bad = ~decoded.converged.cpu().numpy()
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            asked = dict(zip(cond.NAMES, complete.values[row].tolist(), strict=True))
+            raise GalSimError(
+                f"no usable stamp in {_ATTEMPTS} draws for row {row}, {asked}. "
+                "Ask for conditions nearer to the middle of the trained ranges"
+            )
+        return decoded
+
+    def _decode_noise(self, values: NDArray, ids: NDArray, seed: int, attempt: int) -> _Decoded:
+        width = self._model.vae.config.latent
+        noise = self._as_float32(normal(galaxy_uniforms(seed, ids, width, attempt)))
+        flows, decoder = self._model.flows, self._model.vae.decoder
+        reference = BANDS.index(REFERENCE)
+
+        def decode(latent: Tensor) -> _Decoded:
+            array = decoder(latent)
+            moments = shapes.adaptive_moments(array[:, reference])
+            radius = shapes.half_light_radius(array[:, reference], moments)
+            shape = (moments.x, moments.y, moments.g1, moments.g2)
+            good = moments.converged & torch.isfinite(radius)
+            return _Decoded(array, *shape, radius, good)
+
+        with torch.inference_mode():
+            (latent,) = _in_batches(
+                lambda z, c: (flows.sample_latents(z, c),),
+                FLOW_BATCH, noise, self._as_float32(values),
+            )  # fmt: skip
+            return _Decoded(*_in_batches(decode, DECODER_BATCH, latent))
+
+    def _as_float32(self, values: NDArray) -> Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(self.device)
+
+
+def one_row(magnitude, half_light_radius, ellipticity, redshift) -> dict[str, list[float]]:
+    """Make the table of one galaxy from the conditions that are not None."""
+    table = {
+        "magnitude": magnitude,
+        "half_light_radius": half_light_radius,
+        "redshift": redshift,
+        "g1": None if ellipticity is None else ellipticity.g1,
+        "g2": None if ellipticity is None else ellipticity.g2,
+    }
+    given = {name: [value] for name, value in table.items() if value is not None}
+    return given or {"id": [0]}
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise GalSimValueError(
+            f"cannot use this device ({str(error).splitlines()[0]}). Use 'auto'", name, have
+        ) from error
+    return device
+
+
+def _in_batches(function, size: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Apply a function of tensors (n, ...) to batches of one fixed size and join the results."""
+    n = len(tensors[0])
+    parts = []
+    for start in range(0, max(n, 1), size):
+        rows = [t[start : start + size] for t in tensors]
+        missing = size - len(rows[0])
+        if missing:
+            rows = [torch.cat([r, r.new_ones((missing, *r.shape[1:]))]) for r in rows]
+        parts.append([value[: size - missing] for value in function(*rows)])
+    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+
+def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool):
+    """Map from stamp pixels to the sky: jacobian (n, 2, 2) [arcsec/pixel], offset (n, 2) [pixel].
+
+    Exactly: dilated from the measured to the asked half-light radius, sheared from the measured
+    to the asked shape (a shear leaves the radius as it is: the half-light ellipse of the sheared
+    galaxy is the sheared ellipse), recentred on the measured centroid, and turned.
+    """
+    radius = complete.values[:, cond.NAMES.index("half_light_radius")]
+    g = complete.values[:, cond.NAMES.index("g")]
+    n = len(radius)
+    shear, offset = np.zeros(n, complex), np.zeros((n, 2))
+    scale = radius / HALF_LIGHT_PIXELS
+    if exact:
+        x, y, g1, g2, measured = (
+            v.cpu().numpy().astype(np.float64)
+            for v in (decoded.x, decoded.y, decoded.g1, decoded.g2, decoded.radius)
+        )
+        found = g1 + 1j * g2
+        shear = (g - found) / (1 - found.conj() * g)
+        offset = np.stack([x, y], axis=1)
+        scale = radius / measured
+    cos, sin = np.cos(complete.angle), np.sin(complete.angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    stretch = np.array([[1 + shear.real, shear.imag], [shear.imag, 1 - shear.real]])
+    stretch /= np.sqrt(1 - np.abs(shear) ** 2)
+    return np.einsum("n,ijn,jkn->nik", scale, turn, stretch), offset
+
+
+def _fix_band_fluxes(array: NDArray, complete: cond.Conditions) -> None:
+    """Scale the bands whose magnitude was asked for, in place; colour gradients are kept."""
+    magnitude = complete.values[:, cond.NAMES.index("magnitude")]
+    for band, asked in complete.band_magnitudes.items():
+        images = array[:, BANDS.index(band)]
+        ratio = 10 ** (-0.4 * (asked - magnitude)) / images.sum((1, 2), dtype=np.float64)
+        images *= np.where(np.isfinite(ratio), ratio, 1.0)[:, None, None].astype(np.float32)

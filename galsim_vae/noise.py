@@ -1,0 +1,42 @@
+"""Random numbers that belong to a galaxy: a function of (seed, id) alone."""
+
+import galsim
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+
+def draw_seed(rng: galsim.BaseDeviate) -> int:
+    """Take a 64-bit seed from a deviate, always with two of its draws."""
+    return (rng.raw() << 32) | rng.raw()
+
+
+def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> NDArray:
+    """Draw uniform deviates for each galaxy, whatever other galaxies are asked for.
+
+    Philox is a counter-based generator (Salmon et al. 2011, SC '11): the galaxy's id is part of
+    the counter, so that its numbers need no state of others, and NumPy keeps the bit stream of
+    its bit generators fixed between versions.
+
+    Parameters
+    ----------
+    seed : 64-bit seed of the set.
+    ids : (n,) int64, one a galaxy.
+    count : numbers a galaxy.
+    attempt : number of an independent stream of the same galaxy.
+
+    Returns
+    -------
+    (n, count) float64, in the open interval (0, 1)
+    """
+    key = np.array([seed, attempt], dtype=np.uint64)
+    raw = np.empty((len(ids), count), dtype=np.uint64)
+    for row, number in enumerate(np.asarray(ids, dtype=np.int64).astype(np.uint64)):
+        counter = np.array([0, 0, number, 0], dtype=np.uint64)
+        raw[row] = np.random.Philox(counter=counter, key=key).random_raw(count)
+    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def normal(uniforms: NDArray) -> NDArray:
+    """Turn uniform deviates into standard normal ones by the inverse distribution function."""
+    return ndtri(uniforms)

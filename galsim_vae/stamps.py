@@ -1,0 +1,272 @@
+"""`Stamps`: decoded galaxies and the geometry that puts them on the sky."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import galsim
+import numpy as np
+from astropy.table import QTable
+from galsim.errors import GalSimIndexError, GalSimIncompatibleValuesError
+
+from .bands import (
+    BANDS,
+    CANDELS_NOISE,
+    CANDELS_PIXEL_SCALE,
+    REFERENCE,
+    STAMP_SIZE,
+    ZEROPOINTS,
+    ab_zeropoint,
+    band_weights,
+    find_bandpass,
+    hst_psf,
+    spectral_basis,
+)
+from .conditions import NAMES, Conditions, to_table
+from .galaxy import VAEGalaxy
+
+__all__ = ["Stamps", "in_counts"]
+
+_MAGNITUDE, _REDSHIFT = NAMES.index("magnitude"), NAMES.index("redshift")
+# Room around a stamp for the PSF, 0.06" pixels on each side.
+_CANDELS_MARGIN = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Stamps:
+    """A batch of decoded galaxies.
+
+    Attributes
+    ----------
+    array : (n, bands, 64, 64) float32
+        Canonical stamps, PSF-free and pixel-free, non-negative; F814W sums to 1 and every other
+        band to its f_nu over that of F814W.
+    conditions : Conditions
+        Of each galaxy, none missing.
+    jacobian : (n, 2, 2) float64
+        Maps canonical pixels to arcsec on the sky: scale, rotation, small residual shear.
+    offset : (n, 2) float64
+        (x, y) of the centroid from the centre of the stamp, canonical pixels.
+    bands : tuple of str
+        The bands of ``array``.
+    """
+
+    array: np.ndarray
+    conditions: Conditions
+    jacobian: np.ndarray
+    offset: np.ndarray
+    bands: tuple[str, ...] = BANDS
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Stamps:
+        """Some of the galaxies (a slice, a boolean mask or an array of indices)."""
+        if np.ndim(rows) == 0 and not isinstance(rows, slice):
+            raise GalSimIndexError("Slice stamps (stamps[i:j]), or take stamps.galaxy(i)", rows)
+        return Stamps(
+            self.array[rows],
+            self.conditions[rows],
+            self.jacobian[rows],
+            self.offset[rows],
+            self.bands,
+        )
+
+    @property
+    def pixel_scale(self) -> np.ndarray:
+        """Canonical pixel scale, arcsec, shape (n,): the geometric mean of the two axes."""
+        return np.sqrt(np.abs(np.linalg.det(self.jacobian)))
+
+    @property
+    def table(self) -> QTable:
+        """The conditions as a table, see `galsim_vae.to_table`."""
+        return to_table(self.conditions)
+
+    def magnitude(self, band: str | galsim.Bandpass = REFERENCE) -> np.ndarray:
+        """AB magnitudes through a band or filter.
+
+        Parameters
+        ----------
+        band : str or galsim.Bandpass
+            As in `galaxy`.
+
+        Returns
+        -------
+        (n,) float64
+            NaN where interpolation in wavelength leaves no flux.
+        """
+        sums = self.array.sum(axis=(2, 3), dtype=np.float64)
+        ratio = sums @ _weights(band, self.bands)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.conditions.values[:, _MAGNITUDE] - 2.5 * np.log10(ratio)
+
+    def galaxy(
+        self,
+        i: int,
+        band: str | galsim.Bandpass = REFERENCE,
+        zeropoint: float | None = None,
+        gsparams: galsim.GSParams | None = None,
+    ) -> VAEGalaxy:
+        """One galaxy in one band.
+
+        Parameters
+        ----------
+        i : int
+            Row.
+        band : str or galsim.Bandpass
+            An HST band of the stamps, a bandpass, or the name of a bandpass that GalSim ships
+            (``"LSST_r"``). What is not an HST band is interpolated in wavelength
+            (`galsim_vae.bands`).
+        zeropoint : float, optional
+            AB magnitude of one unit of flux. HST bands have `ZEROPOINTS`; others need it.
+        gsparams : galsim.GSParams, optional
+
+        Returns
+        -------
+        VAEGalaxy
+            flux = 10^(-0.4 (magnitude - zeropoint)).
+
+        Raises
+        ------
+        galsim.GalSimRangeError
+            A filter that the HST bands do not reach.
+        galsim.GalSimValueError
+            An unknown band.
+        galsim.GalSimIncompatibleValuesError
+            No zero-point for a filter that is not an HST band.
+        galsim.GalSimIndexError
+            No such row.
+        """
+        i = self._row(i)
+        if isinstance(band, str) and band in self.bands:
+            image = self.array[i, self.bands.index(band)]
+        else:
+            image = np.tensordot(_weights(band, self.bands), self.array[i], axes=1)
+        zeropoint = _zeropoint(band, zeropoint)
+        unit = 10 ** (-0.4 * (self.conditions.values[i, _MAGNITUDE] - zeropoint))
+        return self._profile(i, image, unit * image.sum(dtype=np.float64), gsparams)
+
+    def chromatic(
+        self, i: int, gsparams: galsim.GSParams | None = None
+    ) -> galsim.ChromaticObject:
+        """One galaxy in all bands: draws through any `galsim.Bandpass` within reach.
+
+        The sum over the bands of the band's profile times a spectrum that has flux in that band
+        only (`galsim_vae.bands.spectral_basis`), in photons / (s cm^2 nm). It is in the observer's
+        frame; ``.redshift`` is the galaxy's, and ``atRedshift`` with the same value does nothing.
+
+        Parameters
+        ----------
+        i : int
+            Row.
+        gsparams : galsim.GSParams, optional
+
+        Returns
+        -------
+        galsim.ChromaticSum
+
+        Raises
+        ------
+        galsim.GalSimIndexError
+            No such row. When drawn: `galsim.GalSimRangeError` for a bandpass that extends outside
+            300 to 1900 nm.
+        """
+        i = self._row(i)
+        magnitude, redshift = self.conditions.values[i, [_MAGNITUDE, _REDSHIFT]]
+        unit = 10 ** (-0.4 * magnitude)
+        parts = []
+        for band, sed in zip(BANDS, spectral_basis(redshift), strict=True):
+            image = self.array[i, self.bands.index(band)]
+            total = float(image.sum(dtype=np.float64))
+            if total > 0:
+                parts.append(self._profile(i, image, unit * total, gsparams) * sed)
+        return galsim.ChromaticSum(parts)
+
+    def as_candels(self, rng: galsim.BaseDeviate) -> np.ndarray:
+        """Draw the galaxies as CANDELS would have seen them.
+
+        Through model HST PSFs (`galsim_vae.bands.hst_psf`), in e-/s at `ZEROPOINTS`, with white
+        noise of CANDELS/GOODS-S "wide" depth (`CANDELS_DEPTH`; sky and read-out, without the
+        galaxy's own photon noise). North is not up: the position angle is that of ``jacobian``.
+
+        Parameters
+        ----------
+        rng : galsim.BaseDeviate
+            For the noise.
+
+        Returns
+        -------
+        (n, bands, m, m) float32
+            0.06" pixels, centred on the galaxy; m is even and holds the largest galaxy.
+        """
+        size = _candels_size(self.jacobian)
+        out = np.zeros((len(self), len(self.bands), size, size), dtype=np.float32)
+        for i in range(len(self)):
+            for k, band in enumerate(self.bands):
+                image = galsim.Image(out[i, k], scale=CANDELS_PIXEL_SCALE, copy=False)
+                if self.array[i, k].any():
+                    observed = galsim.Convolve(self.galaxy(i, band), hst_psf(band))
+                    observed.drawImage(image, method="no_pixel")
+                image.addNoise(galsim.GaussianNoise(rng, sigma=CANDELS_NOISE[band]))
+        return out
+
+    def _row(self, i: int) -> int:
+        if not -len(self) <= i < len(self):
+            raise GalSimIndexError(f"There are {len(self)} stamps: no galaxy", i)
+        return int(i) % len(self)
+
+    def _profile(
+        self, i: int, image: np.ndarray, flux: float, gsparams: galsim.GSParams | None
+    ) -> VAEGalaxy:
+        redshift = float(self.conditions.values[i, _REDSHIFT])
+        return VAEGalaxy(
+            image, self.jacobian[i], self.offset[i], float(flux), redshift, gsparams
+        )
+
+
+def in_counts(
+    galaxy: galsim.ChromaticObject, bandpass: galsim.Bandpass, zeropoint: float
+) -> galsim.ChromaticObject:
+    """Scale a chromatic galaxy so that its flux through one bandpass follows a zero-point.
+
+    Parameters
+    ----------
+    galaxy : galsim.ChromaticObject
+        As `Stamps.chromatic` gives it: absolute, in photons / (s cm^2 nm).
+    bandpass : galsim.Bandpass
+        The bandpass that it will be drawn through.
+    zeropoint : float
+        AB magnitude of one unit of drawn flux.
+
+    Returns
+    -------
+    galsim.ChromaticObject
+        Drawn through ``bandpass`` (exposure and area 1) its flux is 10^(-0.4 (m_AB - zeropoint)).
+    """
+    return galaxy * float(10 ** (0.4 * (zeropoint - ab_zeropoint(bandpass))))
+
+
+def _weights(band: str | galsim.Bandpass, bands: tuple[str, ...]) -> np.ndarray:
+    """Weights of ``bands`` for a band or a filter, shape (len(bands),)."""
+    if isinstance(band, str) and band in bands:
+        return np.eye(len(bands))[bands.index(band)]
+    weights = band_weights(find_bandpass(band))
+    return weights[[BANDS.index(b) for b in bands]]
+
+
+def _zeropoint(band: str | galsim.Bandpass, zeropoint: float | None) -> float:
+    if zeropoint is not None:
+        return float(zeropoint)
+    if isinstance(band, str) and band in ZEROPOINTS:
+        return ZEROPOINTS[band]
+    raise GalSimIncompatibleValuesError(
+        "Give a zeropoint (AB magnitude of one count): only HST bands have one of their own",
+        band=band,
+        zeropoint=zeropoint,
+    )
+
+
+def _candels_size(jacobian: np.ndarray) -> int:
+    """Even width, 0.06" pixels, that holds every stamp as it lies on the sky, and its PSF."""
+    reach = np.abs(jacobian).sum(axis=2).max(initial=0.0) * STAMP_SIZE / 2
+    return 2 * (int(np.ceil(reach / CANDELS_PIXEL_SCALE)) + _CANDELS_MARGIN)

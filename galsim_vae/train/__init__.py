@@ -1,0 +1,1 @@
+"""Training: from observed and synthetic galaxies to a weights file. The core never imports this."""

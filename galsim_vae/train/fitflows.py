@@ -1,0 +1,191 @@
+"""Training of the two flows, once the VAE is fixed."""
+
+import logging
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.flow import FlowConfig, Flows
+from galsim_vae.shapes import adaptive_moments, half_light_radius
+from galsim_vae.train import likelihood
+from galsim_vae.train.loop import Sources, canonical_pixel_scale, fresh_galaxies, schedule
+from galsim_vae.train.observe import Batch, observe
+from galsim_vae.vae import VAE
+
+logger = logging.getLogger(__name__)
+
+# Signal-to-noise ratio at which galaxies are encoded for the flow: high, so that latents carry
+# the structure and not the uncertainty about it.
+SIGNAL_TO_NOISE = 500.0
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class FlowTraining:
+    """How the flows are trained.
+
+    Attributes
+    ----------
+    galaxies : synthetic galaxies encoded, half from the population, half spread over the ranges.
+    real : share of real galaxies among the latent flow's training rows.
+    steps, batch, learning_rate : of the optimiser, for each flow.
+    drop : probability that a condition is hidden from the latent flow.
+    seed : of every random number.
+    """
+
+    galaxies: int = 120_000
+    real: float = 0.05
+    steps: int = 4000
+    batch: int = 512
+    learning_rate: float = 2e-3
+    drop: float = 0.2
+    seed: int = 2
+
+
+class Encoded(NamedTuple):
+    """Latents (n, latent) and conditions (n, 4) measured on their decoded stamps.
+
+    `from_population` (n,) tells which galaxies were drawn from the population as it is.
+    """
+
+    latents: Tensor
+    conditions: Tensor
+    from_population: Tensor
+
+
+@torch.inference_mode()
+def encode(vae: VAE, batch: Batch, conditions: Tensor, pixel_scale: Tensor, generator) -> Encoded:
+    """Draw a latent for each observed galaxy and measure its decoded stamp.
+
+    Parameters
+    ----------
+    conditions : tensor (n, 4), magnitude, ln half_light_radius, |g|, redshift, NaN where missing;
+        radius and |g| are replaced by what is measured, at `pixel_scale` (n,) [arcsec] (NaN: the
+        radius stays missing).
+    """
+    mean, log_variance = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
+    latents = likelihood.sample_posterior(mean, log_variance, generator)
+    image = vae.decoder(latents)[:, BANDS.index(REFERENCE)]
+    moments = adaptive_moments(image)
+    radius = half_light_radius(image, moments) * pixel_scale
+    g = torch.hypot(moments.g1, moments.g2)
+    labels = torch.stack([conditions[:, 0], radius, g, conditions[:, 3]], 1)
+    keep = moments.converged
+    return Encoded(latents[keep], labels[keep], torch.ones(int(keep.sum()), dtype=torch.bool))
+
+
+def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining) -> Encoded:
+    """Encode fresh synthetic galaxies, alternately from the population and spread widely."""
+    generator = torch.Generator().manual_seed(config.seed)
+    parts = []
+    for number in tqdm(range(config.galaxies // _BATCH), desc="encoding", mininterval=10):
+        wide = number % 2 == 1
+        conditions, stamps = fresh_galaxies(_BATCH, sources, generator, wide)
+        scale = canonical_pixel_scale(conditions)
+        level = torch.full((_BATCH,), SIGNAL_TO_NOISE)
+        batch = observe(stamps, scale, sources.psfs, generator, level, complete=True)
+        part = encode(vae, batch, conditions, scale, generator)
+        parts.append(part._replace(from_population=part.from_population & (not wide)))
+    return Encoded(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def encode_real(vae: VAE, sources: Sources, n: int, seed: int) -> Encoded:
+    """Encode n mirrored and re-noised copies of the real training galaxies."""
+    generator = torch.Generator().manual_seed(seed)
+    real = sources.real
+    assert real is not None
+    parts = []
+    for _ in range(0, n, _BATCH):
+        index = torch.randint(len(real), (_BATCH,), generator=generator)
+        batch = real.batch(index, generator, torch.full((_BATCH,), SIGNAL_TO_NOISE))
+        scale = real.pixel_scale[index]
+        parts.append(encode(vae, batch, real.conditions[index], scale, generator))
+    joined = Encoded(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    return joined._replace(from_population=torch.zeros_like(joined.from_population))
+
+
+def train(vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: FlowTraining):
+    """Train both flows on the latents of `vae` and return them.
+
+    Returns
+    -------
+    Flows
+    """
+    torch.manual_seed(config.seed)
+    vae = vae.eval().requires_grad_(False)
+    made = encode_synthetic(vae, sources, config)
+    flows = Flows(vae.config.latent, ranges, flow)
+    limits = torch.tensor([ranges[name] for name in ranges]).T
+    inside = torch.minimum(torch.maximum(made.conditions, limits[0]), limits[1])
+    made = made._replace(conditions=inside)
+    latents, conditions = made.latents, made.conditions
+    if sources.real is not None and config.real > 0:
+        extra = encode_real(vae, sources, int(config.real * len(latents)), config.seed)
+        bounded = torch.minimum(torch.maximum(extra.conditions, limits[0]), limits[1])
+        latents = torch.cat([latents, extra.latents])
+        conditions = torch.cat([conditions, bounded])
+    flows.latent.fit_scale(latents)
+    _fit_latent(flows, latents, conditions, config)
+    _fit_population(flows, made.conditions[made.from_population], config)
+    return flows.eval().requires_grad_(False)
+
+
+def _fit_latent(flows: Flows, latents: Tensor, conditions: Tensor, config: FlowTraining) -> None:
+    def loss(index: Tensor, generator: torch.Generator) -> Tensor:
+        asked = conditions[index]
+        hide = torch.rand(asked.shape, generator=generator) < config.drop
+        asked = torch.where(hide, torch.nan, asked)
+        return -flows.latent_log_prob(latents[index], asked).mean()
+
+    _minimise(flows.latent, loss, len(latents), config, "latent flow")
+
+
+def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> None:
+    """Fit the distribution of missing conditions given those present, for any that are present.
+
+    The values of given conditions are replaced by noise: the flow then learns the density of the
+    missing ones times a normal distribution that is thrown away when sampling.
+    """
+    values = flows.population_values(conditions)
+    flows.population.fit_scale(values)
+    mean, scale = flows.population.mean, flows.population.scale
+
+    def loss(index: Tensor, generator: torch.Generator) -> Tensor:
+        asked, target = conditions[index], values[index]
+        all_missing = torch.rand((len(index), 1), generator=generator) < 0.4
+        given = (torch.rand(asked.shape, generator=generator) < 0.5) & ~all_missing
+        noise = torch.randn(target.shape, generator=generator) * scale + mean
+        target = torch.where(given, noise, target)
+        asked = torch.where(given, asked, torch.nan)
+        return -flows.population_log_prob(target, asked).mean()
+
+    _minimise(flows.population, loss, len(conditions), config, "population flow")
+
+
+def _minimise(network, loss, n: int, config: FlowTraining, name: str) -> None:
+    """Minimise loss(index, generator) over random batches; keeps a moving average of weights."""
+    generator = torch.Generator().manual_seed(config.seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+    )
+    bar = tqdm(range(config.steps), desc=name, mininterval=10)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * schedule(step / config.steps)
+        value = loss(torch.randint(n, (config.batch,), generator=generator), generator)
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"{name}: loss is {value.item()} at step {step}")
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        average.update_parameters(network)
+        if step % 100 == 0:
+            bar.set_postfix_str(f"loss {value.item():.3f}", refresh=False)
+            logger.info("%s step %d loss %.3f", name, step, value.item())
+    network.load_state_dict(average.module.state_dict())

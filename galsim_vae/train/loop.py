@@ -1,0 +1,209 @@
+"""The training loop of the VAE: resumable, on fresh synthetic galaxies mixed with real ones."""
+
+import copy
+import logging
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from galsim_vae.bands import HALF_LIGHT_PIXELS
+from galsim_vae.train import likelihood, population, synthetic
+from galsim_vae.train.observe import Batch, PSFTable, RealGalaxies, join, observe
+from galsim_vae.vae import VAE, VAEConfig
+
+logger = logging.getLogger(__name__)
+
+GRADIENT_CLIP = 1.0
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how the VAE is trained.
+
+    Attributes
+    ----------
+    steps : number of optimiser steps.
+    batch : synthetic galaxies a step.
+    real : real galaxies a step.
+    beta : final weight of the KL term; it rises over the first tenth of the steps.
+    learning_rate : peak of the schedule (linear warm-up over 2 %, cosine decay to 1 %).
+    average : decay of the moving average of the weights that is kept.
+    seed : of the network's start and of every random number in training.
+    """
+
+    steps: int = 13000
+    batch: int = 30
+    real: int = 10
+    beta: float = 0.3
+    learning_rate: float = 1e-3
+    average: float = 0.999
+    seed: int = 1
+
+
+@dataclass
+class Sources:
+    """What galaxies are drawn from: SED colours, PSF models and, if any, real galaxies."""
+
+    colours: "synthetic.ColourTable"
+    psfs: PSFTable
+    real: RealGalaxies | None = None
+
+
+def broaden(conditions: Tensor, generator: torch.Generator) -> Tensor:
+    """Scatter population conditions so that every condition that can be asked for is trained.
+
+    Half of the galaxies stay as drawn; the other half get a magnitude uniform over the range, a
+    size scattered by a factor exp(0.6), |g| uniform and a redshift scattered by 30 %.
+    """
+    n = len(conditions)
+    low, high = _limits(conditions)
+
+    def rand(*shape):
+        return torch.rand(shape, generator=generator, device=generator.device)
+
+    wide = conditions.clone()
+    wide[:, 0] = low[0] + (high[0] - low[0]) * rand(n)
+    wide[:, 1] += 0.6 * torch.randn(n, generator=generator, device=generator.device)
+    wide[:, 2] = high[2] * rand(n)
+    wide[:, 3] *= torch.exp(0.6 * (rand(n) - 0.5))
+    wide = torch.minimum(torch.maximum(wide, low), high)
+    return torch.where((rand(n) < 0.5)[:, None], wide, conditions)
+
+
+def _limits(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Lowest and highest conditions, in the form in which `population.sample` gives them."""
+    limits = like.new_tensor([population.RANGES[name] for name in population.RANGES]).T.clone()
+    limits[:, 1] = limits[:, 1].log()
+    return limits[0], limits[1]
+
+
+def fresh_galaxies(n: int, sources: Sources, generator: torch.Generator, wide: bool = True):
+    """Draw synthetic galaxies: (conditions (n, 4), PSF-free stamps (n, bands, size, size))."""
+    conditions = population.sample(n, generator)
+    if wide:
+        conditions = broaden(conditions, generator)
+    return conditions, synthetic.sample(conditions, generator, sources.colours).stamps
+
+
+def canonical_pixel_scale(conditions: Tensor) -> Tensor:
+    """Pixel of the canonical frame [arcsec] of galaxies with these conditions, tensor (n,)."""
+    return torch.exp(conditions[:, 1]) / HALF_LIGHT_PIXELS
+
+
+def draw_batch(config: LoopConfig, sources: Sources, generator: torch.Generator) -> Batch:
+    """Make the galaxies of one step."""
+    conditions, stamps = fresh_galaxies(config.batch, sources, generator)
+    batch = observe(stamps, canonical_pixel_scale(conditions), sources.psfs, generator)
+    if sources.real is None or config.real == 0:
+        return batch
+    index = torch.randint(len(sources.real), (config.real,), generator=generator)
+    return join(batch, sources.real.batch(index, generator))
+
+
+def losses(
+    model: VAE, batch: Batch, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Misfit and KL divergence [nat] and reduced chi-square of each galaxy, tensors (n,)."""
+    mean, log_variance = model.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
+    stamps = model.decoder(likelihood.sample_posterior(mean, log_variance, generator))
+    weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
+    model_image = likelihood.convolve(stamps, batch.otf)
+    half_chi = likelihood.half_chi_square(batch.image, model_image, weight)
+    dof = likelihood.degrees_of_freedom(batch.noise_area, batch.mask)
+    kl = likelihood.kl_divergence(mean, log_variance)
+    return likelihood.misfit(half_chi, dof), kl, (2 * half_chi / dof).detach()
+
+
+def train(
+    vae_config: VAEConfig, config: LoopConfig, sources: Sources, checkpoint: Path, save_every=250
+) -> VAE:
+    """Train, or go on training from `checkpoint`, and return the averaged network.
+
+    The random state is part of the checkpoint, so an interrupted run ends like one that was not.
+
+    Raises
+    ------
+    FloatingPointError : the loss is not finite.
+    """
+    torch.manual_seed(config.seed)
+    model = VAE(vae_config).to(memory_format=torch.channels_last)
+    average = copy.deepcopy(model)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    start = 0
+    if checkpoint.exists():
+        start = _load(checkpoint, model, average, optimizer, generator)
+        logger.info("going on from step %d of %s", start, checkpoint)
+    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, mininterval=10)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * schedule(step / config.steps)
+        batch = draw_batch(config, sources, generator)
+        beta = config.beta * min(1.0, 0.1 + 10 * step / config.steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            misfit, kl, reduced = losses(model, batch, generator)
+        loss = (misfit + beta * kl).mean() / 1000
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss.item()} at step {step}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
+        optimizer.step()
+        _average(average, model, min(config.average, (step + 1) / (step + 10)))
+        if step % 50 == 0:
+            _report(bar, step, kl, reduced, config.batch)
+        if (step + 1) % save_every == 0 or step + 1 == config.steps:
+            _save(checkpoint, step + 1, model, average, optimizer, generator)
+    return average
+
+
+def schedule(progress: float) -> float:
+    """Learning rate relative to its peak after a share of the steps."""
+    if progress < 0.02:
+        return (progress + 1e-4) / 0.02
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - 0.02) / 0.98))
+
+
+def _report(bar, step: int, kl: Tensor, reduced: Tensor, synthetic_count: int) -> None:
+    made, real = reduced[:synthetic_count].median(), reduced[synthetic_count:]
+    text = f"chi2/dof {made:.4f} KL {kl.mean().item():.1f}"
+    if len(real):
+        text += f" real {real.median():.4f}"
+    bar.set_postfix_str(text, refresh=False)
+    if step % 250 == 0:
+        logger.info("step %d %s", step, text)
+
+
+@torch.no_grad()
+def _average(average: VAE, model: VAE, decay: float) -> None:
+    for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+
+
+def _save(path: Path, step: int, model, average, optimizer, generator) -> None:
+    state = {
+        "step": step,
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": generator.get_state(),
+    }
+    temporary = path.with_suffix(".part")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def _load(path: Path, model, average, optimizer, generator) -> int:
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    generator.set_state(state["generator"])
+    return state["step"]

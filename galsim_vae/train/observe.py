@@ -1,0 +1,225 @@
+"""Training batches: synthetic galaxies seen through HST, and real ones, in the same form."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.train.dataset import Dataset
+from galsim_vae.train.likelihood import convolve
+from galsim_vae.vae import psf_width
+
+# Signal-to-noise ratio of the reference band (flux over noise in an aperture of twice the
+# half-light radius), drawn log-uniformly; real galaxies are re-noised into the same range.
+SIGNAL_TO_NOISE = (20.0, 600.0)
+_APERTURE_AREA = np.pi * (2 * HALF_LIGHT_PIXELS) ** 2
+_DROP_BAND = 0.3  # probability that a synthetic galaxy lacks a given band
+_SEGMENT_ONLY = 0.3  # probability that only the detected segment of one was kept
+
+
+class Batch(NamedTuple):
+    """Observed galaxies of a training step.
+
+    image, mask : (n, bands, size, size); otf : (n, bands, size, size // 2 + 1);
+    psf_width, noise, noise_area : (n, bands).
+    """
+
+    image: Tensor
+    otf: Tensor
+    psf_width: Tensor
+    noise: Tensor
+    noise_area: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class PSFTable:
+    """Transforms of the HST PSF models: `k` (m,) [1/arcsec], `otf` (bands, m)."""
+
+    k: Tensor
+    otf: Tensor
+
+    @classmethod
+    def hst(cls) -> "PSFTable":
+        """Tabulate the azimuthally averaged models of `galsim_vae.bands` (needs GalSim)."""
+        from galsim_vae.bands import hst_psf
+
+        k = np.linspace(0, 170, 681)
+        angles = np.arange(8) * np.pi / 8
+        rows = []
+        for band in BANDS:
+            psf = hst_psf(band)
+            rows.append(
+                [np.mean([psf.kValue(q * np.cos(a), q * np.sin(a)).real for a in angles]) for q in k]
+            )
+        return cls(torch.tensor(k, dtype=torch.float32), torch.tensor(rows, dtype=torch.float32))
+
+    def canonical(self, pixel_scale: Tensor, size: int = STAMP_SIZE) -> Tensor:
+        """Transform of PSF and canonical pixel on the stamp's grid.
+
+        Parameters
+        ----------
+        pixel_scale : tensor (n,), canonical pixel in units of the arcsec of the table.
+
+        Returns
+        -------
+        tensor (n, bands, size, size // 2 + 1), real
+        """
+        ky, kx = _wave_numbers(size, pixel_scale)
+        position = torch.hypot(kx, ky)[None] / (pixel_scale[:, None, None] * self.k[1])
+        position = position.clamp(max=len(self.k) - 1.001)
+        low = position.long()
+        share = (position - low)[:, None]
+        low = low.flatten()
+        shape = (len(BANDS), *position.shape)
+        below, above = (self.otf[:, i].reshape(shape).transpose(0, 1) for i in (low, low + 1))
+        pixel = torch.sinc(kx / (2 * np.pi)) * torch.sinc(ky / (2 * np.pi))
+        return (below + share * (above - below)) * pixel
+
+
+def _wave_numbers(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    ky = 2 * np.pi * torch.fft.fftfreq(size, device=like.device, dtype=like.dtype)
+    kx = 2 * np.pi * torch.fft.rfftfreq(size, device=like.device, dtype=like.dtype)
+    return ky[:, None], kx[None, :]
+
+
+def _uniform(shape, low: float, high: float, generator: torch.Generator) -> Tensor:
+    values = torch.rand(shape, generator=generator, device=generator.device)
+    return low + (high - low) * values
+
+
+def _signal_to_noise(n: int, generator: torch.Generator) -> Tensor:
+    low, high = (float(np.log(s)) for s in SIGNAL_TO_NOISE)
+    return torch.exp(_uniform((n,), low, high, generator))
+
+
+def observe(
+    stamps: Tensor,
+    pixel_scale: Tensor,
+    psfs: PSFTable,
+    generator: torch.Generator,
+    signal_to_noise: Tensor | None = None,
+    complete: bool = False,
+) -> Batch:
+    """Look at PSF-free canonical galaxies through HST-like PSFs and noise.
+
+    Parameters
+    ----------
+    stamps : tensor (n, bands, size, size), F814W flux 1.
+    pixel_scale : tensor (n,), canonical pixel [arcsec].
+    psfs : the PSF models; each galaxy's is scaled by a random factor (`_psf_scale`).
+    signal_to_noise : tensor (n,); drawn from `SIGNAL_TO_NOISE` if absent.
+    complete : keep all bands and pixels (otherwise some are dropped at random).
+    """
+    n, bands = stamps.shape[:2]
+    otf = psfs.canonical(pixel_scale / _psf_scale(n, generator))
+    seen = convolve(stamps, otf)
+    if signal_to_noise is None:
+        signal_to_noise = _signal_to_noise(n, generator)
+    scatter = torch.randn((n, bands), generator=generator, device=generator.device)
+    noise = torch.exp(0.5 * scatter) / (signal_to_noise[:, None] * _APERTURE_AREA**0.5)
+    noise[:, BANDS.index(REFERENCE)] = 1 / (signal_to_noise * _APERTURE_AREA**0.5)
+    image = seen + noise[:, :, None, None] * torch.randn(
+        seen.shape, generator=generator, device=generator.device
+    )
+    mask = torch.ones_like(image, dtype=torch.bool)
+    if not complete:
+        mask = _random_mask(seen, noise, generator)
+    return Batch(image, otf, psf_width(otf), noise, torch.ones_like(noise), mask)
+
+
+def _psf_scale(n: int, generator: torch.Generator) -> Tensor:
+    """Width of each galaxy's PSF relative to HST's: scatter of 30 %, and half of them sharper.
+
+    The sharp half teaches structure that HST would blur away in small galaxies.
+    """
+    scatter = torch.exp(0.3 * torch.randn(n, generator=generator, device=generator.device))
+    sharp = _uniform((n,), 0, 1, generator) < 0.5
+    return scatter * torch.where(sharp, _uniform((n,), 0.1, 1, generator), 1.0)
+
+
+def _random_mask(seen: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
+    n, bands = noise.shape
+    kept = _uniform((n, bands), 0, 1, generator) > _DROP_BAND
+    always = torch.randint(bands, (n,), generator=generator, device=generator.device)
+    kept[torch.arange(n), always] = True
+    segment = (seen / noise[:, :, None, None]).amax(1, keepdim=True) > 1.0
+    segment = segment | (_uniform((n, 1, 1, 1), 0, 1, generator) > _SEGMENT_ONLY)
+    return kept[:, :, None, None] & segment
+
+
+class RealGalaxies:
+    """The real galaxies of one training file, as tensors ready to be re-noised."""
+
+    def __init__(self, data: Dataset, keep: np.ndarray):
+        image, noise, psf, mask = (
+            torch.from_numpy(np.ascontiguousarray(getattr(data, name)[keep]))
+            for name in ("image", "noise", "psf", "mask")
+        )
+        flux = (image * mask).sum((2, 3)).amax(1)
+        self.image = image / flux[:, None, None, None]
+        self.noise = noise / flux[:, None]
+        self.noise_area = torch.from_numpy(data.noise_area[keep]).clamp(min=1.0)
+        self.mask = mask
+        self.otf = torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
+        self.psf_width = psf_width(self.otf)
+        # magnitude, ln half_light_radius, |g|, redshift; NaN where missing
+        radius = np.log(data.half_light_radius)
+        table = np.stack([data.magnitude, radius, data.g, data.redshift], 1)
+        self.conditions = torch.from_numpy(table[keep].astype(np.float32))
+        size = np.where(np.isfinite(radius), data.pixel_scale, np.nan)
+        self.pixel_scale = torch.from_numpy(size[keep].astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def batch(self, index: Tensor, generator: torch.Generator, signal_to_noise=None) -> Batch:
+        """Mirror at random and add white noise down to a drawn signal-to-noise ratio.
+
+        Noise already there is never taken away: a galaxy that is noisier than the ratio drawn
+        stays as it is.
+        """
+        n, bands = len(index), self.noise.shape[1]
+        image, mask, otf = self.image[index], self.mask[index], self.otf[index]
+        image, mask, otf = _mirror(image, mask, otf, generator)
+        if signal_to_noise is None:
+            signal_to_noise = _signal_to_noise(n, generator)
+        target = 1 / (signal_to_noise * _APERTURE_AREA**0.5)
+        target = target[:, None] * torch.exp(
+            0.3 * torch.randn((n, bands), generator=generator, device=generator.device)
+        )
+        own, area = self.noise[index], self.noise_area[index]
+        added = (target.square() - own.square() * area).clamp(min=0).sqrt()
+        added = torch.maximum(added, 0.02 * target)
+        image = image + added[:, :, None, None] * torch.randn(
+            image.shape, generator=generator, device=generator.device
+        )
+        variance = own.square() + added.square()
+        effective = own.square() * area + added.square()
+        return Batch(
+            image * mask, otf, self.psf_width[index], variance.sqrt(), effective / variance, mask
+        )
+
+
+def _mirror(image: Tensor, mask: Tensor, otf: Tensor, generator: torch.Generator):
+    """Mirror each galaxy in x and in y with probability 1/2, and its PSF with it."""
+    n = len(image)
+    for axis in (-1, -2):
+        flip = (_uniform((n,), 0, 1, generator) > 0.5)[:, None, None, None]
+        image = torch.where(flip, image.flip(axis), image)
+        mask = torch.where(flip, mask.flip(axis), mask)
+        # Mirroring y maps k_y to -k_y; mirroring x is that and a complex conjugation.
+        mirrored = torch.roll(otf.flip(-2), 1, dims=-2)
+        otf = torch.where(flip, mirrored.conj() if axis == -1 else mirrored, otf)
+    return image, mask, otf
+
+
+def join(first: Batch, second: Batch) -> Batch:
+    """Put two batches together."""
+    pairs = zip(first, second, strict=True)
+    return Batch(*(torch.cat([a.to(b.dtype) if b.is_complex() else a, b]) for a, b in pairs))
+
+

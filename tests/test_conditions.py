@@ -1,0 +1,162 @@
+"""Conditions: tables to arrays and back, units, and every kind of bad input."""
+
+import galsim
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.table import MaskedColumn, QTable, Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from galsim_vae import from_table, to_table
+from galsim_vae.conditions import DEFAULT_RANGES, NAMES
+
+GOOD = {"magnitude": 24.0, "half_light_radius": 0.4, "g1": 0.1, "g2": -0.2, "redshift": 0.8}
+
+
+def in_range(name):
+    return st.floats(*DEFAULT_RANGES[name])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.tuples(in_range("magnitude"), in_range("half_light_radius"), in_range("redshift")),
+    st.floats(0, 0.79),
+    st.floats(-np.pi / 2, np.pi / 2),
+)
+def test_round_trip(values, g, angle):
+    shear = galsim.Shear(g=g, beta=angle * galsim.radians)
+    table = dict(zip(("magnitude", "half_light_radius", "redshift"), values, strict=True))
+    table |= {"g1": shear.g1, "g2": shear.g2, "id": 7, "mag_F606W": 25.0}
+    conditions = from_table({name: [value] for name, value in table.items()})
+    back = to_table(conditions)
+    for name, value in table.items():
+        got = back[name][0]
+        assert getattr(got, "value", got) == pytest.approx(value, rel=1e-12, abs=1e-12)
+    again = from_table(back)
+    np.testing.assert_allclose(again.values, conditions.values, rtol=1e-12)
+
+
+def test_shear_convention():
+    """g1, g2 are galsim.Shear's, the angle that of the major axis."""
+    shear = galsim.Shear(q=0.5, beta=30 * galsim.degrees)
+    conditions = from_table({"g1": [shear.g1], "g2": [shear.g2]})
+    assert conditions.values[0, NAMES.index("g")] == pytest.approx((1 - 0.5) / (1 + 0.5))
+    assert conditions.angle[0] == pytest.approx(np.pi / 6)
+
+
+def test_a_round_galaxy_has_no_orientation():
+    conditions = from_table({"g1": [0.0], "g2": [0.0]})
+    assert conditions.values[0, NAMES.index("g")] == 0
+    assert np.isnan(conditions.angle[0])
+    assert to_table(conditions)["g1"][0] == 0
+
+
+def test_absent_columns_are_missing():
+    conditions = from_table({"magnitude": [24.0, 25.0]})
+    assert np.isnan(conditions.values[:, 1:]).all()
+    assert np.isnan(conditions.angle).all()
+    np.testing.assert_array_equal(conditions.id, [0, 1])
+    assert len(from_table({"id": [9, 8, 7]})) == 3
+
+
+def test_masked_entries_are_missing():
+    table = Table({"magnitude": MaskedColumn([24.0, np.nan], mask=[False, True])})
+    np.testing.assert_array_equal(from_table(table).values[:, 0], [24.0, np.nan])
+
+
+def test_units_are_honoured():
+    columns = {"magnitude": [24.0] * u.ABmag, "half_light_radius": [400.0] * u.mas}
+    for table in (QTable(columns), columns, Table({"half_light_radius": [400.0] * u.mas})):
+        assert from_table(table).values[0, 1] == pytest.approx(0.4)
+
+
+def test_scalars_make_one_row():
+    assert from_table(GOOD).values.shape == (1, 4)
+
+
+def test_slices():
+    conditions = from_table({"magnitude": [24.0, 25.0, 26.0], "mag_F606W": [25.0, 26.0, 27.0]})
+    part = conditions[1:]
+    assert len(part) == 2
+    np.testing.assert_array_equal(part.id, [1, 2])
+    np.testing.assert_array_equal(part.band_magnitudes["F606W"], [26.0, 27.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("magnitude", 12.0),
+        ("magnitude", 30.0),
+        ("half_light_radius", 0.001),
+        ("half_light_radius", 10.0),
+        ("g1", 0.85),
+        ("redshift", 9.0),
+    ],
+)
+def test_out_of_the_trained_range(name, value):
+    """An error that names column, row, value and range; a warning with extrapolate."""
+    table = {"g2": [0.0, 0.0]} if name == "g1" else {}
+    table[name] = [GOOD[name], value]
+    condition = "g" if name == "g1" else name
+    low, high = DEFAULT_RANGES[condition]
+    with pytest.raises(galsim.GalSimRangeError, match=rf"{condition} of row 1 .*{value}") as error:
+        from_table(table)
+    assert (error.value.value, error.value.min, error.value.max) == (value, low, high)
+    with pytest.warns(galsim.GalSimWarning, match=f"{condition} = {value:g} of row 1"):
+        assert len(from_table(table, extrapolate=True)) == 2
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"half_light_radius": [-0.4]},
+        {"half_light_radius": [0.0]},
+        {"redshift": [-0.1]},
+        {"g1": [0.8], "g2": [0.8]},
+    ],
+)
+@pytest.mark.parametrize("extrapolate", [False, True])
+def test_what_no_galaxy_can_have_is_an_error_always(table, extrapolate):
+    with pytest.raises(galsim.GalSimRangeError):
+        from_table(table, extrapolate=extrapolate)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", [*GOOD, "mag_F606W"])
+def test_a_given_value_must_be_finite(name, value):
+    table = {key: [v, v] for key, v in GOOD.items()} | {"mag_F606W": [25.0, 25.0]}
+    table[name] = [table[name][0], value]
+    with pytest.raises(galsim.GalSimValueError, match=f"{name}, row 1"):
+        from_table(table)
+
+
+@pytest.mark.parametrize(
+    ("table", "error", "message"),
+    [
+        ({"magnitud": [24.0]}, galsim.GalSimValueError, "magnitud not in .*half_light_radius"),
+        ({"mag_F999W": [24.0]}, galsim.GalSimValueError, "mag_F999W"),
+        ({"mag_F814W": [24.0]}, galsim.GalSimValueError, "called magnitude"),
+        ({"g1": [0.1]}, galsim.GalSimIncompatibleValuesError, "both g1 and g2"),
+        ({}, galsim.GalSimIncompatibleValuesError, "no columns"),
+        (
+            {"magnitude": [24.0], "redshift": [1.0, 2.0]},
+            galsim.GalSimIncompatibleValuesError,
+            "length",
+        ),
+        ({"half_light_radius": [1] * u.kg}, galsim.GalSimValueError, "wrong unit.*kg.*arcsec"),
+        ({"magnitude": [1] * u.s}, galsim.GalSimValueError, "magnitude has a wrong unit"),
+        ({"redshift": [1] * u.m}, galsim.GalSimValueError, "redshift has a wrong unit"),
+        ({"magnitude": ["bright"]}, galsim.GalSimValueError, "magnitude must hold numbers"),
+        ({"magnitude": [[24.0]]}, galsim.GalSimValueError, "one value a row"),
+        ({"id": [0.5]}, galsim.GalSimValueError, "id must hold an integer"),
+    ],
+)
+def test_bad_tables(table, error, message):
+    with pytest.raises(error, match=message):
+        from_table(table)
+
+
+def test_ranges_are_those_given():
+    with pytest.raises(galsim.GalSimRangeError, match=r"\[20.0, 22.0\]"):
+        from_table({"magnitude": [24.0]}, DEFAULT_RANGES | {"magnitude": (20.0, 22.0)})

@@ -1,0 +1,157 @@
+"""Stamps: magnitudes, achromatic and chromatic galaxies, CANDELS images."""
+
+import pickle
+
+import galsim
+import numpy as np
+import pytest
+from astropy import units as u
+from conftest import TABLE
+
+from galsim_vae import VAEGalaxy
+from galsim_vae.bands import BANDS, CANDELS_NOISE, ZEROPOINTS, find_bandpass, hst_bandpass, hst_psf
+
+VIS = galsim.Bandpass("0.7", "nm", blue_limit=550, red_limit=900)
+
+
+def ratio(stamps, band):
+    """f_nu over that of F814W of each galaxy."""
+    return stamps.array[:, BANDS.index(band)].sum(axis=(1, 2), dtype=float)
+
+
+def test_shapes_and_scale(stamps):
+    assert len(stamps) == 4
+    assert stamps.array.shape == (4, 5, 64, 64)
+    np.testing.assert_allclose(stamps.pixel_scale, np.array(TABLE["half_light_radius"]) / 6)
+
+
+def test_table_is_what_was_asked_for(stamps):
+    table = stamps.table
+    assert table["half_light_radius"].unit == u.arcsec
+    for name, column in TABLE.items():
+        np.testing.assert_allclose(getattr(table[name], "value", table[name]), column, atol=1e-12)
+
+
+def test_slices(stamps):
+    part = stamps[1:3]
+    assert len(part) == 2
+    assert part.galaxy(0) == stamps.galaxy(1)
+    assert stamps[np.array([3])].galaxy(0) == stamps.galaxy(-1)
+    assert pickle.loads(pickle.dumps(part)).galaxy(1) == stamps.galaxy(2)
+    with pytest.raises(galsim.GalSimIndexError, match="Slice"):
+        stamps[0]
+
+
+@pytest.mark.parametrize("band", BANDS)
+def test_flux_in_a_band(stamps, band):
+    for i, magnitude in enumerate(TABLE["magnitude"]):
+        for zeropoint in (None, 30.0):
+            galaxy = stamps.galaxy(i, band, zeropoint)
+            counts = 10 ** (-0.4 * (magnitude - (zeropoint or ZEROPOINTS[band])))
+            assert galaxy.flux == pytest.approx(counts * ratio(stamps, band)[i], rel=1e-6)
+            assert galaxy.redshift == TABLE["redshift"][i]
+            assert isinstance(galaxy, VAEGalaxy)
+    np.testing.assert_allclose(
+        stamps.magnitude(band), TABLE["magnitude"] - 2.5 * np.log10(ratio(stamps, band)), rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("band", ["LSST_g", "LSST_r.dat", "LSST_y", VIS])
+def test_flux_in_another_filter(stamps, band):
+    """Between those of the bands about it, and the same as the chromatic object's."""
+    magnitude = stamps.magnitude(band)
+    bandpass = find_bandpass(band).withZeropoint("AB")
+    for i in range(len(stamps)):
+        galaxy = stamps.galaxy(i, band, zeropoint=27.0)
+        assert galaxy.flux == pytest.approx(10 ** (-0.4 * (magnitude[i] - 27)), rel=1e-6)
+        chromatic = stamps.chromatic(i)
+        assert chromatic.calculateMagnitude(bandpass) == pytest.approx(magnitude[i], abs=1e-3)
+
+
+def test_filter_without_a_zeropoint(stamps):
+    with pytest.raises(galsim.GalSimIncompatibleValuesError, match="LSST_r"):
+        stamps.galaxy(0, "LSST_r")
+
+
+def test_bad_band_and_row(stamps):
+    with pytest.raises(galsim.GalSimValueError, match="F999W"):
+        stamps.galaxy(0, "F999W")
+    with pytest.raises(galsim.GalSimRangeError, match="LSST_u"):
+        stamps.galaxy(0, "LSST_u", zeropoint=27.0)
+    for call in (stamps.galaxy, stamps.chromatic):
+        with pytest.raises(galsim.GalSimIndexError, match="4 stamps"):
+            call(4)
+
+
+def test_gsparams_are_passed_on(stamps):
+    params = galsim.GSParams(folding_threshold=1e-3)
+    assert stamps.galaxy(0, gsparams=params).gsparams == params
+    assert stamps.chromatic(0, gsparams=params).gsparams == params
+
+
+@pytest.mark.parametrize("band", BANDS)
+def test_chromatic_magnitude_is_the_bands(stamps, band):
+    bandpass = hst_bandpass(band)
+    for i in range(len(stamps)):
+        magnitude = stamps.chromatic(i).calculateMagnitude(bandpass)
+        assert magnitude == pytest.approx(stamps.magnitude(band)[i], abs=1e-3)
+
+
+@pytest.mark.parametrize("band", BANDS)
+def test_chromatic_draws_the_band(stamps, band):
+    """Drawn through an HST band: that band's flux to 1e-3, and its image."""
+    bandpass = hst_bandpass(band)
+    psf = galsim.Gaussian(fwhm=0.2)
+    chromatic = galsim.Convolve(stamps.chromatic(2), psf)
+    unit = 10 ** (0.4 * (bandpass.zeropoint - ZEROPOINTS[band]))
+    achromatic = galsim.Convolve(stamps.galaxy(2, band) * unit, psf)
+    a = chromatic.drawImage(bandpass, nx=96, ny=96, scale=0.1).array
+    b = achromatic.drawImage(nx=96, ny=96, scale=0.1).array
+    assert a.sum() == pytest.approx(b.sum(), rel=1e-3)
+    np.testing.assert_allclose(a, b, atol=1e-3 * b.max())
+
+
+def test_chromatic_redshift_is_applied_once(stamps):
+    bandpass = hst_bandpass("F606W")
+    for i, redshift in enumerate(TABLE["redshift"]):
+        galaxy = stamps.chromatic(i)
+        assert galaxy.redshift == redshift
+        again = galaxy._atRedshift(redshift)
+        assert again.redshift == redshift
+        assert again.calculateFlux(bandpass) == galaxy.calculateFlux(bandpass)
+
+
+def test_chromatic_transforms_and_pickles(stamps):
+    galaxy = stamps.chromatic(0)
+    other = pickle.loads(pickle.dumps(galaxy.shear(g1=0.02, g2=0.01)))
+    bandpass = hst_bandpass("F814W")
+    assert other.calculateFlux(bandpass) == pytest.approx(galaxy.calculateFlux(bandpass))
+
+
+def test_chromatic_out_of_reach(stamps):
+    nisp_h = galsim.Bandpass("0.7", "nm", blue_limit=1522, red_limit=2021)
+    with pytest.raises(galsim.GalSimRangeError):
+        stamps.chromatic(0).drawImage(nisp_h, nx=16, ny=16, scale=0.2)
+
+
+def test_as_candels(stamps):
+    native = stamps.as_candels(galsim.BaseDeviate(8))
+    size = native.shape[-1]
+    assert native.shape == (4, 5, size, size) and size % 2 == 0
+    assert native.dtype == np.float32
+    np.testing.assert_array_equal(native, stamps.as_candels(galsim.BaseDeviate(8)))
+    for k, band in enumerate(BANDS):
+        sigma = CANDELS_NOISE[band]
+        # Corners hold noise alone.
+        assert native[:, k, :12, :12].std() == pytest.approx(sigma, rel=0.1)
+        image = galsim.Image(size, size, scale=0.06)
+        model = galsim.Convolve(stamps.galaxy(0, band), hst_psf(band))
+        residual = native[0, k] - model.drawImage(image, method="no_pixel").array
+        assert residual.std() == pytest.approx(sigma, rel=0.02)
+
+
+def test_as_candels_holds_the_stamp(stamps):
+    """The largest galaxy, whichever way it lies, loses no flux at the edge."""
+    native = stamps[:1].as_candels(galsim.BaseDeviate(1))[0, 2]
+    noise = CANDELS_NOISE["F814W"] * native.shape[-1]
+    assert native.sum() == pytest.approx(stamps.galaxy(0).flux, abs=5 * noise, rel=0.01)
