@@ -101,7 +101,8 @@ def draw_population(stamps: galsim_vae.Stamps, nrows: int = 5, ncols: int = 12) 
 def draw_candels(stamps: galsim_vae.Stamps, rng: galsim.BaseDeviate) -> None:
     """Some galaxies as CANDELS would have seen them, one galaxy a row."""
     native = stamps.as_candels(rng)
-    figure, axes = plt.subplots(len(native), len(BANDS), figsize=(8, 1.7 * len(native)), layout="constrained")
+    size = (8, 1.7 * len(native))
+    figure, axes = plt.subplots(len(native), len(BANDS), figsize=size, layout="constrained")
     for band, axis in zip(BANDS, axes[0], strict=True):
         axis.set_title(band, fontsize=9)
     for row, galaxy in zip(axes, native, strict=True):

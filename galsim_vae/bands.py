@@ -169,7 +169,7 @@ def hst_psf(band: str, gsparams: galsim.GSParams | None = None) -> galsim.GSObje
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def hst_bandpass(band: str) -> galsim.Bandpass:
     """Total throughput of an HST band (GalSim's file), with GalSim's AB zero-point.
 
@@ -235,6 +235,13 @@ def band_weights(bandpass: galsim.Bandpass) -> np.ndarray:
     ------
     galsim.GalSimRangeError
         If the filter reaches outside 330 to 1800 nm.
+
+    Notes
+    -----
+    How well it works depends on the spectrum between the bands. For the CWW spectra of Sbc, Scd
+    and Im galaxies at redshift 0.1 to 1, LSST r, i, z and y come out within 0.15 mag (mostly
+    0.05) and g within 0.17. An elliptical whose 400 nm break lies between two bands is the worst
+    case: g is 0.5 mag too faint at redshift 0.7.
     """
     _check_reach(bandpass)
     weights = _mean_of_hats(bandpass) @ _nodes_from_bands()
@@ -334,8 +341,7 @@ def _hat_table() -> tuple[np.ndarray, np.ndarray]:
 def _hats() -> list[galsim.SED]:
     wavelength, photons = _hat_table()
     return [
-        galsim.SED(galsim._LookupTable(wavelength, f, "linear"), "nm", "fphotons")
-        for f in photons
+        galsim.SED(galsim._LookupTable(wavelength, f, "linear"), "nm", "fphotons") for f in photons
     ]
 
 

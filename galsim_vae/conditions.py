@@ -125,7 +125,7 @@ def from_table(
     galsim.GalSimIncompatibleValuesError
         Only one of g1 and g2, columns of different lengths, or no columns at all.
     """
-    names = list(table.colnames) if isinstance(table, Table) else list(table)
+    names = list(table) if isinstance(table, Mapping) else list(table.colnames)
     mag_columns = {f"mag_{band}": band for band in bands if band != REFERENCE}
     _check_names(names, mag_columns)
     columns = {name: _column(table[name], name) for name in names}
@@ -258,7 +258,9 @@ def _check_range(
     extrapolate: bool,
 ) -> None:
     """Raise or warn at the first value outside; NaN, missing, is never outside."""
-    bounds = physical if extrapolate else (max(physical[0], trained[0]), min(physical[1], trained[1]))
+    bounds = (
+        physical if extrapolate else (max(physical[0], trained[0]), min(physical[1], trained[1]))
+    )
     outside = (values < bounds[0]) | (values > bounds[1])
     if outside.any():
         row = int(np.argmax(outside))

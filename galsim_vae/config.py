@@ -277,14 +277,14 @@ class _WithBandpass(galsim.ChromaticSum):
         return super().withFlux(target_flux, self._bandpass if bandpass is None else bandpass)
 
 
-def _inputs(base: dict, name: str) -> list:
-    return base.get("_input_objs", {}).get(name, [])
+def _has_input(base: dict, name: str) -> bool:
+    return name in base.get("input", {}) or name in base.get("_input_objs", {})
 
 
 def _uses_catalog(config: dict, base: dict) -> bool:
     """Whether the galaxy is a row of a catalog: asked for by index, or not described at all."""
     described = any(key in config for key in _CONDITIONS if key != "redshift")
-    return not described and ("index" in config or bool(_inputs(base, "vae_catalog")))
+    return not described and ("index" in config or _has_input(base, "vae_catalog"))
 
 
 def _from_generator(
@@ -297,7 +297,7 @@ def _from_generator(
     rng = galsim.config.GetRNG(config, base, logger, "VAEGalaxy")
     if rng is None:
         rng = galsim.BaseDeviate()
-    if _inputs(base, "vae_generator"):
+    if _has_input(base, "vae_generator"):
         settings = galsim.config.GetInputObj("vae_generator", config, base, "VAEGalaxy")
     else:
         settings = GeneratorInput()
@@ -345,7 +345,7 @@ def _checked_index(index: int, catalog: CatalogInput) -> int:
     return index
 
 
-def _catalog_value(config: dict, base: dict, value_type: type) -> tuple[Any, bool]:
+def _catalog_value(config: dict, base: dict, value_type: type | None) -> tuple[Any, bool]:
     """A column of the catalog, by default of the current galaxy."""
     catalog = galsim.config.GetInputObj("vae_catalog", config, base, "VAEValue")
     SetDefaultIndex(config, catalog.getNObjects())
@@ -357,7 +357,9 @@ def _catalog_value(config: dict, base: dict, value_type: type) -> tuple[Any, boo
     if kwargs["key"] not in table.colnames:
         raise GalSimConfigValueError("Unknown VAEValue.key", kwargs["key"], table.colnames)
     value = table[kwargs["key"]][index]
-    return value_type(getattr(value, "value", value)), safe
+    value = getattr(value, "value", value).item()  # arcsec where it has a unit
+    # An item of a truth catalog is asked for without a type.
+    return value if value_type is None else value_type(value), safe
 
 
 galsim.config.RegisterInputType(
@@ -367,6 +369,4 @@ galsim.config.RegisterInputType("vae_catalog", CatalogLoader())
 galsim.config.RegisterObjectType(
     "VAEGalaxy", _build_galaxy, input_type=["vae_generator", "vae_catalog"]
 )
-galsim.config.RegisterValueType(
-    "VAEValue", _catalog_value, [float, int], input_type="vae_catalog"
-)
+galsim.config.RegisterValueType("VAEValue", _catalog_value, [float, int], input_type="vae_catalog")

@@ -51,6 +51,9 @@ class CouplingFlow(nn.Module):
     context : size of the vectors that they are conditioned on.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, dimensions: int, context: int, config: FlowConfig):
         super().__init__()
         order = np.random.default_rng(0)
@@ -61,7 +64,11 @@ class CouplingFlow(nn.Module):
                 PiecewiseRationalQuadraticCouplingTransform(
                     mask=(torch.arange(dimensions) + layer) % 2,
                     transform_net_create_fn=lambda inputs, outputs: ResidualNet(
-                        inputs, outputs, config.hidden, context, num_blocks=config.blocks,
+                        inputs,
+                        outputs,
+                        config.hidden,
+                        context,
+                        num_blocks=config.blocks,
                         activation=F.silu,
                     ),  # fmt: skip
                     num_bins=config.bins,
@@ -127,6 +134,8 @@ class Flows(nn.Module):
     ranges : (low, high) of each condition.
     config : sizes of the latent flow; the population's has 4 layers.
     """
+
+    limits: Tensor
 
     def __init__(self, latent: int, ranges: dict, config: FlowConfig | None = None):
         super().__init__()

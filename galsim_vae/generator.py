@@ -72,7 +72,7 @@ class GalaxyGenerator:
         self.extrapolate = extrapolate
         self.path = modelfile.find(weights)
         self._model = modelfile.read(self.path)
-        self._model.vae.to(self.device, memory_format=torch.channels_last)
+        self._model.vae.to(self.device)
         self._model.flows.to(self.device)
 
     @property
@@ -371,7 +371,8 @@ def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool):
         scale = radius / measured
     cos, sin = np.cos(complete.angle), np.sin(complete.angle)
     turn = np.array([[cos, -sin], [sin, cos]])
-    stretch = np.array([[1 + shear.real, shear.imag], [shear.imag, 1 - shear.real]])
+    s1, s2 = np.real(shear), np.imag(shear)
+    stretch = np.array([[1 + s1, s2], [s2, 1 - s1]])
     stretch /= np.sqrt(1 - np.abs(shear) ** 2)
     return np.einsum("n,ijn,jkn->nik", scale, turn, stretch), offset
 

@@ -47,9 +47,7 @@ class Model:
 def shipped() -> list[str]:
     """Names of the weights that come with the package."""
     folder = resources.files("galsim_vae.weights")
-    return sorted(
-        p.name.removesuffix(SUFFIX) for p in folder.iterdir() if p.name.endswith(SUFFIX)
-    )
+    return sorted(p.name.removesuffix(SUFFIX) for p in folder.iterdir() if p.name.endswith(SUFFIX))
 
 
 def find(weights: str | os.PathLike) -> Path:
@@ -155,7 +153,9 @@ def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
         try:
             network.load_state_dict(part, strict=True)
         except RuntimeError as error:
-            raise GalSimValueError(f"{path}: tensors do not fit the network: {error}", prefix)
+            raise GalSimValueError(
+                f"{path}: tensors do not fit the network: {error}", prefix
+            ) from error
         network.requires_grad_(False).eval()
     return model
 

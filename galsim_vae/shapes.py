@@ -149,9 +149,7 @@ def half_light_radius(images: Tensor, moments: Moments, iterations: int = 30) ->
     r = (_quadratic_form(moments.x, moments.y, a, b, c) @ basis).clamp(min=1e-6).sqrt()
     dx = basis[1] - moments.x[:, None]
     dy = basis[2] - moments.y[:, None]
-    gradient = torch.hypot(
-        a[:, None] * dx + b[:, None] * dy, b[:, None] * dx + c[:, None] * dy
-    ) / r
+    gradient = torch.hypot(a[:, None] * dx + b[:, None] * dy, b[:, None] * dx + c[:, None] * dy) / r
     slope = 1 / (gradient.clamp(min=1e-3) * APERTURE_RAMP)
     half = 0.5 * flat.sum(1)
     radius = moments.sigma * GAUSSIAN_HALF_LIGHT

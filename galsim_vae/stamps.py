@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import galsim
 import numpy as np
 from astropy.table import QTable
-from galsim.errors import GalSimIndexError, GalSimIncompatibleValuesError
+from galsim.errors import GalSimIncompatibleValuesError, GalSimIndexError
 
 from .bands import (
     BANDS,
@@ -62,7 +62,7 @@ class Stamps:
 
     def __getitem__(self, rows: slice | np.ndarray) -> Stamps:
         """Some of the galaxies (a slice, a boolean mask or an array of indices)."""
-        if np.ndim(rows) == 0 and not isinstance(rows, slice):
+        if not isinstance(rows, slice) and np.ndim(rows) == 0:
             raise GalSimIndexError("Slice stamps (stamps[i:j]), or take stamps.galaxy(i)", rows)
         return Stamps(
             self.array[rows],
@@ -146,9 +146,7 @@ class Stamps:
         unit = 10 ** (-0.4 * (self.conditions.values[i, _MAGNITUDE] - zeropoint))
         return self._profile(i, image, unit * image.sum(dtype=np.float64), gsparams)
 
-    def chromatic(
-        self, i: int, gsparams: galsim.GSParams | None = None
-    ) -> galsim.ChromaticObject:
+    def chromatic(self, i: int, gsparams: galsim.GSParams | None = None) -> galsim.ChromaticObject:
         """One galaxy in all bands: draws through any `galsim.Bandpass` within reach.
 
         The sum over the bands of the band's profile times a spectrum that has flux in that band
@@ -219,9 +217,7 @@ class Stamps:
         self, i: int, image: np.ndarray, flux: float, gsparams: galsim.GSParams | None
     ) -> VAEGalaxy:
         redshift = float(self.conditions.values[i, _REDSHIFT])
-        return VAEGalaxy(
-            image, self.jacobian[i], self.offset[i], float(flux), redshift, gsparams
-        )
+        return VAEGalaxy(image, self.jacobian[i], self.offset[i], float(flux), redshift, gsparams)
 
 
 def in_counts(

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,12 +38,13 @@ class VAEConfig:
     widths: tuple[int, int] = (64, 128)
     fine_widths: tuple[int, int] = (32, 12)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> "VAEConfig":
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    def from_dict(cls, values: dict[str, Any]) -> "VAEConfig":
+        pairs = {name: tuple(values[name]) for name in ("widths", "fine_widths")}
+        return cls(**(values | pairs))
 
 
 class ResidualBlock(nn.Module):
@@ -53,8 +55,8 @@ class ResidualBlock(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.shift = nn.Linear(condition, channels)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h = self.first(_activate(x)).add_(self.shift(condition)[:, :, None, None])
@@ -121,6 +123,9 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     """Latent -> PSF-free canonical stamps, non-negative, unit flux in the reference band."""
+
+    envelope: Tensor
+    kernel: Tensor
 
     def __init__(self, config: VAEConfig):
         super().__init__()

@@ -1,6 +1,5 @@
 """A stand-in for `galsim_vae.GalaxyGenerator`: analytic galaxies, no network and no torch."""
 
-import galsim
 import numpy as np
 
 from galsim_vae import Stamps
@@ -22,9 +21,7 @@ class StubGenerator:
         self.calls = 0
 
     def sample_conditions(self, n, rng):
-        missing = Conditions(
-            np.full((n, len(NAMES)), np.nan), np.full(n, np.nan), np.arange(n)
-        )
+        missing = Conditions(np.full((n, len(NAMES)), np.nan), np.full(n, np.nan), np.arange(n))
         return to_table(complete(missing, int(rng.raw())))
 
     def sample(self, table, rng, exact=None, extrapolate=None):
@@ -34,7 +31,10 @@ class StubGenerator:
         seed = int(rng.raw())
         conditions = complete(asked, seed)
         array, offset = zip(
-            *(decode(g, seed, i) for g, i in zip(conditions.values[:, 2], conditions.id, strict=True)),
+            *(
+                decode(g, seed, i)
+                for g, i in zip(conditions.values[:, 2], conditions.id, strict=True)
+            ),
             strict=True,
         )
         array = np.stack(array)
@@ -82,7 +82,9 @@ def decode(g, seed, name):
     clump = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 8) * disc.sum() / (8 * np.pi)
     share = rng.uniform(0.05, 0.15)
     colour = np.cumsum(rng.uniform(0.1, 0.5, size=len(BANDS)))
-    array = np.stack([(disc + share * (1 - 0.2 * k) * clump) * colour[k] for k in range(len(BANDS))])
+    array = np.stack(
+        [(disc + share * (1 - 0.2 * k) * clump) * colour[k] for k in range(len(BANDS))]
+    )
     array = (array / array[BANDS.index(REFERENCE)].sum()).astype(np.float32)
     reference = array[BANDS.index(REFERENCE)].astype(np.float64)
     offset = np.array([(reference * x).sum(), (reference * y).sum()]) / reference.sum()

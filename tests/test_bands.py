@@ -60,7 +60,9 @@ def test_weights_of_an_hst_band_are_its_own(band):
     np.testing.assert_allclose(bands.band_weights(bands.hst_bandpass(band)), unit, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["LSST_g", "LSST_r", "LSST_i", "LSST_z", "LSST_y", "WFC3_ir_F105W"])
+@pytest.mark.parametrize(
+    "name", ["LSST_g", "LSST_r", "LSST_i", "LSST_z", "LSST_y", "WFC3_ir_F105W"]
+)
 @pytest.mark.parametrize("slope", [-0.5, 0.0, 1.0])
 def test_weights_reproduce_a_smooth_spectrum(name, slope):
     """f_nu = nu^-slope comes out within 3 %; a flat spectrum exactly."""
@@ -129,4 +131,6 @@ def test_basis_and_weights_agree():
     for name in ("LSST_g", "LSST_i", "LSST_y"):
         bandpass = bands.find_bandpass(name)
         magnitude = sed.calculateMagnitude(bandpass)
-        assert bands.band_weights(bandpass) @ flux == pytest.approx(10 ** (-0.4 * magnitude), rel=1e-4)
+        assert bands.band_weights(bandpass) @ flux == pytest.approx(
+            10 ** (-0.4 * magnitude), rel=1e-4
+        )

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import timeit
+from time import process_time
 
 import galsim
 import numpy as np
@@ -234,10 +235,10 @@ def test_costs_no_more_than_an_interpolated_image():
         def build_and_draw():
             return galsim.Convolve(build(), psf).drawImage(nx=64, ny=64, scale=0.2)
 
-        return timeit.timeit(build_and_draw, number=10), build_and_draw().array
+        return timeit.timeit(build_and_draw, timer=process_time, number=10), build_and_draw().array
 
     rounds = [(cost(plain), cost(ours)) for _ in range(12)]
     np.testing.assert_array_equal(rounds[0][0][1], rounds[0][1][1])
-    # The machine is shared: compare the best of each.
+    # The machine may be busy: compare the best of each, in CPU time.
     ratio = min(b[0] for _, b in rounds) / min(a[0] for a, _ in rounds)
     assert ratio < 1.1

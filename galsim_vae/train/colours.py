@@ -71,9 +71,7 @@ class ColourTable(NamedTuple):
 def _band_flux(wave: np.ndarray, flambda: np.ndarray, band: "galsim.Bandpass") -> float:
     """Photon-weighted mean f_nu (any unit): int f_lambda T lambda / int T c / lambda."""
     through = band(wave)
-    return float(
-        np.trapezoid(flambda * through * wave, wave) / np.trapezoid(through / wave, wave)
-    )
+    return float(np.trapezoid(flambda * through * wave, wave) / np.trapezoid(through / wave, wave))
 
 
 def colour_table(z_max: float = 6.0, step: float = 0.01) -> ColourTable:
@@ -113,4 +111,3 @@ def colour_table(z_max: float = 6.0, step: float = 0.01) -> ColourTable:
         torch.tensor(ratio, dtype=torch.float32),
         torch.tensor(pivot, dtype=torch.float32),
     )
-

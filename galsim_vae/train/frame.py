@@ -25,6 +25,7 @@ __all__ = [
     "measure",
     "pixel_centroid",
     "reference_band",
+    "resample",
     "resampled_noise",
     "to_canonical",
     "to_native",
@@ -33,6 +34,8 @@ __all__ = [
 # A canonical pixel is usable if the unusable native pixels have at most this weight in it. (The
 # quintic kernel reaches three pixels, but its outer lobes are below this.)
 BAD_WEIGHT = 0.05
+# Native pixels kept around the stamp when resampling.
+MARGIN = 8
 # White noise fields are resampled until they hold this many independent samples (1 % of the rms),
 # or at most so many fields of at most so many native pixels on a side.
 NOISE_SAMPLES = 4000
@@ -178,23 +181,28 @@ def _interpolated(array: NDArray, wcs) -> galsim.InterpolatedImage:
     )
 
 
-def _resample(array, band, geometry, observation) -> NDArray:
+def resample(array: NDArray, band: str, geometry: Geometry, observation: Observation) -> NDArray:
     """Native array (ny, nx) of flux per pixel to canonical pixels (64, 64)."""
-    profile = _interpolated(array, observation.wcs[band])
-    # InterpolatedImage has its origin at the centre of the array: move it to the centroid.
+    wcs = observation.wcs[band]
     x, y = pixel_centroid(observation, band, geometry.centroid)
+    # Only what the rotated stamp can see (and the kernel's reach): the cost grows with the area.
+    reach = STAMP_SIZE / math.sqrt(2) * geometry.pixel_scale / wcs._minScale() + MARGIN
+    x0, y0 = max(int(x - reach), 0), max(int(y - reach), 0)
+    array = array[y0 : int(y + reach) + 2, x0 : int(x + reach) + 2]
     ny, nx = array.shape
-    shift = _matrix(observation.wcs[band]) @ np.array([(nx - 1) / 2 - x, (ny - 1) / 2 - y])
-    return _draw_canonical(profile.shift(*shift), geometry, (STAMP_SIZE - 1) / 2)
+    # InterpolatedImage has its origin at the centre of the array: move it to the centroid.
+    shift = _matrix(wcs) @ np.array([x0 + (nx - 1) / 2 - x, y0 + (ny - 1) / 2 - y])
+    return _draw_canonical(_interpolated(array, wcs).shift(*shift), geometry)
 
 
-def _draw_canonical(profile: galsim.GSObject, geometry: Geometry, centre: float) -> NDArray:
-    """Draw a sky profile on canonical pixels with its origin at 0-based index `centre`."""
+def _draw_canonical(profile: galsim.GSObject, geometry: Geometry, offset: float = 0.0) -> NDArray:
+    """Draw a sky profile on canonical pixels, its origin `offset` pixels from the centre."""
+    # Not drawImage's `center`: without an image, that moves the bounds along.
     image = profile.rotate(-geometry.angle * galsim.radians).drawImage(
         nx=STAMP_SIZE,
         ny=STAMP_SIZE,
         scale=geometry.pixel_scale,
-        center=galsim.PositionD(centre + 1, centre + 1),
+        offset=(offset, offset),
         method="auto",
         dtype=float,
     )
@@ -227,7 +235,7 @@ def resampled_noise(
         noise = np.empty(side * side)
         deviate.generate(noise)
         profile = _interpolated(noise.reshape(side, side), wcs)
-        squares.append(_draw_canonical(profile, geometry, (STAMP_SIZE - 1) / 2)[inner] ** 2)
+        squares.append(_draw_canonical(profile, geometry)[inner] ** 2)
     variance = float(np.mean(squares))
     return math.sqrt(variance), max(ratio / variance, 1.0)
 
@@ -250,14 +258,14 @@ def to_canonical(
             continue
         good = observation.mask[band]
         centre = pixel_centroid(observation, band, geometry.centroid)
-        image[i] = _resample(
+        image[i] = resample(
             fill_masked(observation.image[band], good, centre), band, geometry, observation
         )
         # Zero outside the array, as the image is unknown there.
         ratio = geometry.pixel_scale**2 / observation.wcs[band].pixelArea()
-        share = _resample(good, band, geometry, observation) / ratio
+        share = resample(good, band, geometry, observation) / ratio
         mask[i] = np.abs(share - 1) < BAD_WEIGHT
-        psf[i] = _draw_canonical(observation.psf[band], geometry, STAMP_SIZE // 2)
+        psf[i] = _draw_canonical(observation.psf[band], geometry, 0.5)
         psf[i] /= psf[i].sum()
         key = tuple(_matrix(observation.wcs[band]).ravel())
         if key not in measured:
@@ -298,7 +306,7 @@ def to_native(
             nx=image.shape[1],
             ny=image.shape[0],
             wcs=observation.wcs[band],
-            center=galsim.PositionD(x + 1, y + 1),
+            offset=(x - (image.shape[1] - 1) / 2, y - (image.shape[0] - 1) / 2),
             method="no_pixel",
             dtype=float,
         ).array

@@ -105,9 +105,7 @@ def draw_batch(config: LoopConfig, sources: Sources, generator: torch.Generator)
     return join(batch, sources.real.batch(index, generator))
 
 
-def losses(
-    model: VAE, batch: Batch, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def losses(model: VAE, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Misfit and KL divergence [nat] and reduced chi-square of each galaxy, tensors (n,)."""
     mean, log_variance = model.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
     stamps = model.decoder(likelihood.sample_posterior(mean, log_variance, generator))
@@ -131,7 +129,7 @@ def train(
     FloatingPointError : the loss is not finite.
     """
     torch.manual_seed(config.seed)
-    model = VAE(vae_config).to(memory_format=torch.channels_last)
+    model = VAE(vae_config)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3

@@ -111,15 +111,11 @@ class _Random:
         self.generator = generator
 
     def uniform(self, low: float = 0.0, high: float = 1.0, *shape: int) -> Tensor:
-        u = torch.rand(
-            (self.n, *shape), generator=self.generator, device=self.generator.device
-        )
+        u = torch.rand((self.n, *shape), generator=self.generator, device=self.generator.device)
         return low + (high - low) * u
 
     def normal(self, mean: float = 0.0, sigma: float = 1.0, *shape: int) -> Tensor:
-        x = torch.randn(
-            (self.n, *shape), generator=self.generator, device=self.generator.device
-        )
+        x = torch.randn((self.n, *shape), generator=self.generator, device=self.generator.device)
         return mean + sigma * x
 
     def angle(self, *shape: int) -> Tensor:
@@ -166,7 +162,7 @@ def draw(conditions: Tensor, generator: torch.Generator) -> Morphology:
     # bulge and disc
     bt = 0.5 * (1 - stage) ** 1.3 * torch.exp(r.normal(0, 0.4)) * (1 + z) ** -0.4
     bt = torch.where(irregular, 0.1 * bt, bt).clamp(0, 0.6)
-    bt = bt * (1 - 0.6 * _ramp(g, 0.4, 0.7))  # a large bulge would not be so flat
+    bt = bt * (1 - 0.85 * _ramp(g, 0.3, 0.6))  # a large bulge would not be so flat
     bt = torch.where(spheroid, (1.15 - 0.5 * r.uniform()).clamp_max(1), bt)
     thickness = torch.where(spheroid, r.uniform(0.25, 0.4), r.uniform(0.08, 0.22))
     g_bulge_disc = 0.35 * g * r.uniform(0.3, 1.4)
@@ -178,7 +174,7 @@ def draw(conditions: Tensor, generator: torch.Generator) -> Morphology:
     disc_radius = 6.0 * (1 + 0.4 * bt) * disc_q**-0.5
     disc_radius = torch.where(spheroid, disc_radius * r.uniform(0.7, 1.3), disc_radius)
     small = disc_radius * disc_q**0.5 * torch.exp(r.normal(math.log(0.22), 0.35))
-    index = torch.exp(r.normal(math.log(2.6), 0.35)) * (1 - 0.3 * stage)
+    index = torch.exp(r.normal(math.log(2.4), 0.35)).clamp_max(4) * (1 - 0.3 * stage)
     index = torch.where(spheroid, torch.exp(r.normal(math.log(3.8), 0.3)), index).clamp(0.8, 6.0)
     # A start that makes the half-light radius inside the stamp nearly right.
     start = 6.0 + 0.3 * (index - 1)
@@ -241,7 +237,7 @@ def draw(conditions: Tensor, generator: torch.Generator) -> Morphology:
 
     # a companion inside the segment, or a second nucleus
     merging = r.chance(0.02 + 0.015 * z.clamp_max(3))
-    companion_flux = merging * torch.exp(r.normal(math.log(0.2), 0.5)).clamp_max(0.4)
+    companion_flux = merging * torch.exp(r.normal(math.log(0.2), 0.5)).clamp_max(0.33)
     towards = r.angle()
     apart = r.uniform(3.0, 13.0)
     companion_place = torch.stack((apart * torch.cos(towards), apart * torch.sin(towards)), -1)

@@ -53,7 +53,10 @@ class PSFTable:
         for band in BANDS:
             psf = hst_psf(band)
             rows.append(
-                [np.mean([psf.kValue(q * np.cos(a), q * np.sin(a)).real for a in angles]) for q in k]
+                [
+                    np.mean([psf.kValue(q * np.cos(a), q * np.sin(a)).real for a in angles])
+                    for q in k
+                ]
             )
         return cls(torch.tensor(k, dtype=torch.float32), torch.tensor(rows, dtype=torch.float32))
 
@@ -221,5 +224,3 @@ def join(first: Batch, second: Batch) -> Batch:
     """Put two batches together."""
     pairs = zip(first, second, strict=True)
     return Batch(*(torch.cat([a.to(b.dtype) if b.is_complex() else a, b]) for a, b in pairs))
-
-

@@ -99,7 +99,7 @@ def candels(shared: Path) -> Iterator[Source]:
             dict.fromkeys(bands, scale),
             {b: hst_psf(b) for b in bands},
             {b: CANDELS_SKY[b] * to_reference[b] for b in bands},
-            mask=dict.fromkeys(bands, mask),
+            mask={b: mask for b in bands},
         )
         magnitude = float(catalogue["mag814"][i])
         yield Source("candels_goodss", i, observation, magnitude=magnitude, reason=reason)
@@ -333,7 +333,7 @@ PROVENANCE = (
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the three sets, write one training file, print what was rejected and why."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Make a training file from real galaxies.")
     parser.add_argument("--shared", type=Path, required=True, help="folder with the data sets")
     parser.add_argument("--output", type=Path, required=True, help="HDF5 file to write")
     options = parser.parse_args(arguments)

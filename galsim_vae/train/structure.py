@@ -151,9 +151,7 @@ def _blobs(x: Tensor, centre: Tensor, sigma: Tensor, flux: Tensor) -> Tensor:
     return (gy * (flux / (2 * math.pi * sigma**2))[..., None]).mT @ gx
 
 
-def clumps(
-    m: Morphology, affine: Tensor, centre: Tensor, x: Tensor, smoothing: float
-) -> Tensor:
+def clumps(m: Morphology, affine: Tensor, centre: Tensor, x: Tensor, smoothing: float) -> Tensor:
     """Draw star-forming clumps and the companion, smoothed by a Gaussian of that sigma.
 
     Returns

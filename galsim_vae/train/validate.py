@@ -1,0 +1,177 @@
+"""Reconstruction of held-out real galaxies, in the native pixels of their survey.
+
+    python -m galsim_vae.train.validate candels --shared ../shared/data --output validation/
+
+writes reconstruction.ecsv (a row a galaxy and band), reconstruction.png (data, model, residual) and
+prints the medians.
+"""
+
+import argparse
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import galsim
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from galsim_vae.generator import GalaxyGenerator
+from galsim_vae.plots import colour_image, contact_sheet
+from galsim_vae.train import frame, real, reconstruct
+from galsim_vae.train.dataset import is_validation
+
+# Signal-to-noise ratio of the reference band that chi-square is quoted at.
+SIGNAL_TO_NOISE = 50.0
+
+
+@dataclass
+class Reconstruction:
+    """One galaxy, observed and modelled.
+
+    Attributes
+    ----------
+    source : the galaxy, as its reader gave it.
+    canonical : what the encoder saw.
+    stamp : (5, 64, 64) decoded, PSF-free.
+    residuals : misfit of each band, in native pixels.
+    """
+
+    source: real.Source
+    canonical: frame.Canonical
+    stamp: NDArray
+    residuals: dict[str, reconstruct.BandResidual]
+
+
+def held_out(shared: Path, names=tuple(real.READERS)) -> Iterator[real.Source]:
+    """Real galaxies that are usable and were not trained on."""
+    for name in names:
+        for source in real.READERS[name](shared):
+            if is_validation(source.index) and not source.reason:
+                yield source
+
+
+def reconstruct_one(
+    source: real.Source,
+    generator: GalaxyGenerator,
+    rng: galsim.BaseDeviate,
+    signal_to_noise: float | None = SIGNAL_TO_NOISE,
+) -> Reconstruction | None:
+    """Encode and decode one galaxy; None if it is not one of those that ingest accepts.
+
+    Geometry and segments are those of the galaxy as observed; noise is added afterwards, down to
+    `signal_to_noise` (None: none), and the encoder sees the noisy galaxy only.
+    """
+    try:
+        geometry = frame.measure(source.observation)
+    except galsim.GalSimError:
+        return None
+    if real.reject(source, geometry):
+        return None
+    observed = source.observation
+    if signal_to_noise is not None:
+        observed = reconstruct.add_noise(observed, geometry, signal_to_noise, rng)
+    canonical = frame.to_canonical(observed, geometry, rng)
+    mean, _ = generator.encode(
+        canonical.image[None], canonical.psf[None], canonical.noise[None], canonical.mask[None]
+    )
+    stamp = generator.decode(mean)[0]
+    residuals = reconstruct.native_residuals(stamp, geometry, observed)
+    return Reconstruction(source, canonical, stamp, residuals)
+
+
+def reconstruct_all(
+    shared: Path, generator: GalaxyGenerator, seed: int, signal_to_noise: float | None
+) -> list[Reconstruction]:
+    """Reconstruct every held-out galaxy; galaxy k has the noise of seed + k."""
+    rows = []
+    for k, source in enumerate(tqdm(list(held_out(shared)), unit="galaxy")):
+        row = reconstruct_one(source, generator, galsim.BaseDeviate(seed + k), signal_to_noise)
+        if row is not None:
+            rows.append(row)
+    return rows
+
+
+def table(rows: list[Reconstruction]) -> Table:
+    """One row a galaxy and band: source, index, band, chi_square, absolute, net."""
+    lines = [
+        (r.source.name, r.source.index, band, *misfit)
+        for r in rows
+        for band, misfit in r.residuals.items()
+    ]
+    names = ("source", "index", "band", *reconstruct.BandResidual._fields)
+    return Table(rows=lines, names=names)
+
+
+def medians(results: Table) -> Table:
+    """Median of each figure by band, with the error of the median (bootstrap)."""
+    lines = []
+    random = np.random.default_rng(5)
+    for band in np.unique(results["band"]):
+        part = results[np.asarray(results["band"]) == band]
+        line = [band, len(part)]
+        for name in ("chi_square", "absolute", "net"):
+            values = np.abs(part[name]) if name == "net" else np.asarray(part[name])
+            draws = np.median(random.choice(values, (500, len(values))), axis=1)
+            line += [float(np.median(values)), float(draws.std())]
+        lines.append(line)
+    names = ["band", "n"]
+    for name in ("chi_square", "absolute", "net"):
+        names += [name, f"{name}_error"]
+    return Table(rows=lines, names=names)
+
+
+def sheet(rows: list[Reconstruction], path: Path) -> None:
+    """Data, model through the same PSF, PSF-free model, and residual over noise."""
+    pictures = []
+    for r in rows:
+        data, mask = r.canonical.image * r.canonical.mask, r.canonical.mask
+        model = _convolved(r.stamp, r.canonical.psf)
+        weight = mask / np.maximum(r.canonical.noise, 1e-20)[:, None, None] ** 2
+        amplitude = (weight * data * model).sum() / (weight * model**2).sum()
+        model = amplitude * model
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sigma = (data - model) / r.canonical.noise[:, None, None]
+        residual = np.nanmean(np.where(mask, sigma, np.nan), axis=0)
+        observed = mask.any((1, 2))[:, None, None]
+        pictures.append(
+            [
+                colour_image(data),
+                colour_image(model * observed),
+                colour_image(r.stamp * observed),
+                np.clip(0.5 + np.nan_to_num(residual) / 10, 0, 1),
+            ]
+        )
+    halves = (len(pictures) + 2) // 3
+    pictures += [[]] * (3 * halves - len(pictures))
+    joined = [[p for k in range(3) for p in pictures[k * halves + i]] for i in range(halves)]
+    contact_sheet(joined, path, titles=["data", "model", "no PSF", "residual"] * 3, panel=1.0)
+
+
+def _convolved(stamp: NDArray, psf: NDArray) -> NDArray:
+    otf = np.fft.rfft2(np.fft.ifftshift(psf, axes=(-2, -1)))
+    return np.fft.irfft2(np.fft.rfft2(stamp) * otf, s=stamp.shape[-2:])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Reconstruct held-out real galaxies.")
+    parser.add_argument("weights", help="shipped name or path")
+    parser.add_argument("--shared", type=Path, required=True, help="folder with the data sets")
+    parser.add_argument("--output", type=Path, required=True, help="folder for tables and pictures")
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    generator = GalaxyGenerator(options.weights)
+    for label, level in (("sn50", SIGNAL_TO_NOISE), ("native", None)):
+        rows = reconstruct_all(options.shared, generator, 100, level)
+        results = table(rows)
+        results.write(options.output / f"reconstruction_{label}.ecsv", overwrite=True)
+        print(label)
+        medians(results).pprint(max_width=-1)
+        finite = [r for r in rows if math.isfinite(float(r.stamp.sum()))]
+        sheet(finite, options.output / f"reconstruction_{label}.png")
+
+
+if __name__ == "__main__":
+    main()

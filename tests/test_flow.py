@@ -1,0 +1,107 @@
+"""The flows, against autograd and zuko."""
+
+import math
+
+import pytest
+import torch
+
+from galsim_vae.conditions import DEFAULT_RANGES
+from galsim_vae.flow import CouplingFlow, FlowConfig, Flows
+
+SMALL = FlowConfig(layers=3, hidden=16, bins=5)
+
+
+@pytest.fixture(scope="module")
+def flow():
+    torch.manual_seed(4)
+    flow = CouplingFlow(4, 2, SMALL)
+    for p in flow.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    flow.fit_scale(torch.randn(100, 4) * torch.tensor([1.0, 2.0, 0.5, 3.0]) + 1)
+    return flow.eval().requires_grad_(False)
+
+
+def test_inverse_undoes_forward(flow):
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(50, 4, generator=generator)
+    context = torch.randn(50, 2, generator=generator)
+    values = flow.from_noise(noise, context)
+    back, _ = flow.transform((values - flow.mean) / flow.scale, context)
+    assert torch.allclose(back, noise, atol=1e-3)
+
+
+def test_density_is_that_of_the_change_of_variables(flow):
+    context = torch.tensor([[0.3, -0.7]])
+    noise = torch.tensor([[0.2, -0.4, 0.9, 0.1]])
+    jacobian = torch.autograd.functional.jacobian(
+        lambda z: flow.from_noise(z[None], context)[0], noise[0]
+    )
+    expected = -0.5 * (noise**2 + math.log(2 * math.pi)).sum() - torch.linalg.slogdet(jacobian)[1]
+    value = flow.log_prob(flow.from_noise(noise, context), context)
+    assert value.item() == pytest.approx(expected.item(), abs=2e-3)
+
+
+def test_spline_agrees_with_zuko():
+    from nflows.transforms.splines import unconstrained_rational_quadratic_spline
+    from zuko.transforms import MonotonicRQSTransform
+
+    generator = torch.Generator().manual_seed(3)
+    bins, bound = 6, 5.0
+    x = 3 * torch.randn(200, generator=generator, dtype=torch.float64)
+    # Equal bins and given slopes: the two libraries regularise raw parameters differently, so
+    # both are given a shape that means the same to each.
+    slopes = torch.rand(bins - 1, generator=generator, dtype=torch.float64) + 0.5
+    raw = torch.log(torch.expm1(slopes - 1e-3))
+    ours, logdet = unconstrained_rational_quadratic_spline(
+        x,
+        torch.zeros(200, bins, dtype=torch.float64),
+        torch.zeros(200, bins, dtype=torch.float64),
+        raw.expand(200, -1),
+        tail_bound=bound,
+    )
+    zeros = torch.zeros(bins, dtype=torch.float64)
+    # zuko bends log slopes as d / (1 + |d / log(slope)|); undo that beforehand.
+    floor, wanted = 1e-12, slopes.log()
+    bent = wanted / (1 - (wanted / math.log(floor)).abs())
+    theirs = MonotonicRQSTransform(zeros, zeros, bent, bound=bound, slope=floor)
+    y, ladj = theirs.call_and_ladj(x)
+    assert torch.allclose(ours, y, atol=1e-6)
+    assert torch.allclose(logdet, ladj, atol=1e-6)
+
+
+def test_noise_far_out_gives_finite_values(flow):
+    noise = torch.tensor([[8.0, -8.0, 7.5, -30.0]])
+    assert torch.isfinite(flow.from_noise(noise, torch.zeros(1, 2))).all()
+
+
+def test_a_failed_inverse_is_done_again_in_double(flow, monkeypatch):
+    original = flow._inverse
+
+    def fails_in_single(noise, context):
+        if noise.dtype == torch.float32:
+            return torch.full_like(noise, torch.nan)
+        return original(noise, context)
+
+    noise, context = torch.randn(3, 4), torch.zeros(3, 2)
+    expected = flow.from_noise(noise, context)
+    monkeypatch.setattr(flow, "_inverse", fails_in_single)
+    assert torch.allclose(flow.from_noise(noise, context), expected, atol=1e-4)
+    assert next(flow.parameters()).dtype == torch.float32
+
+
+def test_missing_conditions_do_not_reach_the_network():
+    flows = Flows(6, DEFAULT_RANGES, SMALL)
+    context = flows.context(torch.tensor([[24.0, torch.nan, 0.3, torch.nan]]))
+    assert context[0, [1, 3]].tolist() == [0, 0]
+    assert context[0, 4:].tolist() == [1, 0, 1, 0]
+
+
+def test_given_conditions_come_back_and_drawn_ones_are_in_range():
+    torch.manual_seed(0)
+    flows = Flows(6, DEFAULT_RANGES, SMALL)
+    asked = torch.full((200, 4), torch.nan)
+    asked[:, 0] = 23.25
+    out = flows.sample_conditions(3 * torch.randn(200, 4), asked)
+    assert (out[:, 0] == 23.25).all()
+    for column, (low, high) in enumerate(DEFAULT_RANGES.values()):
+        assert (out[:, column] >= low * 0.999).all() and (out[:, column] <= high * 1.001).all()

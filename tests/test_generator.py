@@ -1,0 +1,269 @@
+"""The shipped weights through the generator: exact truth, population, reproducibility, errors."""
+
+import galsim
+import numpy as np
+import pytest
+import torch
+
+import galsim_vae
+from galsim_vae import shapes
+from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.conditions import NAMES
+
+REFERENCE_INDEX = BANDS.index(REFERENCE)
+
+
+@pytest.fixture(scope="module")
+def gen():
+    return galsim_vae.GalaxyGenerator("candels", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def table(gen):
+    return gen.sample_conditions(64, galsim.BaseDeviate(99))
+
+
+def conditions_across_ranges(gen, n, seed, g_max=0.6):
+    """Conditions drawn independently and uniformly (radius: in its logarithm)."""
+    rng = np.random.default_rng(seed)
+    low, high = np.array([gen.ranges[name] for name in NAMES]).T
+    g = rng.uniform(0, min(g_max, high[2]), n)
+    angle = rng.uniform(0, np.pi, n)
+    return {
+        "magnitude": rng.uniform(low[0], high[0], n),
+        "half_light_radius": np.exp(rng.uniform(np.log(low[1]), np.log(high[1]), n)),
+        "g1": g * np.cos(2 * angle),
+        "g2": g * np.sin(2 * angle),
+        "redshift": rng.uniform(low[3], high[3], n),
+    }
+
+
+def half_light_radius(image, shape, centre):
+    """sqrt(ab) of the ellipse with half the flux, from sorted pixels of a fine image [pixel]."""
+    y, x = np.indices(image.shape)
+    q = (1 - shape.g) / (1 + shape.g)
+    cos, sin = np.cos(shape.beta.rad), np.sin(shape.beta.rad)
+    dx, dy = x - centre[0], y - centre[1]
+    radius = np.hypot((dx * cos + dy * sin) * np.sqrt(q), (dy * cos - dx * sin) / np.sqrt(q))
+    order = np.argsort(radius, axis=None)
+    light = np.cumsum(image.ravel()[order])
+    return radius.ravel()[order][np.searchsorted(light, 0.5 * light[-1])]
+
+
+def test_exact_truth_over_the_valid_ranges(gen):
+    """Flux to 1e-6, half-light radius to 1 %, ellipticity to 0.005, on finely drawn images."""
+    n = 1000
+    asked = conditions_across_ranges(gen, n, seed=5)
+    stamps = gen.sample(asked, galsim.BaseDeviate(17), exact=True)
+    flux_error, size_error, shape_error = np.zeros((3, n))
+    params = galsim.hsm.HSMParams(max_mom2_iter=2000)
+    for i in range(n):
+        galaxy = stamps.galaxy(i, zeropoint=25.94)
+        flux = 10 ** (-0.4 * (asked["magnitude"][i] - 25.94))
+        radius = asked["half_light_radius"][i]
+        scale = radius / 12
+        image = galaxy.drawImage(nx=240, ny=240, scale=scale, method="no_pixel", dtype=float)
+        found = galsim.hsm.FindAdaptiveMom(image, guess_sig=12, hsmparams=params)
+        centre = (found.moments_centroid.x - 1, found.moments_centroid.y - 1)
+        measured = half_light_radius(image.array, found.observed_shape, centre) * scale
+        flux_error[i] = galaxy.flux / flux - 1
+        size_error[i] = measured / radius - 1
+        shape_error[i] = abs(
+            found.observed_shape.g1 - asked["g1"][i] + 1j * (found.observed_shape.g2 - asked["g2"][i])
+        )
+    assert np.abs(flux_error).max() <= 1e-6
+    assert np.abs(size_error).max() <= 0.01
+    assert shape_error.max() <= 0.005
+
+
+def test_drawn_flux_is_the_asked_flux(gen):
+    asked = conditions_across_ranges(gen, 20, seed=6, g_max=0.3)
+    stamps = gen.sample(asked, galsim.BaseDeviate(3))
+    for i in range(20):
+        galaxy = stamps.galaxy(i, zeropoint=30.0)
+        image = galaxy.drawImage(nx=400, ny=400, scale=asked["half_light_radius"][i] / 6)
+        assert image.array.sum() == pytest.approx(galaxy.flux, rel=2e-3)
+
+
+def test_no_preferred_direction(gen):
+    table = gen.sample_conditions(20_000, galsim.BaseDeviate(2))
+    for name in ("g1", "g2"):
+        values = np.asarray(table[name])
+        assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values))
+
+
+def measured_g(stamps):
+    moments = shapes.adaptive_moments(torch.from_numpy(stamps.array[:, REFERENCE_INDEX]))
+    return np.hypot(moments.g1.numpy(), moments.g2.numpy())
+
+
+def test_not_only_round_galaxies(gen):
+    """Without the exactness corrections the flow itself follows the asked ellipticity."""
+    table = gen.sample_conditions(2000, galsim.BaseDeviate(12))
+    asked = np.hypot(table["g1"], table["g2"])
+    stamps = gen.sample(table, galsim.BaseDeviate(13), exact=False)
+    slope, _ = np.polyfit(asked, measured_g(stamps), 1)
+    assert 0.9 <= slope <= 1.1
+
+
+def test_population_has_the_training_ellipticities(gen):
+    from scipy.stats import wasserstein_distance
+
+    from galsim_vae.train import population, synthetic
+    from galsim_vae.train.colours import colour_table
+
+    generator = torch.Generator().manual_seed(41)
+    conditions = population.sample(2000, generator)
+    stamps = torch.cat(
+        [synthetic.sample(c, generator, colour_table()).stamps for c in conditions.split(500)]
+    )
+    moments = shapes.adaptive_moments(stamps[:, REFERENCE_INDEX])
+    training = torch.hypot(moments.g1, moments.g2)[moments.converged].numpy()
+    table = gen.sample_conditions(2000, galsim.BaseDeviate(12))
+    assert wasserstein_distance(training, np.hypot(table["g1"], table["g2"])) <= 0.03
+    stamps = gen.sample(table, galsim.BaseDeviate(13), exact=False)
+    assert wasserstein_distance(training, measured_g(stamps)) <= 0.03
+
+
+def test_same_seed_same_galaxies_whatever_the_batch(gen, table):
+    whole = gen.sample(table, galsim.BaseDeviate(5))
+    part = gen.sample(table[40:47], galsim.BaseDeviate(5))
+    backward = gen.sample(table[::-1], galsim.BaseDeviate(5))
+    for name in ("array", "jacobian", "offset"):
+        assert np.array_equal(getattr(whole, name)[40:47], getattr(part, name))
+        assert np.array_equal(getattr(whole, name)[::-1], getattr(backward, name))
+    other = gen.sample(table, galsim.BaseDeviate(6))
+    assert not np.array_equal(whole.array, other.array)
+
+
+def test_same_pixels_whatever_the_number_of_threads(gen, table):
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            results.append(gen.sample(table[:20], galsim.BaseDeviate(5)))
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(results[0].array, results[1].array)
+    assert np.array_equal(results[0].jacobian, results[1].jacobian)
+
+
+def test_missing_conditions_are_drawn_given_those_present(gen):
+    bright = gen.sample({"magnitude": np.full(400, 20.0)}, galsim.BaseDeviate(1))
+    faint = gen.sample({"magnitude": np.full(400, 25.0)}, galsim.BaseDeviate(1))
+    assert np.all(np.asarray(bright.table["magnitude"]) == 20.0)
+    radius = [np.median(np.asarray(s.table["half_light_radius"])) for s in (bright, faint)]
+    redshift = [np.median(np.asarray(s.table["redshift"])) for s in (bright, faint)]
+    assert radius[0] > 1.5 * radius[1]
+    assert redshift[0] < redshift[1]
+
+
+def test_asked_band_magnitudes_are_kept(gen, table):
+    few = table[:5].copy()
+    few["mag_F606W"] = np.asarray(few["magnitude"]) + 0.7
+    stamps = gen.sample(few, galsim.BaseDeviate(5))
+    plain = gen.sample(table[:5], galsim.BaseDeviate(5))
+    assert stamps.magnitude("F606W") == pytest.approx(np.asarray(few["mag_F606W"]), abs=1e-5)
+    ratio = stamps.array[:, 1] / plain.array[:, 1]
+    assert np.ptp(ratio, axis=(1, 2)) == pytest.approx(np.zeros(5), abs=1e-4)
+
+
+def test_stamps_are_not_negative_and_have_unit_flux(gen, table):
+    array = gen.sample(table, galsim.BaseDeviate(5)).array
+    assert array.min() >= 0
+    assert array[:, REFERENCE_INDEX].sum((1, 2)) == pytest.approx(1, abs=1e-5)
+
+
+def test_encode_then_decode_returns_the_galaxy(gen, table):
+    stamps = gen.sample(table[:32], galsim.BaseDeviate(5)).array
+    psf = np.zeros_like(stamps)
+    psf[:, :, 32, 32] = 1.0
+    noise = np.full((32, len(BANDS)), 1e-5)
+    mean, _ = gen.encode(stamps, psf, noise)
+    back = gen.decode(mean)
+    error = np.abs(back - stamps)[:, REFERENCE_INDEX].sum((1, 2))
+    assert np.median(error) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [({"images": (2, 4, 64, 64)}, "images"), ({"noise": (2, 4)}, "noise")],
+)
+def test_encode_names_the_array_of_the_wrong_shape(gen, change, text):
+    arrays = {"images": (2, 5, 64, 64), "psfs": (2, 5, 64, 64), "noise": (2, 5)} | change
+    with pytest.raises(galsim.GalSimValueError, match=text):
+        gen.encode(**{name: np.ones(shape) for name, shape in arrays.items()})
+
+
+@pytest.mark.parametrize("device", ["cuda:93", "warp"])
+def test_no_such_device(device):
+    with pytest.raises(galsim.GalSimValueError, match="cannot use this device"):
+        galsim_vae.GalaxyGenerator("candels", device=device)
+
+
+def test_out_of_range_names_column_value_and_range(gen):
+    with pytest.raises(galsim.GalSimRangeError, match="magnitude"):
+        gen.sample({"magnitude": [40.0]}, galsim.BaseDeviate(1))
+    with pytest.warns(galsim.GalSimWarning, match="magnitude"):
+        gen.sample({"magnitude": [27.0]}, galsim.BaseDeviate(1), extrapolate=True)
+
+
+def test_moments_that_never_converge_are_reported(gen, monkeypatch):
+    original = shapes.adaptive_moments
+
+    def fails(images, **kwargs):
+        return original(images, **kwargs)._replace(
+            converged=torch.zeros(len(images), dtype=torch.bool)
+        )
+
+    monkeypatch.setattr(shapes, "adaptive_moments", fails)
+    with pytest.raises(galsim.GalSimError, match=r"no usable stamp .* row 0"):
+        gen.sample({"magnitude": [23.0]}, galsim.BaseDeviate(1))
+
+
+def test_one_galaxy(gen):
+    shape = galsim.Shear(g1=0.1)
+    galaxy = gen.galaxy(
+        magnitude=24, half_light_radius=0.4, ellipticity=shape, redshift=0.8, zeropoint=25.94,
+        rng=galsim.BaseDeviate(1),
+    )  # fmt: skip
+    assert isinstance(galaxy, galsim_vae.VAEGalaxy)
+    assert galaxy.flux == pytest.approx(10 ** (-0.4 * (24 - 25.94)), rel=1e-6)
+    assert galaxy.redshift == 0.8
+
+
+def power_by_radius(images):
+    """Mean power spectrum in rings of spatial frequency, and the plain one along the x axis."""
+    power = np.abs(np.fft.fft2(images)) ** 2
+    power = (power / power[:, :1, :1]).mean(0)
+    k = np.hypot(*np.meshgrid(np.fft.fftfreq(64) * 64, np.fft.fftfreq(64) * 64))
+    rings = np.array([power[(k >= r - 0.5) & (k < r + 0.5)].mean() for r in range(33)])
+    return rings, power[0, :33]
+
+
+def test_decoded_stamps_are_band_limited(gen):
+    """No power peak at the upsampling frequencies (1/2, 1/4, 1/8 cycles a pixel)."""
+    table = gen.sample_conditions(512, galsim.BaseDeviate(21))
+    stamps = gen.sample(table, galsim.BaseDeviate(22), exact=False)
+    rings, axis = power_by_radius(stamps.array[:, REFERENCE_INDEX])
+    for spectrum in (rings, axis):
+        for k in (8, 16):
+            neighbours = np.sqrt(spectrum[k - 2] * spectrum[k + 2])
+            assert spectrum[k] <= 1.1 * neighbours
+        assert spectrum[32] <= 1.1 * spectrum[30]
+
+
+def test_power_falls_as_that_of_the_training_galaxies(gen):
+    from galsim_vae.train import population, synthetic
+    from galsim_vae.train.colours import colour_table
+
+    generator = torch.Generator().manual_seed(4)
+    made = synthetic.sample(population.sample(512, generator), generator, colour_table()).stamps
+    table = gen.sample_conditions(512, galsim.BaseDeviate(21))
+    stamps = gen.sample(table, galsim.BaseDeviate(22), exact=False)
+    ours, _ = power_by_radius(stamps.array[:, REFERENCE_INDEX])
+    training, _ = power_by_radius(made[:, REFERENCE_INDEX].numpy())
+    assert np.all(np.diff(np.log(ours[1:30])) < 0.1)
+    ratio = ours[1:16] / training[1:16]
+    assert np.all((ratio > 0.3) & (ratio < 2.0))

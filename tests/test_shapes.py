@@ -1,0 +1,82 @@
+"""Batched moments and half-light radii, against GalSim's own."""
+
+import galsim
+import numpy as np
+import pytest
+import torch
+
+from galsim_vae import shapes
+
+
+def draw(profile, dx=0.0, dy=0.0):
+    image = profile.shift(dx, dy).drawImage(nx=64, ny=64, scale=1.0, method="no_pixel")
+    return image
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(8)
+    out = []
+    for n in np.linspace(0.5, 3, 24):
+        g, angle = rng.uniform(0, 0.7), rng.uniform(0, 180) * galsim.degrees
+        sersic = galsim.Sersic(n, half_light_radius=5).shear(g=g, beta=angle)
+        smooth = galsim.Convolve(sersic, galsim.Gaussian(sigma=0.65))
+        out.append(draw(smooth, *rng.uniform(-1, 1, 2)))
+    return out
+
+
+def test_moments_agree_with_hsm(images):
+    moments = shapes.adaptive_moments(torch.from_numpy(np.array([i.array for i in images])))
+    assert moments.converged.all()
+    for k, image in enumerate(images):
+        hsm = galsim.hsm.FindAdaptiveMom(image)
+        assert moments.g1[k] == pytest.approx(hsm.observed_shape.g1, abs=2e-5)
+        assert moments.g2[k] == pytest.approx(hsm.observed_shape.g2, abs=2e-5)
+        assert moments.sigma[k] == pytest.approx(hsm.moments_sigma, rel=1e-4)
+        assert moments.x[k] == pytest.approx(hsm.moments_centroid.x - 32.5, abs=2e-5)
+        assert moments.y[k] == pytest.approx(hsm.moments_centroid.y - 32.5, abs=2e-5)
+
+
+@pytest.mark.parametrize("g", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("n", [0.5, 1.0])
+def test_half_light_radius_is_that_of_the_sheared_profile(g, n):
+    profile = galsim.Sersic(n, half_light_radius=5).shear(g=g, beta=25 * galsim.degrees)
+    array = torch.from_numpy(draw(profile).array)[None]
+    moments = shapes.adaptive_moments(array)
+    # The aperture counts the flux in the stamp; an exponential loses a little outside it.
+    inside = float(array.sum())
+    expected = galsim.Sersic(n, half_light_radius=5).calculateHLR(size=64, scale=0.25)
+    assert inside > 0.97
+    tolerance = 0.003 + 1.2 * (1 - inside)
+    assert shapes.half_light_radius(array, moments).item() == pytest.approx(
+        expected, rel=tolerance
+    )
+
+
+def test_a_shear_changes_the_shape_and_not_the_size():
+    base = galsim.Sersic(1.0, half_light_radius=4, trunc=20) + 0.1 * galsim.Gaussian(
+        sigma=1.0
+    ).shift(3, 1)
+    base = galsim.Convolve(base, galsim.Gaussian(sigma=0.8))
+    shear = galsim.Shear(g1=0.15, g2=-0.1)
+    arrays = torch.from_numpy(np.array([draw(base).array, draw(base.shear(shear)).array]))
+    moments = shapes.adaptive_moments(arrays)
+    before = galsim.Shear(g1=moments.g1[0].item(), g2=moments.g2[0].item())
+    after = shear + before
+    assert moments.g1[1] == pytest.approx(after.g1, abs=1e-4)
+    assert moments.g2[1] == pytest.approx(after.g2, abs=1e-4)
+    radius = shapes.half_light_radius(arrays, moments)
+    assert radius[1] == pytest.approx(radius[0].item(), rel=2e-3)
+
+
+def test_a_result_does_not_depend_on_the_rest_of_the_batch(images):
+    arrays = torch.from_numpy(np.array([i.array for i in images[:16]]))
+    hard = torch.cat([arrays[:8], arrays[8:].roll(3, 2)])
+    a, b = shapes.adaptive_moments(arrays), shapes.adaptive_moments(hard)
+    assert torch.equal(a.g1[:8], b.g1[:8])
+
+
+def test_an_image_without_a_galaxy_is_told_apart():
+    arrays = torch.zeros(2, 64, 64)
+    arrays[1] = torch.from_numpy(draw(galsim.Gaussian(sigma=4)).array)
+    assert shapes.adaptive_moments(arrays).converged.tolist() == [False, True]
