@@ -34,9 +34,9 @@ class VAEConfig:
     bands: int = 5
     reference: int = 2
     size: int = 64
-    latent: int = 32
+    latent: int = 64
     widths: tuple[int, int] = (64, 128)
-    fine_widths: tuple[int, int] = (32, 12)
+    fine_widths: tuple[int, int] = (32, 8)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -138,7 +138,7 @@ class Decoder(nn.Module):
         )
         self.colour = nn.Linear(c, config.bands)
         self.stem = nn.Linear(config.latent, wider * (config.size // 8) ** 2)
-        self.blocks1 = nn.ModuleList(ResidualBlock(wider, c) for _ in range(2))
+        self.blocks1 = nn.ModuleList(ResidualBlock(wider, c) for _ in range(1))
         self.up1 = nn.Conv2d(wider, wide, 3, padding=1)
         self.blocks2 = nn.ModuleList(ResidualBlock(wide, c) for _ in range(2))
         self.up2 = nn.Conv2d(wide, fine, 3, padding=1)

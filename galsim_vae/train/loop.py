@@ -36,10 +36,10 @@ class LoopConfig:
     seed : of the network's start and of every random number in training.
     """
 
-    steps: int = 13000
-    batch: int = 30
-    real: int = 10
-    beta: float = 0.3
+    steps: int = 11000
+    batch: int = 24
+    real: int = 16
+    beta: float = 0.15
     learning_rate: float = 1e-3
     average: float = 0.999
     seed: int = 1

@@ -143,7 +143,7 @@ def ceers(shared: Path) -> Iterator[Source]:
                 dict.fromkeys(at, float(data["stamp_scale"][i])),
                 {b: psf[n] for n, b in used.items()},
                 {b: float(data["sig_native"][i, k] * data["rebin"][i]) for b, k in at.items()},
-                dict.fromkeys(at, data["mask"][i] == 0),
+                {b: data["mask"][i] == 0 for b in at},
                 dict.fromkeys(at, (float(data["x"][i]), float(data["y"][i]))),
             ),
             redshift=float(data["z"][i]),

@@ -14,14 +14,18 @@ from pathlib import Path
 
 import galsim
 import numpy as np
+import torch
 from astropy.table import Table
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from galsim_vae.generator import GalaxyGenerator
+from galsim_vae import modelfile
 from galsim_vae.plots import colour_image, contact_sheet
 from galsim_vae.train import frame, real, reconstruct
 from galsim_vae.train.dataset import is_validation
+from galsim_vae.train.observe import Batch
+from galsim_vae.train.refine import refine
+from galsim_vae.vae import VAE, psf_width
 
 # Signal-to-noise ratio of the reference band that chi-square is quoted at.
 SIGNAL_TO_NOISE = 50.0
@@ -53,16 +57,33 @@ def held_out(shared: Path, names=tuple(real.READERS)) -> Iterator[real.Source]:
                 yield source
 
 
+def as_batch(canonical: frame.Canonical) -> Batch:
+    """One galaxy as the training code holds it, scaled to unit flux in its brightest band."""
+    scale = (canonical.image * canonical.mask).sum((1, 2)).max()
+    image, psf, noise, area = (
+        torch.from_numpy(np.ascontiguousarray(a[None], dtype=np.float32))
+        for a in (
+            canonical.image / scale,
+            canonical.psf,
+            canonical.noise / scale,
+            canonical.noise_area,
+        )
+    )
+    otf = torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
+    mask = torch.from_numpy(canonical.mask[None])
+    return Batch(image * mask, otf, psf_width(otf), noise, area.clamp(min=1.0), mask)
+
+
 def reconstruct_one(
     source: real.Source,
-    generator: GalaxyGenerator,
+    vae: VAE,
     rng: galsim.BaseDeviate,
     signal_to_noise: float | None = SIGNAL_TO_NOISE,
 ) -> Reconstruction | None:
-    """Encode and decode one galaxy; None if it is not one of those that ingest accepts.
+    """Infer a galaxy's latent and decode it; None if it is not one of those that ingest accepts.
 
-    Geometry and segments are those of the galaxy as observed; noise is added afterwards, down to
-    `signal_to_noise` (None: none), and the encoder sees the noisy galaxy only.
+    Geometry is that of the galaxy as observed; noise is added afterwards, down to
+    `signal_to_noise` (None: none), and encoder and `refine` see the noisy galaxy only.
     """
     try:
         geometry = frame.measure(source.observation)
@@ -74,21 +95,20 @@ def reconstruct_one(
     if signal_to_noise is not None:
         observed = reconstruct.add_noise(observed, geometry, signal_to_noise, rng)
     canonical = frame.to_canonical(observed, geometry, rng)
-    mean, _ = generator.encode(
-        canonical.image[None], canonical.psf[None], canonical.noise[None], canonical.mask[None]
-    )
-    stamp = generator.decode(mean)[0]
+    latent = refine(vae, as_batch(canonical))
+    with torch.no_grad():
+        stamp = vae.decoder(latent)[0].numpy()
     residuals = reconstruct.native_residuals(stamp, geometry, observed)
     return Reconstruction(source, canonical, stamp, residuals)
 
 
 def reconstruct_all(
-    shared: Path, generator: GalaxyGenerator, seed: int, signal_to_noise: float | None
+    shared: Path, vae: VAE, seed: int, signal_to_noise: float | None
 ) -> list[Reconstruction]:
     """Reconstruct every held-out galaxy; galaxy k has the noise of seed + k."""
     rows = []
     for k, source in enumerate(tqdm(list(held_out(shared)), unit="galaxy")):
-        row = reconstruct_one(source, generator, galsim.BaseDeviate(seed + k), signal_to_noise)
+        row = reconstruct_one(source, vae, galsim.BaseDeviate(seed + k), signal_to_noise)
         if row is not None:
             rows.append(row)
     return rows
@@ -134,14 +154,14 @@ def sheet(rows: list[Reconstruction], path: Path) -> None:
         model = amplitude * model
         with np.errstate(divide="ignore", invalid="ignore"):
             sigma = (data - model) / r.canonical.noise[:, None, None]
-        residual = np.nanmean(np.where(mask, sigma, np.nan), axis=0)
+        residual = np.where(mask, sigma, 0).sum(0) / np.maximum(mask.sum(0), 1)
         observed = mask.any((1, 2))[:, None, None]
         pictures.append(
             [
                 colour_image(data),
                 colour_image(model * observed),
                 colour_image(r.stamp * observed),
-                np.clip(0.5 + np.nan_to_num(residual) / 10, 0, 1),
+                np.clip(0.5 + residual / 10, 0, 1),
             ]
         )
     halves = (len(pictures) + 2) // 3
@@ -162,9 +182,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for tables and pictures")
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
-    generator = GalaxyGenerator(options.weights)
+    vae = modelfile.read(modelfile.find(options.weights)).vae
     for label, level in (("sn50", SIGNAL_TO_NOISE), ("native", None)):
-        rows = reconstruct_all(options.shared, generator, 100, level)
+        rows = reconstruct_all(options.shared, vae, 100, level)
         results = table(rows)
         results.write(options.output / f"reconstruction_{label}.ecsv", overwrite=True)
         print(label)

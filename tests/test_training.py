@@ -1,0 +1,176 @@
+"""Likelihood, observation model and training loop."""
+
+import numpy as np
+import pytest
+import torch
+
+from galsim_vae.conditions import DEFAULT_RANGES
+from galsim_vae.flow import FlowConfig
+from galsim_vae.train import fitflows, likelihood, loop, observe
+from galsim_vae.train.colours import colour_table
+from galsim_vae.train.refine import refine
+from galsim_vae.vae import VAE, VAEConfig, psf_width
+
+TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4))
+
+
+@pytest.fixture(scope="module")
+def sources():
+    return loop.Sources(colour_table(), observe.PSFTable.hst())
+
+
+def gaussian_psf(sigma, n=1, bands=5):
+    axis = torch.arange(64.0) - 32
+    image = torch.exp(-0.5 * (axis[:, None] ** 2 + axis**2) / sigma**2)
+    psf = (image / image.sum()).expand(n, bands, 64, 64)
+    return torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
+
+
+def test_convolution_agrees_with_a_direct_sum():
+    generator = torch.Generator().manual_seed(1)
+    stamp = torch.zeros(1, 5, 64, 64)
+    stamp[:, :, 20:44, 20:44] = torch.rand(1, 5, 24, 24, generator=generator)
+    kernel = torch.rand(5, 5, generator=generator)
+    psf = torch.zeros(1, 5, 64, 64)
+    psf[:, :, 30:35, 30:35] = kernel
+    otf = torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
+    direct = torch.nn.functional.conv2d(
+        stamp.transpose(0, 1), kernel.flip(0, 1)[None, None], padding=2
+    ).transpose(0, 1)
+    assert torch.allclose(likelihood.convolve(stamp, otf), direct, atol=1e-4)
+
+
+def test_psf_width_is_the_sigma_of_a_gaussian():
+    assert psf_width(gaussian_psf(2.5))[0, 0].item() == pytest.approx(2.5, rel=1e-3)
+
+
+def test_amplitude_and_chi_square_of_a_known_case():
+    generator = torch.Generator().manual_seed(2)
+    model = torch.rand(3, 5, 64, 64, generator=generator)
+    noise = 0.1 * torch.randn(model.shape, generator=generator)
+    mask = torch.rand(model.shape, generator=generator) > 0.3
+    weight = likelihood.inverse_variance(torch.full((3, 5), 0.1), torch.ones(3, 5), mask)
+    data = 2.5 * model + noise
+    assert likelihood.fit_amplitude(data, model, weight).numpy() == pytest.approx(2.5, rel=1e-2)
+    half = likelihood.half_chi_square(data, model, weight)
+    dof = likelihood.degrees_of_freedom(torch.ones(3, 5), mask)
+    assert (2 * half / dof).numpy() == pytest.approx(1.0, abs=0.05)
+    # At chi^2 / dof = 1 the misfit is half chi^2.
+    assert likelihood.misfit(0.5 * dof, dof).numpy() == pytest.approx((0.5 * dof).numpy())
+
+
+def test_correlated_noise_counts_for_its_independent_pixels():
+    mask = torch.ones(1, 5, 64, 64, dtype=torch.bool)
+    noise = torch.ones(1, 5)
+    white = likelihood.inverse_variance(noise, torch.ones(1, 5), mask)
+    correlated = likelihood.inverse_variance(noise, torch.full((1, 5), 4.0), mask)
+    assert torch.equal(white, 4 * correlated)
+    assert likelihood.degrees_of_freedom(torch.full((1, 5), 4.0), mask).item() == 5 * 64 * 64 / 4
+
+
+def test_kl_divergence_agrees_with_torch():
+    mean, log_variance = torch.randn(6, 3), torch.randn(6, 3)
+    ours = likelihood.kl_divergence(mean, log_variance)
+    posterior = torch.distributions.Normal(mean, torch.exp(0.5 * log_variance))
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
+    assert torch.allclose(ours, expected.sum(1), atol=1e-5)
+
+
+def test_psf_table_agrees_with_galsim(sources):
+    """The tabulated PSF, on a canonical grid, is the GalSim model with a canonical pixel."""
+    import galsim
+
+    from galsim_vae.bands import BANDS, hst_psf
+
+    scale = 0.05
+    otf = sources.psfs.canonical(torch.tensor([scale]))[0, BANDS.index("F814W")]
+    profile = galsim.Convolve(hst_psf("F814W"), galsim.Pixel(scale))
+    k = 2 * np.pi * np.fft.fftfreq(64) / scale
+    ours = otf[:, 0].numpy()
+    theirs = np.array([profile.kValue(0, value).real for value in k])
+    assert np.abs(ours - theirs).max() < 0.02
+
+
+def test_observed_noise_and_flux_are_as_stated(sources):
+    generator = torch.Generator().manual_seed(3)
+    conditions, stamps = loop.fresh_galaxies(16, sources, generator)
+    scale = loop.canonical_pixel_scale(conditions)
+    level = torch.full((16,), 50.0)
+    batch = observe.observe(stamps, scale, sources.psfs, generator, level, complete=True)
+    residual = batch.image - likelihood.convolve(stamps, batch.otf)
+    measured = residual.std((2, 3)) / batch.noise
+    assert measured.numpy() == pytest.approx(1.0, abs=0.06)
+
+
+def test_mirroring_keeps_image_and_psf_together():
+    generator = torch.Generator().manual_seed(5)
+    stamp = torch.rand(1, 5, 64, 64, generator=generator)
+    psf = torch.rand(1, 5, 64, 64, generator=generator)
+    otf = torch.fft.rfft2(psf / psf.sum((2, 3), keepdim=True))
+    seen = likelihood.convolve(stamp, otf)
+    mask = torch.ones_like(seen, dtype=torch.bool)
+    flips = set()
+    for _ in range(20):
+        image, _, turned = observe._mirror(seen, mask, otf, generator)
+        for axes in ((), (-1,), (-2,), (-1, -2)):
+            if torch.allclose(likelihood.convolve(stamp.flip(axes), turned), image, atol=1e-5):
+                flips.add(axes)
+                break
+        else:
+            pytest.fail("the mirrored PSF does not belong to the mirrored image")
+    assert len(flips) == 4
+
+
+def test_resumed_training_ends_like_uninterrupted(sources, tmp_path):
+    config = loop.LoopConfig(steps=4, batch=4, real=0)
+    whole = loop.train(TINY, config, sources, tmp_path / "whole.ckpt", save_every=2)
+
+    class Interrupted(Exception):
+        pass
+
+    calls = 0
+    original = loop.losses
+
+    def interrupt(*args):
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise Interrupted
+        return original(*args)
+
+    loop.losses = interrupt
+    try:
+        with pytest.raises(Interrupted):
+            loop.train(TINY, config, sources, tmp_path / "part.ckpt", save_every=2)
+    finally:
+        loop.losses = original
+    resumed = loop.train(TINY, config, sources, tmp_path / "part.ckpt", save_every=2)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_flows_learn_the_conditions_of_their_galaxies(sources):
+    torch.manual_seed(1)
+    config = fitflows.FlowTraining(galaxies=256, steps=30, batch=64, real=0)
+    flows = fitflows.train(VAE(TINY), sources, DEFAULT_RANGES, FlowConfig(2, 16), config)
+    nothing = torch.full((500, 4), torch.nan)
+    drawn = flows.sample_conditions(torch.randn(500, 4), nothing)
+    assert torch.isfinite(drawn).all()
+    # Faint galaxies outnumber bright ones in the population; a start at random has them even.
+    assert drawn[:, 0].median() > 23.0
+
+
+def test_refining_improves_the_fit(sources):
+    torch.manual_seed(3)
+    vae = VAE(TINY).requires_grad_(False)
+    generator = torch.Generator().manual_seed(4)
+    conditions, stamps = loop.fresh_galaxies(4, sources, generator)
+    batch = observe.observe(stamps, loop.canonical_pixel_scale(conditions), sources.psfs, generator)
+    weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
+
+    def misfit(latent):
+        model = likelihood.convolve(vae.decoder(latent), batch.otf)
+        return likelihood.half_chi_square(batch.image, model, weight).sum()
+
+    start, _ = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
+    assert misfit(refine(vae, batch, steps=20)) < misfit(start)
