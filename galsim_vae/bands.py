@@ -1,13 +1,7 @@
-"""The five HST bands: constants, model PSFs, depths, and the step from bands to any filter.
+"""The five HST bands: constants, model PSFs, depths, throughputs.
 
-A decoded galaxy is five images, one a band. Between the bands its spectrum is taken to be
-piecewise linear in f_nu against ln(wavelength), with nodes at the bands' pivot wavelengths and
-constant outside them. The node values are not the band fluxes themselves (a filter averages over
-the kinks at its neighbours' nodes) but the solution of a 5x5 linear system, so that each HST band
-gives back exactly its own flux. Everything is linear in the band fluxes: a filter is five
-weights (`band_weights`), a spectrum is five basis spectra (`spectral_basis`).
-
-This module does not import torch.
+The step from these bands to any other filter is `galsim_vae.spectrum`. This module does not import
+torch.
 """
 
 from __future__ import annotations
@@ -31,11 +25,10 @@ __all__ = [
     "STAMP_SIZE",
     "ZEROPOINTS",
     "ab_zeropoint",
-    "band_weights",
+    "check_reach",
     "find_bandpass",
     "hst_bandpass",
     "hst_psf",
-    "spectral_basis",
 ]
 
 BANDS = ("F435W", "F606W", "F814W", "F125W", "F160W")
@@ -102,14 +95,6 @@ _DETECTOR = {
     "F160W": (_WFC3, 0.20),
 }
 _PIXFRAC = 0.8
-
-# f_nu of a source of AB magnitude 0 is 3631 Jy; h in erg s: to photons / (s cm^2 nm), which
-# is f_nu / (h lambda). The same constants as galsim.Bandpass.withZeropoint("AB").
-_AB_FNU = 3.631e-20
-# The sampling of the spectra, nm. Linear interpolation of 1/lambda is good to 1e-5 at this step.
-_STEP = 2.5
-# The files of the ACS bands start at 300 nm (with zero throughput), so the spectra must too.
-_SED_RANGE = (300.0, 1900.0)
 
 
 @functools.lru_cache(maxsize=32)
@@ -213,82 +198,24 @@ def find_bandpass(band: str | galsim.Bandpass) -> galsim.Bandpass:
 
 
 @functools.lru_cache(maxsize=64)
-def band_weights(bandpass: galsim.Bandpass) -> np.ndarray:
-    """Weights that turn fluxes in the five bands into the flux through any filter.
-
-    With s_b the mean f_nu in band b (for decoded stamps: the sum of the band's stamp, in units
-    of F814W), the mean f_nu through the filter is ``band_weights(filter) @ s``. The mean is the
-    AB one, int f_nu T dlambda/lambda / int T dlambda/lambda, i.e. T counts photons. A weight can
-    be slightly negative: see the module's docstring.
-
-    Parameters
-    ----------
-    bandpass : galsim.Bandpass
-        A filter with 99 % of its throughput inside `REACH`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (5,)
-        In the order of `BANDS`; they sum to 1. Read-only.
-
-    Raises
-    ------
-    galsim.GalSimRangeError
-        If the filter reaches outside 330 to 1800 nm.
-
-    Notes
-    -----
-    How well it works depends on the spectrum between the bands. For the CWW spectra of Sbc, Scd
-    and Im galaxies at redshift 0.1 to 1, LSST r, i, z and y come out within 0.15 mag (mostly
-    0.05) and g within 0.17. An elliptical whose 400 nm break lies between two bands is the worst
-    case: g is 0.5 mag too faint at redshift 0.7.
-    """
-    _check_reach(bandpass)
-    weights = _mean_of_hats(bandpass) @ _nodes_from_bands()
-    weights.flags.writeable = False
-    return weights
-
-
-@functools.lru_cache(maxsize=64)
 def ab_zeropoint(bandpass: galsim.Bandpass) -> float:
     """AB magnitude of 1 photon / (s cm^2) through a bandpass: GalSim's own zero-point."""
     return float(bandpass.withZeropoint("AB").zeropoint)
 
 
-def spectral_basis(redshift: float = 0.0) -> list[galsim.SED]:
-    """Five spectra, one a band: AB magnitude 0 in its own band and no flux in the other four.
-
-    A galaxy with flux f_b = 10^(-0.4 mag_b) in each band has the spectrum sum_b f_b basis_b.
-    The basis is fixed in the observer's frame; the redshift is only recorded in the SEDs (they are
-    compressed to the rest frame first and then moved back), so that a later
-    ``atRedshift(redshift)`` changes nothing and any other redshift moves the spectrum from here.
+@functools.lru_cache(maxsize=64)
+def check_reach(bandpass: galsim.Bandpass) -> None:
+    """Check that the five bands reach a filter: 99 % of its throughput is inside `REACH`.
 
     Parameters
     ----------
-    redshift : float
-        The galaxy's redshift; NaN is taken as 0.
+    bandpass : galsim.Bandpass
 
-    Returns
-    -------
-    list of 5 galsim.SED
-        photons / (s cm^2 nm), defined from 300 to 1900 nm.
+    Raises
+    ------
+    galsim.GalSimRangeError
+        If the filter reaches outside 330 to 1800 nm.
     """
-    redshift = 0.0 if np.isnan(redshift) else float(redshift)
-    wavelength, photons = _basis_table()
-    rest = wavelength / (1 + redshift)
-    return [
-        galsim.SED(galsim._LookupTable(rest, f, "linear"), "nm", "fphotons", redshift=redshift)
-        for f in photons
-    ]
-
-
-def _check_band(band: str) -> None:
-    if band not in BANDS:
-        raise GalSimValueError("Unknown HST band", band, BANDS)
-
-
-def _check_reach(bandpass: galsim.Bandpass) -> None:
-    """Raise GalSimRangeError where more than 1 % of the throughput is outside `REACH`."""
     wavelength = np.linspace(bandpass.blue_limit, bandpass.red_limit, 4001)
     throughput = bandpass(wavelength) / wavelength
     inside = (wavelength >= REACH[0]) & (wavelength <= REACH[1])
@@ -302,6 +229,11 @@ def _check_reach(bandpass: galsim.Bandpass) -> None:
         (round(float(blue), 1), round(float(red), 1)),
         *REACH,
     )
+
+
+def _check_band(band: str) -> None:
+    if band not in BANDS:
+        raise GalSimValueError("Unknown HST band", band, BANDS)
 
 
 def _name(bandpass: galsim.Bandpass) -> str:
@@ -325,46 +257,3 @@ def _shipped_bandpass(name: str) -> galsim.Bandpass:
             (*BANDS, *shipped),
         )
     return galsim.Bandpass(stem + ".dat", wave_type="nm").withZeropoint("AB")
-
-
-@functools.lru_cache(maxsize=1)
-def _hat_table() -> tuple[np.ndarray, np.ndarray]:
-    """Wavelengths (m,) and the five hat functions (5, m) as photon spectra of AB magnitude 0."""
-    pivots = np.array([PIVOT[band] for band in BANDS])
-    steps = int(round((_SED_RANGE[1] - _SED_RANGE[0]) / _STEP))
-    wavelength = np.union1d(np.linspace(*_SED_RANGE, steps + 1), pivots)
-    hats = np.array([np.interp(np.log(wavelength), np.log(pivots), row) for row in np.eye(5)])
-    return wavelength, hats * _AB_FNU / (galsim.SED._h * wavelength)
-
-
-@functools.lru_cache(maxsize=1)
-def _hats() -> list[galsim.SED]:
-    wavelength, photons = _hat_table()
-    return [
-        galsim.SED(galsim._LookupTable(wavelength, f, "linear"), "nm", "fphotons") for f in photons
-    ]
-
-
-def _mean_of_hats(bandpass: galsim.Bandpass) -> np.ndarray:
-    """Mean of each hat function through a filter, shape (5,); the hats sum to one."""
-    low, high = _SED_RANGE
-    if bandpass.blue_limit < low or bandpass.red_limit > high:
-        # Only a tail with next to no light (`_check_reach`) is cut here.
-        bandpass = bandpass.truncate(
-            blue_limit=max(low, bandpass.blue_limit), red_limit=min(high, bandpass.red_limit)
-        )
-    flux = np.array([hat.calculateFlux(bandpass) for hat in _hats()])
-    return flux / flux.sum()
-
-
-@functools.lru_cache(maxsize=1)
-def _nodes_from_bands() -> np.ndarray:
-    """The 5x5 matrix from band fluxes to the spectrum's values at the pivot wavelengths."""
-    return np.linalg.inv([_mean_of_hats(hst_bandpass(band)) for band in BANDS])
-
-
-@functools.lru_cache(maxsize=1)
-def _basis_table() -> tuple[np.ndarray, np.ndarray]:
-    """Wavelengths (m,) and the five basis spectra (5, m), photons / (s cm^2 nm)."""
-    wavelength, hats = _hat_table()
-    return wavelength, _nodes_from_bands().T @ hats

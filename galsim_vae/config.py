@@ -42,7 +42,7 @@ from galsim.errors import (
     GalSimRangeError,
 )
 
-from .bands import REFERENCE, band_weights
+from .bands import REFERENCE, check_reach
 from .stamps import Stamps, in_counts
 
 __all__ = ["CatalogInput", "CatalogLoader", "GeneratorInput"]
@@ -247,7 +247,7 @@ def _build_galaxy(
     if "band" in kwargs and not base.get("_vae_reported_band"):
         base["_vae_reported_band"] = True
         logger.warning("VAEGalaxy: band = %s has no effect with image.bandpass", kwargs["band"])
-    band_weights(bandpass)  # Raises where the filter is out of reach.
+    check_reach(bandpass)
     galaxy = stamps.chromatic(i, params)
     if "zeropoint" in kwargs:
         galaxy = in_counts(galaxy, bandpass, kwargs["zeropoint"])

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from nflows.nn.nets import ResidualNet
-from nflows.transforms.base import CompositeTransform
+from nflows.transforms.base import CompositeTransform, InputOutsideDomain
 from nflows.transforms.coupling import PiecewiseRationalQuadraticCouplingTransform
 from nflows.transforms.permutations import Permutation
 from torch import Tensor, nn
@@ -38,6 +38,9 @@ class FlowConfig:
 
     def to_dict(self) -> dict:
         return asdict(self)
+
+
+POPULATION_FLOW = FlowConfig(layers=6, hidden=64)
 
 
 class CouplingFlow(nn.Module):
@@ -107,8 +110,22 @@ class CouplingFlow(nn.Module):
     def _inverse(self, noise: Tensor, context: Tensor) -> Tensor:
         try:
             return self.transform.inverse(noise, context)[0]
-        except (AssertionError, RuntimeError):  # nflows asserts on the splines' discriminants
-            return torch.full_like(noise, torch.nan)
+        except (AssertionError, InputOutsideDomain):  # of the splines, for the batch as a whole
+            return self._inverse_by_row(noise, context)
+
+    def _inverse_by_row(self, noise: Tensor, context: Tensor) -> Tensor:
+        """Find the rows that fail, each in a batch of the same shape; these become NaN.
+
+        The shape is kept because rounding depends on it, and the good rows must not change.
+        """
+        rows = []
+        for z, c in zip(noise, context, strict=True):
+            batch = z.expand_as(noise), c.expand_as(context)
+            try:
+                rows.append(self.transform.inverse(*batch)[0][0])
+            except (AssertionError, InputOutsideDomain):
+                rows.append(torch.full_like(z, torch.nan))
+        return torch.stack(rows)
 
     def _inverse_in_double(self, noise: Tensor, context: Tensor) -> Tensor:
         self.double()
@@ -132,7 +149,7 @@ class Flows(nn.Module):
     ----------
     latent : number of latent dimensions.
     ranges : (low, high) of each condition.
-    config : sizes of the latent flow; the population's has 4 layers.
+    config : sizes of the latent flow; those of the population's are `POPULATION_FLOW`.
     """
 
     limits: Tensor
@@ -141,9 +158,8 @@ class Flows(nn.Module):
         super().__init__()
         config = config or FlowConfig()
         count = len(NAMES)
-        small = FlowConfig(layers=6, hidden=64, blocks=1, bins=8)
         self.latent = CouplingFlow(latent, 2 * count, config)
-        self.population = CouplingFlow(count, 2 * count, small)
+        self.population = CouplingFlow(count, 2 * count, POPULATION_FLOW)
         limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
         self.register_buffer("limits", _to_variables(limits).float(), persistent=False)
 

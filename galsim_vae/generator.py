@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import galsim
 import numpy as np
 import torch
-from galsim.errors import GalSimError, GalSimValueError
+from galsim.errors import GalSimError, GalSimRangeError, GalSimValueError
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -29,6 +29,8 @@ FLOW_BATCH = 64
 DECODER_BATCH = 16
 # Stamps whose moments do not converge are drawn again from the galaxy's next noise.
 _ATTEMPTS = 5
+# Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].
+_MAX_COLOUR = 10.0
 
 
 class _Decoded(NamedTuple):
@@ -111,8 +113,15 @@ class GalaxyGenerator:
 
         Returns
         -------
-        QTable with magnitude [mag], half_light_radius [arcsec], g1, g2, redshift and id
+        QTable with magnitude [mag], half_light_radius [arcsec], g1, g2, redshift and id (0 to
+        n - 1: give rows of stacked tables ids of their own, or they share their noise)
+
+        Raises
+        ------
+        galsim.GalSimRangeError : n is negative.
         """
+        if n < 0:
+            raise GalSimRangeError("The number of galaxies must not be negative", n, 0)
         nothing = cond.Conditions(
             np.full((n, len(cond.NAMES)), np.nan), np.full(n, np.nan), np.arange(n), {}
         )
@@ -136,7 +145,9 @@ class GalaxyGenerator:
             half_light_radius [arcsec], g1 and g2, redshift, id and mag_<BAND>; missing conditions
             are drawn from the population given those present.
         rng : two of its draws are used.
-        exact, extrapolate : override what the generator was made with.
+        exact, extrapolate : override what the generator was made with. With exact=False the
+            stamp is neither resized, sheared nor recentred, and the table of the result states
+            what was asked.
 
         Raises
         ------
@@ -206,10 +217,13 @@ class GalaxyGenerator:
 
         Raises
         ------
-        galsim.GalSimValueError : an array of the wrong shape.
+        galsim.GalSimValueError : an array of the wrong shape; a value that is not finite outside
+            the mask; negative noise.
         """
-        shape = (len(np.asarray(images)), len(BANDS), STAMP_SIZE, STAMP_SIZE)
-        mask = np.ones(shape, bool) if mask is None else mask
+        shape = (len(np.atleast_1d(images)), len(BANDS), STAMP_SIZE, STAMP_SIZE)
+        mask = np.ones(shape, bool) if mask is None else np.asarray(mask, bool)
+        if np.shape(images) == mask.shape:
+            images = np.where(mask, images, 0.0)
         tensors = [
             self._tensor(name, value, wanted)
             for name, value, wanted in (
@@ -219,6 +233,8 @@ class GalaxyGenerator:
                 ("mask", mask, shape),
             )
         ]
+        if bool((tensors[2] < 0).any()):
+            raise GalSimValueError("noise must not be negative", float(tensors[2].min()))
         with torch.inference_mode():
             widths = psf_width(torch.fft.rfft2(tensors[1]))
             mean, log_variance = _in_batches(
@@ -231,7 +247,7 @@ class GalaxyGenerator:
     def decode(self, latent: ArrayLike) -> NDArray:
         """Decode latents (n, latent) into PSF-free canonical stamps (n, bands, 64, 64)."""
         width = self._model.vae.config.latent
-        values = self._tensor("latent", latent, (len(np.asarray(latent)), width))
+        values = self._tensor("latent", latent, (len(np.atleast_1d(latent)), width))
         with torch.inference_mode():
             (stamps,) = _in_batches(lambda z: (self._model.vae.decoder(z),), DECODER_BATCH, values)
         return stamps.cpu().numpy()
@@ -240,6 +256,8 @@ class GalaxyGenerator:
         array = np.asarray(values, dtype=np.float32)
         if array.shape != shape:
             raise GalSimValueError(f"{name} must have the shape {shape}", array.shape)
+        if not np.isfinite(array).all():
+            raise GalSimValueError(f"{name} must be finite; set the mask where it is not", "NaN")
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _complete(self, asked: cond.Conditions, seed: int) -> cond.Conditions:
@@ -259,6 +277,9 @@ class GalaxyGenerator:
         for column, name in enumerate(cond.NAMES):
             drawn[:, column] = np.clip(drawn[:, column], *self._model.ranges[name])
         values = np.where(np.isfinite(asked.values), asked.values, drawn)
+        if np.isnan(values).any():
+            row = int(np.flatnonzero(np.isnan(values).any(1))[0])
+            raise GalSimError(f"the population flow failed for row {row}, {asked.values[row]}")
         angle = np.where(np.isfinite(asked.angle), asked.angle, np.pi * uniforms[:, count])
         return cond.Conditions(values, angle, asked.id, asked.band_magnitudes)
 
@@ -271,8 +292,9 @@ class GalaxyGenerator:
                 return decoded
             again = self._decode_noise(complete.values[bad], complete.id[bad], seed, attempt)
             where = torch.from_numpy(bad).to(self.device)
-            for old, new in zip(decoded, again, strict=True):
-                old[where] = new
+            with torch.inference_mode():
+                for old, new in zip(decoded, again, strict=True):
+                    old[where] = new
         bad = ~decoded.converged.cpu().numpy()
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
@@ -310,6 +332,8 @@ class GalaxyGenerator:
 
 def one_row(magnitude, half_light_radius, ellipticity, redshift) -> dict[str, list[float]]:
     """Make the table of one galaxy from the conditions that are not None."""
+    if not isinstance(ellipticity, galsim.Shear | None):
+        raise GalSimValueError("ellipticity must be a galsim.Shear", ellipticity)
     table = {
         "magnitude": magnitude,
         "half_light_radius": half_light_radius,
@@ -326,8 +350,10 @@ def _find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda devices are supported")
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise GalSimValueError(
             f"cannot use this device ({str(error).splitlines()[0]}). Use 'auto'", name, have
@@ -366,7 +392,7 @@ def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool):
             for v in (decoded.x, decoded.y, decoded.g1, decoded.g2, decoded.radius)
         )
         found = g1 + 1j * g2
-        shear = (g - found) / (1 - found.conj() * g)
+        shear = residual_shear(found, g)
         offset = np.stack([x, y], axis=1)
         scale = radius / measured
     cos, sin = np.cos(complete.angle), np.sin(complete.angle)
@@ -377,10 +403,31 @@ def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool):
     return np.einsum("n,ijn,jkn->nik", scale, turn, stretch), offset
 
 
+def residual_shear(found: NDArray, asked: NDArray) -> NDArray:
+    """Return the shear that turns one shape into another, all as g1 + i g2, shape (n,).
+
+    The solution s of (found + s) / (1 + conj(s) found) = asked, GalSim's addition of shears.
+    """
+    difference = asked * (1 - np.abs(found) ** 2) - found * (1 - np.abs(asked) ** 2)
+    return difference / (1 - np.abs(found * asked) ** 2)
+
+
 def _fix_band_fluxes(array: NDArray, complete: cond.Conditions) -> None:
     """Scale the bands whose magnitude was asked for, in place; colour gradients are kept."""
     magnitude = complete.values[:, cond.NAMES.index("magnitude")]
     for band, asked in complete.band_magnitudes.items():
         images = array[:, BANDS.index(band)]
-        ratio = 10 ** (-0.4 * (asked - magnitude)) / images.sum((1, 2), dtype=np.float64)
-        images *= np.where(np.isfinite(ratio), ratio, 1.0)[:, None, None].astype(np.float32)
+        given = np.isfinite(asked)
+        far = np.flatnonzero(given & (np.abs(asked - magnitude) > _MAX_COLOUR))
+        if len(far):
+            row = int(far[0])
+            low, high = magnitude[row] - _MAX_COLOUR, magnitude[row] + _MAX_COLOUR
+            raise GalSimRangeError(
+                f"mag_{band} of row {row} is too far from the magnitude in {REFERENCE}",
+                asked[row],
+                low,
+                high,
+            )
+        flux = 10 ** (-0.4 * np.where(given, asked - magnitude, 0.0))
+        ratio = np.where(given, flux / images.sum((1, 2), dtype=np.float64), 1.0)
+        images *= ratio[:, None, None].astype(np.float32)

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, STAMP_SIZE
+from galsim_vae.conditions import NAMES
 from galsim_vae.flow import FlowConfig, Flows
 from galsim_vae.vae import VAE, VAEConfig
 
@@ -130,6 +131,7 @@ def _check_header(path, header: dict[str, str]) -> None:
         "format_version": str(FORMAT_VERSION),
         "bands": json.dumps(list(BANDS)),
         "stamp_size": str(STAMP_SIZE),
+        "units": json.dumps(UNITS),
     }
     for name, value in expected.items():
         if header[name] != value:
@@ -141,16 +143,26 @@ def _check_header(path, header: dict[str, str]) -> None:
 
 
 def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
-    vae = VAE(VAEConfig.from_dict(json.loads(header["vae"])))
-    ranges = {name: (low, high) for name, (low, high) in json.loads(header["ranges"]).items()}
-    flow_config = FlowConfig(**json.loads(header["flow"]))
-    flows = Flows(vae.config.latent, ranges, flow_config)
-    model = Model(
-        vae, flows, ranges, json.loads(header["provenance"]), flow_config, header["sha256"]
-    )
+    stray = [name for name in tensors if not name.startswith(("vae.", "flows."))]
+    if stray:
+        raise GalSimValueError(f"{path}: unexpected tensors", stray)
+    try:
+        vae = VAE(VAEConfig.from_dict(json.loads(header["vae"])))
+        ranges = {name: (low, high) for name, (low, high) in json.loads(header["ranges"]).items()}
+        if set(ranges) != set(NAMES) or any(not low < high for low, high in ranges.values()):
+            raise ValueError(f"ranges {ranges}")
+        flow_config = FlowConfig(**json.loads(header["flow"]))
+        flows = Flows(vae.config.latent, ranges, flow_config)
+        facts = json.loads(header["provenance"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise GalSimValueError(f"{path}: header that cannot be read", str(error)) from error
+    model = Model(vae, flows, ranges, facts, flow_config, header["sha256"])
     for prefix, network in _networks(model).items():
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         try:
+            for name, value in network.state_dict().items():
+                if name in part and part[name].dtype != value.dtype:
+                    raise RuntimeError(f"{name} is {part[name].dtype}, not {value.dtype}")
             network.load_state_dict(part, strict=True)
         except RuntimeError as error:
             raise GalSimValueError(
@@ -180,5 +192,5 @@ def _digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.contiguous().numpy().tobytes())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

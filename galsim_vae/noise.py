@@ -34,7 +34,7 @@ def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> ND
     for row, number in enumerate(np.asarray(ids, dtype=np.int64).astype(np.uint64)):
         counter = np.array([0, 0, number, 0], dtype=np.uint64)
         raw[row] = np.random.Philox(counter=counter, key=key).random_raw(count)
-    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def normal(uniforms: NDArray) -> NDArray:

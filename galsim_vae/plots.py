@@ -39,8 +39,12 @@ def colour_image(stamp: NDArray, peak: float | None = None) -> NDArray:
         rgb[..., ~seen] = rgb[..., seen].mean(-1, keepdims=True)
     intensity = rgb.mean(-1, keepdims=True)
     peak = float(np.percentile(intensity, 99.8)) if peak is None else peak
-    scaled = np.arcsinh(intensity / (_SOFTENING * peak)) / np.arcsinh(1 / _SOFTENING)
-    return np.clip(rgb * scaled / np.maximum(intensity, 1e-12 * peak), 0, 1)
+    if not peak > 0:
+        return np.zeros_like(rgb)
+    x = intensity / (_SOFTENING * peak)
+    small = np.abs(x) < 1e-6
+    gain = np.where(small, 1.0, np.arcsinh(x) / np.where(small, 1.0, x))
+    return np.clip(rgb * gain / (_SOFTENING * peak * np.arcsinh(1 / _SOFTENING)), 0, 1)
 
 
 def contact_sheet(

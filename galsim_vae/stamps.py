@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import galsim
@@ -17,13 +18,12 @@ from .bands import (
     STAMP_SIZE,
     ZEROPOINTS,
     ab_zeropoint,
-    band_weights,
     find_bandpass,
     hst_psf,
-    spectral_basis,
 )
 from .conditions import NAMES, Conditions, to_table
 from .galaxy import VAEGalaxy
+from .spectrum import band_weights, node_values, photon_spectra
 
 __all__ = ["Stamps", "in_counts"]
 
@@ -93,12 +93,14 @@ class Stamps:
         Returns
         -------
         (n,) float64
-            NaN where interpolation in wavelength leaves no flux.
+            inf where an HST band has no flux at all.
         """
-        sums = self.array.sum(axis=(2, 3), dtype=np.float64)
-        ratio = sums @ _weights(band, self.bands)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return self.conditions.values[:, _MAGNITUDE] - 2.5 * np.log10(ratio)
+        if isinstance(band, str) and band in self.bands:
+            flux = self.array[:, self.bands.index(band)].sum(axis=(1, 2), dtype=np.float64)
+        else:
+            flux = band_weights(find_bandpass(band), self._nodes).sum(axis=1)
+        with np.errstate(divide="ignore"):  # A band may be dark.
+            return self.conditions.values[:, _MAGNITUDE] - 2.5 * np.log10(flux)
 
     def galaxy(
         self,
@@ -115,8 +117,8 @@ class Stamps:
             Row.
         band : str or galsim.Bandpass
             An HST band of the stamps, a bandpass, or the name of a bandpass that GalSim ships
-            (``"LSST_r"``). What is not an HST band is interpolated in wavelength
-            (`galsim_vae.bands`).
+            (``"LSST_r"``). An HST band by its name is its own stamp; the image through any other
+            filter is a mix of the stamps of the bands about it (`galsim_vae.spectrum`).
         zeropoint : float, optional
             AB magnitude of one unit of flux. HST bands have `ZEROPOINTS`; others need it.
         gsparams : galsim.GSParams, optional
@@ -140,18 +142,23 @@ class Stamps:
         i = self._row(i)
         if isinstance(band, str) and band in self.bands:
             image = self.array[i, self.bands.index(band)]
+            flux = image.sum(dtype=np.float64)
         else:
-            image = np.tensordot(_weights(band, self.bands), self.array[i], axes=1)
+            weights = band_weights(find_bandpass(band), self._nodes[i])
+            image = self._mix(i, weights)
+            flux = weights.sum()
         zeropoint = _zeropoint(band, zeropoint)
         unit = 10 ** (-0.4 * (self.conditions.values[i, _MAGNITUDE] - zeropoint))
-        return self._profile(i, image, unit * image.sum(dtype=np.float64), gsparams)
+        return self._profile(i, image, unit * flux, gsparams)
 
     def chromatic(self, i: int, gsparams: galsim.GSParams | None = None) -> galsim.ChromaticObject:
         """One galaxy in all bands: draws through any `galsim.Bandpass` within reach.
 
-        The sum over the bands of the band's profile times a spectrum that has flux in that band
-        only (`galsim_vae.bands.spectral_basis`), in photons / (s cm^2 nm). It is in the observer's
-        frame; ``.redshift`` is the galaxy's, and ``atRedshift`` with the same value does nothing.
+        The sum over the bands of the band's profile times that part of the galaxy's spectrum which
+        looks like it (`galsim_vae.spectrum.photon_spectra`), in photons / (s cm^2 nm). Through an
+        HST band it has that band's flux, and nearly its image: the ends of a band's range look
+        partly like the next band. The spectrum is in the observer's frame; ``.redshift`` is the
+        galaxy's, and ``atRedshift`` with the same value does nothing.
 
         Parameters
         ----------
@@ -173,11 +180,10 @@ class Stamps:
         magnitude, redshift = self.conditions.values[i, [_MAGNITUDE, _REDSHIFT]]
         unit = 10 ** (-0.4 * magnitude)
         parts = []
-        for band, sed in zip(BANDS, spectral_basis(redshift), strict=True):
-            image = self.array[i, self.bands.index(band)]
-            total = float(image.sum(dtype=np.float64))
-            if total > 0:
-                parts.append(self._profile(i, image, unit * total, gsparams) * sed)
+        seds = photon_spectra(self._nodes[i], redshift)
+        for k, flux, sed in zip(self._order, self._fluxes[i], seds, strict=True):
+            image = self.array[i, k if flux > 0 else self.bands.index(REFERENCE)]
+            parts.append(self._profile(i, image, unit, gsparams) * sed)
         return galsim.ChromaticSum(parts)
 
     def as_candels(self, rng: galsim.BaseDeviate) -> np.ndarray:
@@ -207,6 +213,32 @@ class Stamps:
                     observed.drawImage(image, method="no_pixel")
                 image.addNoise(galsim.GaussianNoise(rng, sigma=CANDELS_NOISE[band]))
         return out
+
+    @property
+    def _order(self) -> list[int]:
+        """Where each of `BANDS` is in ``bands``."""
+        return [self.bands.index(band) for band in BANDS]
+
+    @functools.cached_property
+    def _fluxes(self) -> np.ndarray:
+        """(n, 5) flux in each of `BANDS`, F814W = 1."""
+        return self.array.sum(axis=(2, 3), dtype=np.float64)[:, self._order]
+
+    @functools.cached_property
+    def _nodes(self) -> np.ndarray:
+        """(n, 5) spectra that have these fluxes, see `galsim_vae.spectrum.node_values`."""
+        return node_values(self._fluxes)
+
+    def _mix(self, i: int, weights: np.ndarray) -> np.ndarray:
+        """Add up the stamps of `BANDS`, each with the flux ``weights`` (5,).
+
+        A band without flux has no shape either: what there is of it looks like F814W.
+        """
+        fluxes = self._fluxes[i]
+        lit = fluxes > 0
+        share = np.where(lit, weights, 0.0) / np.where(lit, fluxes, 1.0)
+        share[BANDS.index(REFERENCE)] += weights[~lit].sum()
+        return np.tensordot(share.astype(np.float32), self.array[i, self._order], axes=1)
 
     def _row(self, i: int) -> int:
         if not -len(self) <= i < len(self):
@@ -240,14 +272,6 @@ def in_counts(
         Drawn through ``bandpass`` (exposure and area 1) its flux is 10^(-0.4 (m_AB - zeropoint)).
     """
     return galaxy * float(10 ** (0.4 * (zeropoint - ab_zeropoint(bandpass))))
-
-
-def _weights(band: str | galsim.Bandpass, bands: tuple[str, ...]) -> np.ndarray:
-    """Weights of ``bands`` for a band or a filter, shape (len(bands),)."""
-    if isinstance(band, str) and band in bands:
-        return np.eye(len(bands))[bands.index(band)]
-    weights = band_weights(find_bandpass(band))
-    return weights[[BANDS.index(b) for b in bands]]
 
 
 def _zeropoint(band: str | galsim.Bandpass, zeropoint: float | None) -> float:

@@ -70,8 +70,24 @@ def test_spline_agrees_with_zuko():
 
 
 def test_noise_far_out_gives_finite_values(flow):
-    noise = torch.tensor([[8.0, -8.0, 7.5, -30.0]])
-    assert torch.isfinite(flow.from_noise(noise, torch.zeros(1, 2))).all()
+    noise = torch.tensor([[8.0, -8.0, 7.5, -30.0], [4.99, -4.999, 4.9999, -4.9]])
+    assert torch.isfinite(flow.from_noise(noise, torch.zeros(2, 2))).all()
+
+
+def test_a_row_that_fails_does_not_change_the_others(flow, monkeypatch):
+    noise = torch.randn(16, 4, generator=torch.Generator().manual_seed(7))
+    context = torch.zeros(16, 2)
+    expected = flow.from_noise(noise, context)
+    original = flow.transform.inverse
+
+    def refuses_the_first(z, c):
+        assert not bool((z.float() == noise[0]).all(1).any())
+        return original(z, c)
+
+    monkeypatch.setattr(flow.transform, "inverse", refuses_the_first)
+    values = flow.from_noise(noise, context)
+    assert torch.isnan(values[0]).all()
+    assert torch.equal(values[1:], expected[1:])
 
 
 def test_a_failed_inverse_is_done_again_in_double(flow, monkeypatch):

@@ -9,6 +9,7 @@ import galsim_vae
 from galsim_vae import shapes
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
+from galsim_vae.generator import residual_shear
 
 REFERENCE_INDEX = BANDS.index(REFERENCE)
 
@@ -69,7 +70,8 @@ def test_exact_truth_over_the_valid_ranges(gen):
         flux_error[i] = galaxy.flux / flux - 1
         size_error[i] = measured / radius - 1
         shape_error[i] = abs(
-            found.observed_shape.g1 - asked["g1"][i] + 1j * (found.observed_shape.g2 - asked["g2"][i])
+            complex(found.observed_shape.g1, found.observed_shape.g2)
+            - complex(asked["g1"][i], asked["g2"][i])
         )
     assert np.abs(flux_error).max() <= 1e-6
     assert np.abs(size_error).max() <= 0.01
@@ -89,6 +91,16 @@ def test_no_preferred_direction(gen):
     table = gen.sample_conditions(20_000, galsim.BaseDeviate(2))
     for name in ("g1", "g2"):
         values = np.asarray(table[name])
+        assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values))
+
+
+def test_no_preferred_direction_in_what_the_network_draws(gen):
+    table = gen.sample_conditions(2000, galsim.BaseDeviate(31))
+    stamps = gen.sample(table, galsim.BaseDeviate(32), exact=False)
+    moments = shapes.adaptive_moments(torch.from_numpy(stamps.array[:, REFERENCE_INDEX]))
+    shape = moments.g1.numpy() + 1j * moments.g2.numpy()
+    shape = shape * np.exp(2j * stamps.conditions.angle)
+    for values in (shape.real, shape.imag):
         assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values))
 
 
@@ -196,7 +208,7 @@ def test_encode_names_the_array_of_the_wrong_shape(gen, change, text):
         gen.encode(**{name: np.ones(shape) for name, shape in arrays.items()})
 
 
-@pytest.mark.parametrize("device", ["cuda:93", "warp"])
+@pytest.mark.parametrize("device", ["cuda:93", "warp", "meta", None])
 def test_no_such_device(device):
     with pytest.raises(galsim.GalSimValueError, match="cannot use this device"):
         galsim_vae.GalaxyGenerator("candels", device=device)
@@ -209,17 +221,78 @@ def test_out_of_range_names_column_value_and_range(gen):
         gen.sample({"magnitude": [27.0]}, galsim.BaseDeviate(1), extrapolate=True)
 
 
+@pytest.mark.parametrize("n", [-1])
+def test_a_negative_number_of_galaxies(gen, n):
+    with pytest.raises(galsim.GalSimRangeError, match="must not be negative"):
+        gen.sample_conditions(n, galsim.BaseDeviate(1))
+
+
+def test_no_galaxies_is_no_error(gen):
+    table = gen.sample_conditions(0, galsim.BaseDeviate(1))
+    assert len(gen.sample(table, galsim.BaseDeviate(1))) == 0
+
+
+@pytest.mark.parametrize("magnitude", [-99.0, 99.0, -999.0])
+def test_sentinel_band_magnitudes_are_refused(gen, magnitude):
+    with pytest.raises(galsim.GalSimRangeError, match="mag_F606W"):
+        gen.sample({"magnitude": [23.0], "mag_F606W": [magnitude]}, galsim.BaseDeviate(1))
+
+
+def test_ellipticity_must_be_a_shear(gen):
+    with pytest.raises(galsim.GalSimValueError, match="ellipticity"):
+        gen.galaxy(ellipticity=(0.1, 0.2), rng=galsim.BaseDeviate(1))
+
+
+def test_masked_pixels_may_be_anything_and_others_not(gen):
+    images = np.random.default_rng(1).random((1, 5, 64, 64))
+    psfs, noise = np.ones_like(images) / 4096, np.ones((1, 5))
+    mask = np.ones(images.shape, bool)
+    mask[0, 1, 3, 4] = False
+    expected = gen.encode(images, psfs, noise, mask)
+    images[0, 1, 3, 4] = np.nan
+    assert np.array_equal(gen.encode(images, psfs, noise, mask), expected)
+    with pytest.raises(galsim.GalSimValueError, match="images must be finite"):
+        gen.encode(images, psfs, noise)
+    with pytest.raises(galsim.GalSimValueError, match="noise must not be negative"):
+        gen.encode(images, psfs, -noise, mask)
+
+
+def failing(times):
+    """adaptive_moments that says for its first calls that nothing converged."""
+    original, calls = shapes.adaptive_moments, []
+
+    def measure(images, **kwargs):
+        calls.append(1)
+        moments = original(images, **kwargs)
+        if len(calls) <= times:
+            moments = moments._replace(converged=torch.zeros(len(images), dtype=torch.bool))
+        return moments
+
+    return measure
+
+
+def test_a_stamp_whose_moments_do_not_converge_is_drawn_again(gen, monkeypatch):
+    plain = gen.sample({"magnitude": [23.0]}, galsim.BaseDeviate(1))
+    monkeypatch.setattr(shapes, "adaptive_moments", failing(1))
+    again = gen.sample({"magnitude": [23.0]}, galsim.BaseDeviate(1))
+    assert not np.array_equal(plain.array, again.array)
+    assert again.magnitude()[0] == pytest.approx(23.0)
+
+
 def test_moments_that_never_converge_are_reported(gen, monkeypatch):
-    original = shapes.adaptive_moments
-
-    def fails(images, **kwargs):
-        return original(images, **kwargs)._replace(
-            converged=torch.zeros(len(images), dtype=torch.bool)
-        )
-
-    monkeypatch.setattr(shapes, "adaptive_moments", fails)
+    monkeypatch.setattr(shapes, "adaptive_moments", failing(100))
     with pytest.raises(galsim.GalSimError, match=r"no usable stamp .* row 0"):
         gen.sample({"magnitude": [23.0]}, galsim.BaseDeviate(1))
+
+
+def test_residual_shear_is_galsims():
+    rng = np.random.default_rng(3)
+    found = rng.uniform(0, 0.8, 50) * np.exp(2j * np.pi * rng.uniform(size=50))
+    asked = rng.uniform(0, 0.8, 50)
+    for f, g, s in zip(found, asked, residual_shear(found, asked), strict=True):
+        total = galsim.Shear(g1=s.real, g2=s.imag) + galsim.Shear(g1=f.real, g2=f.imag)
+        assert total.g1 == pytest.approx(g, abs=1e-10)
+        assert total.g2 == pytest.approx(0, abs=1e-10)
 
 
 def test_one_galaxy(gen):
@@ -234,20 +307,20 @@ def test_one_galaxy(gen):
 
 
 def power_by_radius(images):
-    """Mean power spectrum in rings of spatial frequency, and the plain one along the x axis."""
+    """Mean power spectrum in rings of spatial frequency, along both axes and the diagonal."""
     power = np.abs(np.fft.fft2(images)) ** 2
     power = (power / power[:, :1, :1]).mean(0)
     k = np.hypot(*np.meshgrid(np.fft.fftfreq(64) * 64, np.fft.fftfreq(64) * 64))
     rings = np.array([power[(k >= r - 0.5) & (k < r + 0.5)].mean() for r in range(33)])
-    return rings, power[0, :33]
+    return rings, power[0, :33], power[:33, 0], np.diagonal(power)[:33]
 
 
 def test_decoded_stamps_are_band_limited(gen):
     """No power peak at the upsampling frequencies (1/2, 1/4, 1/8 cycles a pixel)."""
     table = gen.sample_conditions(512, galsim.BaseDeviate(21))
     stamps = gen.sample(table, galsim.BaseDeviate(22), exact=False)
-    rings, axis = power_by_radius(stamps.array[:, REFERENCE_INDEX])
-    for spectrum in (rings, axis):
+    rings, *lines = power_by_radius(stamps.array[:, REFERENCE_INDEX])
+    for spectrum in (rings, *lines):
         for k in (8, 16):
             neighbours = np.sqrt(spectrum[k - 2] * spectrum[k + 2])
             assert spectrum[k] <= 1.1 * neighbours
@@ -262,8 +335,8 @@ def test_power_falls_as_that_of_the_training_galaxies(gen):
     made = synthetic.sample(population.sample(512, generator), generator, colour_table()).stamps
     table = gen.sample_conditions(512, galsim.BaseDeviate(21))
     stamps = gen.sample(table, galsim.BaseDeviate(22), exact=False)
-    ours, _ = power_by_radius(stamps.array[:, REFERENCE_INDEX])
-    training, _ = power_by_radius(made[:, REFERENCE_INDEX].numpy())
+    ours, *_ = power_by_radius(stamps.array[:, REFERENCE_INDEX])
+    training, *_ = power_by_radius(made[:, REFERENCE_INDEX].numpy())
     assert np.all(np.diff(np.log(ours[1:30])) < 0.1)
     ratio = ours[1:16] / training[1:16]
     assert np.all((ratio > 0.3) & (ratio < 2.0))

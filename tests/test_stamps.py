@@ -8,7 +8,7 @@ import pytest
 from astropy import units as u
 from conftest import TABLE
 
-from galsim_vae import VAEGalaxy
+from galsim_vae import Stamps, VAEGalaxy
 from galsim_vae.bands import BANDS, CANDELS_NOISE, ZEROPOINTS, find_bandpass, hst_bandpass, hst_psf
 
 VIS = galsim.Bandpass("0.7", "nm", blue_limit=550, red_limit=900)
@@ -68,6 +68,39 @@ def test_flux_in_another_filter(stamps, band):
         assert chromatic.calculateMagnitude(bandpass) == pytest.approx(magnitude[i], abs=1e-3)
 
 
+@pytest.mark.parametrize("band", ["LSST_g", "LSST_y", VIS])
+def test_image_through_another_filter_is_the_chromatic_one(stamps, band):
+    bandpass = find_bandpass(band).withZeropoint("AB")
+    psf = galsim.Gaussian(fwhm=0.2)
+    chromatic = galsim.Convolve(stamps.chromatic(2), psf)
+    achromatic = galsim.Convolve(stamps.galaxy(2, band, zeropoint=bandpass.zeropoint), psf)
+    a = chromatic.drawImage(bandpass, nx=64, ny=64, scale=0.1).array
+    b = achromatic.drawImage(nx=64, ny=64, scale=0.1).array
+    np.testing.assert_allclose(a, b, atol=1e-3 * b.max())
+
+
+@pytest.mark.parametrize("ratios", [(1e-3, 0.03, 1, 17, 44), (0, 1, 1, 0, 1), (9, 0, 1, 8, 0)])
+def test_extreme_colours_and_dark_bands(stamps, ratios):
+    """An elliptical at z = 2, and bands with no flux at all: nothing is negative."""
+    scale = np.array(ratios) / stamps.array.sum(axis=(2, 3), dtype=float)
+    array = (stamps.array * scale[:, :, None, None]).astype(np.float32)
+    extreme = Stamps(array, stamps.conditions, stamps.jacobian, stamps.offset)
+    for band in ("LSST_g", "LSST_r", "LSST_i", "LSST_z", "LSST_y", VIS):
+        magnitude = extreme.magnitude(band)
+        assert np.isfinite(magnitude).all()
+        galaxy = extreme.galaxy(0, band, zeropoint=27.0)
+        assert galaxy.flux == pytest.approx(10 ** (-0.4 * (magnitude[0] - 27)), rel=1e-6)
+        assert galaxy.image.array.min() >= 0
+        bandpass = find_bandpass(band)
+        assert all(part.sed.calculateFlux(bandpass) >= 0 for part in extreme.chromatic(0).obj_list)
+        chromatic = extreme.chromatic(0).calculateMagnitude(bandpass.withZeropoint("AB"))
+        assert chromatic == pytest.approx(magnitude[0], abs=1e-3)
+    for band, flux in zip(BANDS, ratios, strict=True):
+        with np.errstate(divide="ignore"):
+            magnitude = TABLE["magnitude"][1] - 2.5 * np.log10(flux)
+        assert extreme.magnitude(band)[1] == pytest.approx(magnitude)
+
+
 def test_filter_without_a_zeropoint(stamps):
     with pytest.raises(galsim.GalSimIncompatibleValuesError, match="LSST_r"):
         stamps.galaxy(0, "LSST_r")
@@ -99,7 +132,10 @@ def test_chromatic_magnitude_is_the_bands(stamps, band):
 
 @pytest.mark.parametrize("band", BANDS)
 def test_chromatic_draws_the_band(stamps, band):
-    """Drawn through an HST band: that band's flux to 1e-3, and its image."""
+    """Drawn through an HST band: that band's flux to 1e-3, and nearly its image.
+
+    The ends of the band look partly like the next bands, here by 0.4 % of the peak.
+    """
     bandpass = hst_bandpass(band)
     psf = galsim.Gaussian(fwhm=0.2)
     chromatic = galsim.Convolve(stamps.chromatic(2), psf)
@@ -108,7 +144,7 @@ def test_chromatic_draws_the_band(stamps, band):
     a = chromatic.drawImage(bandpass, nx=96, ny=96, scale=0.1).array
     b = achromatic.drawImage(nx=96, ny=96, scale=0.1).array
     assert a.sum() == pytest.approx(b.sum(), rel=1e-3)
-    np.testing.assert_allclose(a, b, atol=1e-3 * b.max())
+    np.testing.assert_allclose(a, b, atol=4e-3 * b.max())
 
 
 def test_chromatic_redshift_is_applied_once(stamps):

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from galsim_vae.conditions import DEFAULT_RANGES
-from galsim_vae.flow import FlowConfig
+from galsim_vae.flow import FlowConfig, Flows
 from galsim_vae.train import fitflows, likelihood, loop, observe
 from galsim_vae.train.colours import colour_table
+from galsim_vae.train.dataset import Dataset
 from galsim_vae.train.refine import refine
 from galsim_vae.vae import VAE, VAEConfig, psf_width
 
@@ -150,14 +151,84 @@ def test_resumed_training_ends_like_uninterrupted(sources, tmp_path):
 
 
 def test_flows_learn_the_conditions_of_their_galaxies(sources):
+    """The population's density rises, and bright galaxies come out larger than faint ones."""
     torch.manual_seed(1)
-    config = fitflows.FlowTraining(galaxies=256, steps=30, batch=64, real=0)
-    flows = fitflows.train(VAE(TINY), sources, DEFAULT_RANGES, FlowConfig(2, 16), config)
-    nothing = torch.full((500, 4), torch.nan)
-    drawn = flows.sample_conditions(torch.randn(500, 4), nothing)
-    assert torch.isfinite(drawn).all()
-    # Faint galaxies outnumber bright ones in the population; a start at random has them even.
-    assert drawn[:, 0].median() > 23.0
+    config = fitflows.FlowTraining(galaxies=1024, steps=150, batch=128, real=0)
+    vae = VAE(TINY)
+    flows = fitflows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 16), config)
+    made = fitflows.encode_synthetic(vae, sources, fitflows.FlowTraining(galaxies=512, seed=9))
+    known = made.conditions[made.from_population]
+    blank = Flows(TINY.latent, DEFAULT_RANGES, FlowConfig(2, 16))
+    values = flows.population_values(known)
+    blank.population.fit_scale(values)
+    nothing = torch.full_like(known, torch.nan)
+    learnt = flows.population_log_prob(values, nothing).mean()
+    assert learnt > blank.population_log_prob(values, nothing).mean() + 0.1
+    noise = torch.randn(400, 4, generator=torch.Generator().manual_seed(2))
+    sizes = []
+    for magnitude in (20.0, 25.0):
+        asked = torch.full((400, 4), torch.nan)
+        asked[:, 0] = magnitude
+        sizes.append(flows.sample_conditions(noise, asked)[:, 1].median())
+    assert sizes[0] > 1.2 * sizes[1]
+
+
+@pytest.fixture(scope="module")
+def real_galaxies(sources):
+    """Six galaxies in the form of a training file: a band missing, own noise, NaN conditions."""
+    generator = torch.Generator().manual_seed(6)
+    conditions, stamps = loop.fresh_galaxies(6, sources, generator)
+    otf = gaussian_psf(2.0, 6)
+    image = likelihood.convolve(stamps, otf)
+    noise = torch.full((6, 5), 2e-5)
+    noise[:3] = 0.0
+    image = image + noise[:, :, None, None] * torch.randn(image.shape, generator=generator)
+    mask = torch.ones(image.shape, dtype=torch.bool)
+    mask[:, 0] = False
+    psf = torch.fft.fftshift(torch.fft.irfft2(otf, s=(64, 64)), dim=(-2, -1))
+    nan = np.full(6, np.nan, np.float32)
+    data = Dataset(
+        image=image.numpy(), psf=psf.numpy(), mask=mask.numpy(), noise=noise.numpy(),
+        noise_area=np.full((6, 5), 3.0, np.float32), magnitude=nan, half_light_radius=nan,
+        g=conditions[:, 2].numpy(), redshift=nan, pixel_scale=np.full(6, 0.05, np.float32),
+        flux_scale=np.ones(6, np.float32), source=np.array(["x"] * 6),
+        source_index=np.arange(6), valid=np.zeros(6, bool),
+    )  # fmt: skip
+    return observe.RealGalaxies(data, ~data.valid), stamps
+
+
+def test_real_galaxies_are_renoised_as_stated(real_galaxies):
+    real, stamps = real_galaxies
+    index = torch.arange(6).repeat(8)
+    generator = torch.Generator().manual_seed(8)
+    level = torch.full((48,), 100.0)
+    original, observe._mirror = observe._mirror, lambda image, mask, otf, _: (image, mask, otf)
+    try:
+        batch = real.batch(index, generator, level)
+    finally:
+        observe._mirror = original
+    assert (batch.image[:, 0] == 0).all() and not batch.mask[:, 0].any()
+    truth = likelihood.convolve(stamps[index], batch.otf)
+    flux = (real.image * real.mask).sum((2, 3)).amax(1)[index]
+    scale = fit = likelihood.fit_amplitude(batch.image, truth, batch.mask.float())
+    residual = (batch.image - scale[:, None, None, None] * truth)[:, 1:]
+    assert torch.allclose(flux, torch.ones(48), atol=1e-4) and (fit > 0).all()
+    measured = residual.std((2, 3)) / batch.noise[:, 1:]
+    assert measured.numpy() == pytest.approx(1.0, abs=0.08)
+    assert (batch.noise >= real.noise[index] * 0.999).all()
+    assert (batch.noise_area >= 1.0).all() and (batch.noise_area <= 3.0).all()
+
+
+def test_training_step_with_real_galaxies(sources, real_galaxies, tmp_path):
+    config = loop.LoopConfig(steps=2, batch=2, real=2)
+    both = loop.Sources(sources.colours, sources.psfs, real_galaxies[0])
+    vae = loop.train(TINY, config, both, tmp_path / "x.ckpt")
+    assert all(torch.isfinite(p).all() for p in vae.parameters())
+    encoded = fitflows.encode_real(vae, both, 64, seed=1)
+    assert torch.isnan(encoded.conditions[:, [0, 1, 3]]).all()
+    assert torch.isfinite(encoded.conditions[:, 2]).all()
+    with pytest.raises(ValueError, match="past the last one"):
+        loop.train(TINY, loop.LoopConfig(steps=1), both, tmp_path / "x.ckpt")
 
 
 def test_refining_improves_the_fit(sources):

@@ -1,5 +1,6 @@
 """Training of the two flows, once the VAE is fixed."""
 
+import copy
 import logging
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,10 +10,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.conditions import NAMES
 from galsim_vae.flow import FlowConfig, Flows
 from galsim_vae.shapes import adaptive_moments, half_light_radius
 from galsim_vae.train import likelihood
-from galsim_vae.train.loop import Sources, canonical_pixel_scale, fresh_galaxies, schedule
+from galsim_vae.train.loop import (
+    Sources,
+    canonical_pixel_scale,
+    fresh_galaxies,
+    moving_average,
+    schedule,
+)
 from galsim_vae.train.observe import Batch, observe
 from galsim_vae.vae import VAE
 
@@ -82,7 +90,7 @@ def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining) -> Encode
     """Encode fresh synthetic galaxies, alternately from the population and spread widely."""
     generator = torch.Generator().manual_seed(config.seed)
     parts = []
-    for number in tqdm(range(config.galaxies // _BATCH), desc="encoding", mininterval=10):
+    for number in tqdm(range(-(-config.galaxies // _BATCH)), desc="encoding", mininterval=10):
         wide = number % 2 == 1
         conditions, stamps = fresh_galaxies(_BATCH, sources, generator, wide)
         scale = canonical_pixel_scale(conditions)
@@ -119,18 +127,19 @@ def train(vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: Fl
     vae = vae.eval().requires_grad_(False)
     made = encode_synthetic(vae, sources, config)
     flows = Flows(vae.config.latent, ranges, flow)
-    limits = torch.tensor([ranges[name] for name in ranges]).T
-    inside = torch.minimum(torch.maximum(made.conditions, limits[0]), limits[1])
-    made = made._replace(conditions=inside)
     latents, conditions = made.latents, made.conditions
     if sources.real is not None and config.real > 0:
-        extra = encode_real(vae, sources, int(config.real * len(latents)), config.seed)
-        bounded = torch.minimum(torch.maximum(extra.conditions, limits[0]), limits[1])
+        extra = encode_real(vae, sources, int(config.real * len(latents)), config.seed + 1)
         latents = torch.cat([latents, extra.latents])
-        conditions = torch.cat([conditions, bounded])
+        conditions = torch.cat([conditions, extra.conditions])
+    # A label outside the ranges is not one that can be asked for: it counts as missing.
+    limits = torch.tensor([ranges[name] for name in NAMES]).T
+    outside = (conditions < limits[0]) | (conditions > limits[1])
+    conditions = torch.where(outside, torch.nan, conditions)
+    population = conditions[: len(made.latents)][made.from_population]
     flows.latent.fit_scale(latents)
     _fit_latent(flows, latents, conditions, config)
-    _fit_population(flows, made.conditions[made.from_population], config)
+    _fit_population(flows, population[torch.isfinite(population).all(1)], config)
     return flows.eval().requires_grad_(False)
 
 
@@ -141,7 +150,7 @@ def _fit_latent(flows: Flows, latents: Tensor, conditions: Tensor, config: FlowT
         asked = torch.where(hide, torch.nan, asked)
         return -flows.latent_log_prob(latents[index], asked).mean()
 
-    _minimise(flows.latent, loss, len(latents), config, "latent flow")
+    _minimise(flows.latent, loss, len(latents), config, "latent flow", config.seed + 2)
 
 
 def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> None:
@@ -163,16 +172,14 @@ def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> N
         asked = torch.where(given, asked, torch.nan)
         return -flows.population_log_prob(target, asked).mean()
 
-    _minimise(flows.population, loss, len(conditions), config, "population flow")
+    _minimise(flows.population, loss, len(conditions), config, "population flow", config.seed + 3)
 
 
-def _minimise(network, loss, n: int, config: FlowTraining, name: str) -> None:
+def _minimise(network, loss, n: int, config: FlowTraining, name: str, seed: int) -> None:
     """Minimise loss(index, generator) over random batches; keeps a moving average of weights."""
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-3)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
-    )
+    average = copy.deepcopy(network)
     bar = tqdm(range(config.steps), desc=name, mininterval=10)
     for step in bar:
         for group in optimizer.param_groups:
@@ -184,8 +191,8 @@ def _minimise(network, loss, n: int, config: FlowTraining, name: str) -> None:
         value.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
-        average.update_parameters(network)
+        moving_average(average, network, min(0.998, (step + 1) / (step + 10)))
         if step % 100 == 0:
             bar.set_postfix_str(f"loss {value.item():.3f}", refresh=False)
             logger.info("%s step %d loss %.3f", name, step, value.item())
-    network.load_state_dict(average.module.state_dict())
+    network.load_state_dict(average.state_dict())

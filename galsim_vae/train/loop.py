@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from galsim_vae.bands import HALF_LIGHT_PIXELS
@@ -36,7 +36,7 @@ class LoopConfig:
     seed : of the network's start and of every random number in training.
     """
 
-    steps: int = 11000
+    steps: int = 7500
     batch: int = 24
     real: int = 16
     beta: float = 0.15
@@ -58,7 +58,8 @@ def broaden(conditions: Tensor, generator: torch.Generator) -> Tensor:
     """Scatter population conditions so that every condition that can be asked for is trained.
 
     Half of the galaxies stay as drawn; the other half get a magnitude uniform over the range, a
-    size scattered by a factor exp(0.6), |g| uniform and a redshift scattered by 30 %.
+    size scattered by a factor exp(0.6), |g| uniform, and a redshift scattered by 30 % or, for half
+    of these, uniform in its logarithm.
     """
     n = len(conditions)
     low, high = _limits(conditions)
@@ -70,7 +71,9 @@ def broaden(conditions: Tensor, generator: torch.Generator) -> Tensor:
     wide[:, 0] = low[0] + (high[0] - low[0]) * rand(n)
     wide[:, 1] += 0.6 * torch.randn(n, generator=generator, device=generator.device)
     wide[:, 2] = high[2] * rand(n)
+    anywhere = low[3] * (high[3] / low[3]) ** rand(n)
     wide[:, 3] *= torch.exp(0.6 * (rand(n) - 0.5))
+    wide[:, 3] = torch.where(rand(n) < 0.5, anywhere, wide[:, 3])
     wide = torch.minimum(torch.maximum(wide, low), high)
     return torch.where((rand(n) < 0.5)[:, None], wide, conditions)
 
@@ -138,6 +141,8 @@ def train(
     start = 0
     if checkpoint.exists():
         start = _load(checkpoint, model, average, optimizer, generator)
+        if start > config.steps:
+            raise ValueError(f"{checkpoint} is at step {start}, past the last one, {config.steps}")
         logger.info("going on from step %d of %s", start, checkpoint)
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, mininterval=10)
     for step in bar:
@@ -154,7 +159,7 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
         optimizer.step()
-        _average(average, model, min(config.average, (step + 1) / (step + 10)))
+        moving_average(average, model, min(config.average, (step + 1) / (step + 10)))
         if step % 50 == 0:
             _report(bar, step, kl, reduced, config.batch)
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
@@ -180,7 +185,8 @@ def _report(bar, step: int, kl: Tensor, reduced: Tensor, synthetic_count: int) -
 
 
 @torch.no_grad()
-def _average(average: VAE, model: VAE, decay: float) -> None:
+def moving_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move every parameter of `average` towards that of `model` by 1 - decay."""
     for kept, new in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
 

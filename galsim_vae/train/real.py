@@ -286,7 +286,7 @@ def _canonical_row(source: Source, rng) -> tuple[dict | None, str]:
     if reason:
         return None, reason
     canonical = frame.to_canonical(source.observation, geometry, rng)
-    if _cover(canonical.mask) < MIN_COVER:
+    if cover(canonical.mask) < MIN_COVER:
         return None, "too little usable area"
     scale = max(geometry.flux.values())
     row = {
@@ -307,7 +307,7 @@ def _canonical_row(source: Source, rng) -> tuple[dict | None, str]:
     return row, ""
 
 
-def _cover(mask) -> float:
+def cover(mask) -> float:
     """Usable share, in the worst observed band, of a disc of a half-light radius."""
     y, x = np.indices(mask.shape[1:]) - (mask.shape[1] - 1) / 2
     disc = np.hypot(x, y) < frame.HALF_LIGHT_PIXELS

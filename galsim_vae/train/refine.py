@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 from galsim_vae.train import likelihood
+from galsim_vae.train.loop import LoopConfig
 from galsim_vae.train.observe import Batch
 from galsim_vae.vae import VAE
 
 _LEARNING_RATE = 0.05
 
 
-def refine(vae: VAE, batch: Batch, steps: int = 100, prior: float = 0.15) -> Tensor:
+def refine(vae: VAE, batch: Batch, steps: int = 100, prior: float = LoopConfig.beta) -> Tensor:
     """Maximise the posterior of each galaxy's latent, starting from the encoder's mean.
 
     An encoder is one function for all galaxies and PSFs; what it misses of one galaxy is made up

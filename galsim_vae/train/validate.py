@@ -2,8 +2,8 @@
 
     python -m galsim_vae.train.validate candels --shared ../shared/data --output validation/
 
-writes reconstruction.ecsv (a row a galaxy and band), reconstruction.png (data, model, residual) and
-prints the medians.
+writes reconstruction_sn50.ecsv and reconstruction_native.ecsv (a row a galaxy and band), contact sheets
+of the same names (data, model, PSF-free model, residual), and prints the medians.
 """
 
 import argparse
@@ -95,6 +95,8 @@ def reconstruct_one(
     if signal_to_noise is not None:
         observed = reconstruct.add_noise(observed, geometry, signal_to_noise, rng)
     canonical = frame.to_canonical(observed, geometry, rng)
+    if real.cover(canonical.mask) < real.MIN_COVER:
+        return None
     latent = refine(vae, as_batch(canonical))
     with torch.no_grad():
         stamp = vae.decoder(latent)[0].numpy()
