@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Networks always see batches of these fixed sizes (the last one padded): the rounding of a
 # matrix product depends on its shape, and a galaxy's pixels must not depend on its neighbours.
 FLOW_BATCH = 64
-DECODER_BATCH = 16
+DECODER_BATCH = 8
 # Stamps whose moments do not converge are drawn again from the galaxy's next noise.
 _ATTEMPTS = 5
 # Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].

@@ -45,9 +45,9 @@ class FlowTraining:
     seed : of every random number.
     """
 
-    galaxies: int = 120_000
+    galaxies: int = 96_000
     real: float = 0.05
-    steps: int = 4000
+    steps: int = 3000
     batch: int = 512
     learning_rate: float = 2e-3
     drop: float = 0.2

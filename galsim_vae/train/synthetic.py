@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import shapes
-from ..bands import BANDS
+from ..bands import BANDS, HALF_LIGHT_PIXELS
 from ..bands import REFERENCE as REFERENCE_BAND
 from ..vae import SMOOTHING_SIGMA
 from . import sersic

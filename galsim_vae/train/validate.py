@@ -2,8 +2,8 @@
 
     python -m galsim_vae.train.validate candels --shared ../shared/data --output validation/
 
-writes reconstruction_sn50.ecsv and reconstruction_native.ecsv (a row a galaxy and band), contact sheets
-of the same names (data, model, PSF-free model, residual), and prints the medians.
+writes reconstruction_sn50.ecsv and reconstruction_native.ecsv (a row a galaxy and band), contact
+sheets of the same names (data, model, PSF-free model, residual), and prints the medians.
 """
 
 import argparse
