@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import galsim
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 # Networks always see batches of these fixed sizes (the last one padded): the rounding of a
 # matrix product depends on its shape, and a galaxy's pixels must not depend on its neighbours.
 FLOW_BATCH = 64
-DECODER_BATCH = 8
+DECODER_BATCH = 16
+MEASURE_BATCH = 32
 # Stamps whose moments do not converge are drawn again from the galaxy's next noise.
 _ATTEMPTS = 5
 # Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].
@@ -311,20 +313,18 @@ class GalaxyGenerator:
         flows, decoder = self._model.flows, self._model.vae.decoder
         reference = BANDS.index(REFERENCE)
 
-        def decode(latent: Tensor) -> _Decoded:
-            array = decoder(latent)
-            moments = shapes.adaptive_moments(array[:, reference])
-            radius = shapes.half_light_radius(array[:, reference], moments)
-            shape = (moments.x, moments.y, moments.g1, moments.g2)
+        def measure(image: Tensor) -> tuple[Tensor, ...]:
+            moments = shapes.adaptive_moments(image)
+            radius = shapes.half_light_radius(image, moments)
             good = moments.converged & torch.isfinite(radius)
-            return _Decoded(array, *shape, radius, good)
+            return moments.x, moments.y, moments.g1, moments.g2, radius, good
 
-        with torch.inference_mode():
-            (latent,) = _in_batches(
-                lambda z, c: (flows.sample_latents(z, c),),
-                FLOW_BATCH, noise, self._as_float32(values),
-            )  # fmt: skip
-            return _Decoded(*_in_batches(decode, DECODER_BATCH, latent))
+        (latent,) = _in_batches(
+            lambda z, c: (flows.sample_latents(z, c),),
+            FLOW_BATCH, noise, self._as_float32(values),
+        )  # fmt: skip
+        (array,) = _in_batches(lambda z: (decoder(z),), DECODER_BATCH, latent)
+        return _Decoded(array, *_in_batches(measure, MEASURE_BATCH, array[:, reference]))
 
     def _as_float32(self, values: NDArray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(self.device)
@@ -362,15 +362,30 @@ def _find_device(name: str) -> torch.device:
 
 
 def _in_batches(function, size: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Apply a function of tensors (n, ...) to batches of one fixed size and join the results."""
+    """Apply a function of tensors (n, ...) to batches of one fixed size and join the results.
+
+    On the CPU each of torch's threads works on a batch of its own: a small convolution does not
+    share well.
+    """
     n = len(tensors[0])
-    parts = []
-    for start in range(0, max(n, 1), size):
+
+    def run(start: int) -> list[Tensor]:
         rows = [t[start : start + size] for t in tensors]
         missing = size - len(rows[0])
         if missing:
-            rows = [torch.cat([r, r.new_ones((missing, *r.shape[1:]))]) for r in rows]
-        parts.append([value[: size - missing] for value in function(*rows)])
+            rows = [torch.cat([r, r.new_ones(missing, *r.shape[1:])]) for r in rows]
+        with torch.inference_mode():
+            return [value[: size - missing] for value in function(*rows)]
+
+    starts = range(0, max(n, 1), size)
+    threads = torch.get_num_threads() if tensors[0].device.type == "cpu" else 1
+    if threads == 1 or len(starts) == 1:
+        parts = [run(start) for start in starts]
+    else:
+        # Worker threads take their own number of threads from torch's setting as they start.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            parts = list(pool.map(run, starts))
+        torch.set_num_threads(threads)
     return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 

@@ -43,8 +43,8 @@ class VAEConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VAEConfig":
-        pairs = {name: tuple(values[name]) for name in ("widths", "fine_widths")}
-        return cls(**(values | pairs))
+        pairs: dict[str, Any] = {name: tuple(values[name]) for name in ("widths", "fine_widths")}
+        return cls(**{**values, **pairs})
 
 
 class ResidualBlock(nn.Module):

@@ -74,9 +74,7 @@ def test_demo2_yaml(tmp_path):
         for column in ("index", "magnitude", "half_light_radius", "g1", "g2", "redshift"):
             np.testing.assert_array_equal(truth[band][column], truth["g"][column])
         for axis in ("x", "y"):  # the centre of the field is that of the image
-            sky = [
-                (truth[b][axis] - (60 / scale[b] + 1) / 2) * scale[b] for b in (band, "g")
-            ]
+            sky = [(truth[b][axis] - (60 / scale[b] + 1) / 2) * scale[b] for b in (band, "g")]
             np.testing.assert_allclose(*sky, atol=1e-6)
 
 

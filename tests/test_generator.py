@@ -62,9 +62,9 @@ def test_exact_truth_over_the_valid_ranges(gen):
         galaxy = stamps.galaxy(i, zeropoint=25.94)
         flux = 10 ** (-0.4 * (asked["magnitude"][i] - 25.94))
         radius = asked["half_light_radius"][i]
-        scale = radius / 12
-        image = galaxy.drawImage(nx=240, ny=240, scale=scale, method="no_pixel", dtype=float)
-        found = galsim.hsm.FindAdaptiveMom(image, guess_sig=12, hsmparams=params)
+        scale = radius / 20
+        image = galaxy.drawImage(nx=360, ny=360, scale=scale, method="no_pixel", dtype=float)
+        found = galsim.hsm.FindAdaptiveMom(image, guess_sig=20, hsmparams=params)
         centre = (found.moments_centroid.x - 1, found.moments_centroid.y - 1)
         measured = half_light_radius(image.array, found.observed_shape, centre) * scale
         flux_error[i] = galaxy.flux / flux - 1

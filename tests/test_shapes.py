@@ -48,9 +48,7 @@ def test_half_light_radius_is_that_of_the_sheared_profile(g, n):
     expected = galsim.Sersic(n, half_light_radius=5).calculateHLR(size=64, scale=0.25)
     assert inside > 0.97
     tolerance = 0.003 + 1.2 * (1 - inside)
-    assert shapes.half_light_radius(array, moments).item() == pytest.approx(
-        expected, rel=tolerance
-    )
+    assert shapes.half_light_radius(array, moments).item() == pytest.approx(expected, rel=tolerance)
 
 
 def test_a_shear_changes_the_shape_and_not_the_size():

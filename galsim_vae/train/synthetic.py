@@ -164,7 +164,7 @@ def _draw(
 def _correction(image: Tensor, g: Tensor, wings: Tensor) -> tuple[Tensor, Tensor]:
     """Affine map and new centre that make a measured galaxy canonical, with the asked |g|."""
     moments = shapes.adaptive_moments(image, 5.0 / _FIRST_STEP, tolerance=1e-3, iterations=30)
-    radius = shapes.half_light_radius(image, moments, iterations=8) * _FIRST_STEP
+    radius = shapes.half_light_radius(image, moments) * _FIRST_STEP
     angle = 0.5 * torch.atan2(moments.g2, moments.g1)
     have = torch.hypot(moments.g1, moments.g2)
     # On the major axis shears compose as velocities do: eta = 2 atanh g adds.

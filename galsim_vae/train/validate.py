@@ -132,7 +132,7 @@ def medians(results: Table) -> Table:
     lines = []
     random = np.random.default_rng(5)
     for band in np.unique(results["band"]):
-        part = results[np.asarray(results["band"]) == band]
+        part = results[[name == band for name in results["band"]]]
         line = [band, len(part)]
         for name in ("chi_square", "absolute", "net"):
             values = np.abs(part[name]) if name == "net" else np.asarray(part[name])
@@ -157,7 +157,7 @@ def sheet(rows: list[Reconstruction], path: Path) -> None:
         with np.errstate(divide="ignore", invalid="ignore"):
             sigma = (data - model) / r.canonical.noise[:, None, None]
         residual = np.where(mask, sigma, 0).sum(0) / np.maximum(mask.sum(0), 1)
-        observed = mask.any((1, 2))[:, None, None]
+        observed = np.any(mask, axis=(1, 2))[:, None, None]
         pictures.append(
             [
                 colour_image(data),
