@@ -126,6 +126,7 @@ class Decoder(nn.Module):
 
     envelope: Tensor
     kernel: Tensor
+    taper: Tensor
 
     def __init__(self, config: VAEConfig):
         super().__init__()
@@ -147,6 +148,7 @@ class Decoder(nn.Module):
         self.out = nn.Conv2d(finest, config.bands, 3, padding=1)
         self.register_buffer("envelope", _envelope(config.size), persistent=False)
         self.register_buffer("kernel", _smoothing_kernel(config.bands), persistent=False)
+        self.register_buffer("taper", _taper(config.size), persistent=False)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Decode.
@@ -174,7 +176,7 @@ class Decoder(nn.Module):
             x = block(x, c)
         x = F.leaky_relu_(F.pixel_shuffle(self.up3(_activate(x)), 2), _LEAK)
         stamps = F.softplus(self.out(x).float()) * self.envelope
-        stamps = _smooth(stamps.contiguous(), self.kernel)
+        stamps = _smooth(stamps.contiguous(), self.kernel) * self.taper
         stamps = stamps / stamps.sum((2, 3), keepdim=True)
         colour = self.colour(c).float().clamp(-8.0, 8.0)
         ratio = torch.exp(colour - colour[:, self.config.reference, None])
@@ -221,6 +223,18 @@ def _envelope(size: int) -> Tensor:
     axis = torch.arange(size) - (size - 1) / 2
     r = torch.hypot(axis[:, None], axis[None, :]) * (64 / size)
     return torch.exp(-r / 4.0) + 0.02 * torch.exp(-r / 10.0) + 2.0 * torch.exp(-r / 1.2)
+
+
+def _taper(size: int) -> Tensor:
+    """Window that is 1 inside and falls to zero, as a squared cosine, over the outer tenth.
+
+    An edge-on galaxy reaches the ends of its stamp; cut there, it would have a visible edge.
+    """
+    edge = size / 10
+    axis = (torch.arange(size) - (size - 1) / 2).abs()
+    distance = (size / 2 - axis).clamp(max=edge)
+    window = torch.sin(0.5 * math.pi * distance / edge).square()
+    return window[:, None] * window[None, :]
 
 
 def _smoothing_kernel(bands: int) -> Tensor:
