@@ -378,14 +378,21 @@ def _in_batches(function, size: int, *tensors: Tensor) -> tuple[Tensor, ...]:
             return [value[: size - missing] for value in function(*rows)]
 
     starts = range(0, max(n, 1), size)
-    threads = torch.get_num_threads() if tensors[0].device.type == "cpu" else 1
-    if threads == 1 or len(starts) == 1:
+    if tensors[0].device.type != "cpu":
         parts = [run(start) for start in starts]
     else:
-        # Worker threads take their own number of threads from torch's setting as they start.
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            parts = list(pool.map(run, starts))
-        torch.set_num_threads(threads)
+        # One thread a batch also where there is only one: a sum depends on how it is shared out.
+        threads = torch.get_num_threads()
+        try:
+            if threads == 1 or len(starts) == 1:
+                torch.set_num_threads(1)
+                parts = [run(start) for start in starts]
+            else:
+                one = {"initializer": torch.set_num_threads, "initargs": (1,)}
+                with ThreadPoolExecutor(threads, **one) as pool:
+                    parts = list(pool.map(run, starts))
+        finally:
+            torch.set_num_threads(threads)
     return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 

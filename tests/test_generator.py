@@ -182,8 +182,10 @@ def test_asked_band_magnitudes_are_kept(gen, table):
     stamps = gen.sample(few, galsim.BaseDeviate(5))
     plain = gen.sample(table[:5], galsim.BaseDeviate(5))
     assert stamps.magnitude("F606W") == pytest.approx(np.asarray(few["mag_F606W"]), abs=1e-5)
-    ratio = stamps.array[:, 1] / plain.array[:, 1]
-    assert np.ptp(ratio, axis=(1, 2)) == pytest.approx(np.zeros(5), abs=1e-4)
+    ratio = stamps.array[:, 1].sum((1, 2)) / plain.array[:, 1].sum((1, 2))
+    np.testing.assert_allclose(
+        stamps.array[:, 1], ratio[:, None, None] * plain.array[:, 1], rtol=1e-4, atol=1e-12
+    )
 
 
 def test_stamps_are_not_negative_and_have_unit_flux(gen, table):
@@ -321,15 +323,18 @@ def power_by_radius(images):
 
 
 def test_decoded_stamps_are_band_limited(gen):
-    """No power peak at the upsampling frequencies (1/2, 1/4, 1/8 cycles a pixel)."""
+    """No power peak at the upsampling frequencies (1/8, 1/4 and 1/2 cycles a pixel).
+
+    A spectrum may bend, so it is compared with the cubic through ln(power) 2 and 4 bins away.
+    """
     table = gen.sample_conditions(512, galsim.BaseDeviate(21))
     stamps = gen.sample(table, galsim.BaseDeviate(22), exact=False)
-    rings, *lines = power_by_radius(stamps.array[:, REFERENCE_INDEX])
-    for spectrum in (rings, *lines):
+    for spectrum in power_by_radius(stamps.array[:, REFERENCE_INDEX]):
+        log = np.log(spectrum)
         for k in (8, 16):
-            neighbours = np.sqrt(spectrum[k - 2] * spectrum[k + 2])
-            assert spectrum[k] <= 1.1 * neighbours
-        assert spectrum[32] <= 1.1 * spectrum[30]
+            smooth = (4 * (log[k - 2] + log[k + 2]) - (log[k - 4] + log[k + 4])) / 6
+            assert log[k] - smooth <= np.log(1.1)
+        assert spectrum[32] <= spectrum[30]
 
 
 def test_power_falls_as_that_of_the_training_galaxies(gen):

@@ -17,7 +17,6 @@ from torch import Tensor
 from .. import shapes
 from ..bands import BANDS, HALF_LIGHT_PIXELS
 from ..bands import REFERENCE as REFERENCE_BAND
-from ..vae import SMOOTHING_SIGMA
 from . import sersic
 from .colours import ColourTable
 from .morphology import Morphology, draw
@@ -26,8 +25,7 @@ from .structure import clumps, fields, plane
 __all__ = ["SMOOTHING", "Synthetic", "sample"]
 
 REFERENCE = BANDS.index(REFERENCE_BAND)
-# Sigma of the Gaussian that limits the band [canonical px]: that of decoded stamps.
-SMOOTHING = SMOOTHING_SIGMA
+SMOOTHING = 0.65  # sigma of the Gaussian that limits the band [canonical px]
 _FIRST_STEP = 2  # px between samples in the first pass: moments need no more
 _FIRST_BIAS = 0.99  # of half-light radii measured there, too large by an edge 2 px wide
 _MAX_SHEAR = 0.35  # of the correction to the asked |g|
