@@ -8,9 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Every decoded stamp is convolved with this kernel in x and in y. It is positive, and zero at the
-# Nyquist frequency, where upsampling leaves a checkerboard that GalSim would see as structure.
-SMOOTHING_KERNEL = (0.25, 0.5, 0.25)
 # Brings images of unit flux to values of order one where the galaxy is brighter than the sky.
 _STRETCH = 200.0
 _CONDITION_WIDTH = 96
@@ -125,7 +122,6 @@ class Decoder(nn.Module):
     """Latent -> PSF-free canonical stamps, non-negative, unit flux in the reference band."""
 
     envelope: Tensor
-    kernel: Tensor
     taper: Tensor
 
     def __init__(self, config: VAEConfig):
@@ -147,7 +143,6 @@ class Decoder(nn.Module):
         self.up3 = nn.Conv2d(fine, 4 * finest, 3, padding=1)
         self.out = nn.Conv2d(finest, config.bands, 3, padding=1)
         self.register_buffer("envelope", _envelope(config.size), persistent=False)
-        self.register_buffer("kernel", _smoothing_kernel(config.bands), persistent=False)
         self.register_buffer("taper", _taper(config.size), persistent=False)
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -175,8 +170,10 @@ class Decoder(nn.Module):
         for block in self.blocks3:
             x = block(x, c)
         x = F.leaky_relu_(F.pixel_shuffle(self.up3(_activate(x)), 2), _LEAK)
-        stamps = F.softplus(self.out(x).float()) * self.envelope
-        stamps = _smooth(stamps.contiguous(), self.kernel) * self.taper
+        stamps = F.softplus(self.out(x).float().contiguous()) * self.envelope
+        # The kernel is positive, and zero at the Nyquist frequency, where upsampling leaves a
+        # checkerboard that GalSim would see as structure.
+        stamps = _smooth(stamps) * self.taper
         stamps = stamps / stamps.sum((2, 3), keepdim=True)
         colour = self.colour(c).float().clamp(-8.0, 8.0)
         ratio = torch.exp(colour - colour[:, self.config.reference, None])
@@ -237,11 +234,8 @@ def _taper(size: int) -> Tensor:
     return window[:, None] * window[None, :]
 
 
-def _smoothing_kernel(bands: int) -> Tensor:
-    return torch.tensor(SMOOTHING_KERNEL).expand(bands, 1, 1, -1).clone()
-
-
-def _smooth(stamps: Tensor, kernel: Tensor) -> Tensor:
-    bands, reach = kernel.shape[0], kernel.shape[-1] // 2
-    stamps = F.conv2d(stamps, kernel, padding=(0, reach), groups=bands)
-    return F.conv2d(stamps, kernel.transpose(2, 3), padding=(reach, 0), groups=bands)
+def _smooth(stamps: Tensor) -> Tensor:
+    """Convolve with (1, 2, 1) / 4 in x and in y; slices are much faster than a convolution."""
+    padded = F.pad(stamps, (1, 1, 1, 1))
+    rows = 0.25 * (padded[..., :-2] + padded[..., 2:]) + 0.5 * padded[..., 1:-1]
+    return 0.25 * (rows[..., :-2, :] + rows[..., 2:, :]) + 0.5 * rows[..., 1:-1, :]
