@@ -235,7 +235,15 @@ def _build_galaxy(
     config: dict, base: dict, ignore: list[str], gsparams: dict, logger: Any
 ) -> tuple[galsim.GSObject | galsim.ChromaticObject, bool]:
     """Build a VAEGalaxy from its field; GalSim transforms it afterwards."""
-    build = _from_catalog if _uses_catalog(config, base) else _from_generator
+    uses_catalog = _uses_catalog(config, base)
+    ignored = not uses_catalog and _has_input(base, "vae_catalog")
+    if ignored and not base.get("_vae_reported_catalog"):
+        base["_vae_reported_catalog"] = True
+        logger.warning(
+            "VAEGalaxy: a magnitude, half_light_radius or ellipticity makes a new galaxy; the "
+            "vae_catalog is not used, and VAEValue does not describe what is drawn"
+        )
+    build = _from_catalog if uses_catalog else _from_generator
     # BuildGSObject applies flux, but leaves it to the builders to allow the key.
     stamps, i, kwargs, safe = build(config, base, [*ignore, "num", "flux"], logger)
     params = galsim.GSParams(**gsparams) if gsparams else None
