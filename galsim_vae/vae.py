@@ -24,23 +24,28 @@ class VAEConfig:
     reference : index of the reference band, the one that has unit flux.
     size : side of the stamp [pixel], a multiple of 16.
     latent : number of latent dimensions.
-    widths : channels at 1/4 and at 1/8 of the stamp's resolution and below.
+    widths : channels of the decoder at 1/4 and at 1/8 of the stamp's resolution.
     fine_widths : channels of the decoder at 1/2 and at full resolution.
+    encoder_widths : channels of the encoder at 1/4 and at 1/8 of the resolution and below; it
+        may be the larger one, since only the decoder runs when galaxies are drawn.
     """
 
     bands: int = 5
     reference: int = 2
     size: int = 64
-    latent: int = 64
+    latent: int = 128
     widths: tuple[int, int] = (64, 128)
     fine_widths: tuple[int, int] = (32, 8)
+    encoder_widths: tuple[int, int] = (96, 192)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VAEConfig":
-        pairs: dict[str, Any] = {name: tuple(values[name]) for name in ("widths", "fine_widths")}
+        names = ("widths", "fine_widths", "encoder_widths")
+        values = {"encoder_widths": values["widths"], **values}
+        pairs: dict[str, Any] = {name: tuple(values[name]) for name in names}
         return cls(**{**values, **pairs})
 
 
@@ -65,7 +70,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: VAEConfig):
         super().__init__()
-        wide, wider = config.widths
+        wide, wider = config.encoder_widths
         self.condition = nn.Sequential(
             nn.Linear(3 * config.bands, _CONDITION_WIDTH), nn.SiLU(),
             nn.Linear(_CONDITION_WIDTH, _CONDITION_WIDTH), nn.SiLU(),

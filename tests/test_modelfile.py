@@ -13,7 +13,7 @@ from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.flow import FlowConfig, Flows
 from galsim_vae.vae import VAE, VAEConfig
 
-TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4))
+TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8))
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import torch
 
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.flow import FlowConfig, Flows
-from galsim_vae.train import fitflows, likelihood, loop, observe
+from galsim_vae.train import augment, fitflows, likelihood, loop, observe
 from galsim_vae.train.colours import colour_table
 from galsim_vae.train.dataset import Dataset
 from galsim_vae.train.refine import refine
 from galsim_vae.vae import VAE, VAEConfig, psf_width
 
-TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4))
+TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -103,25 +103,6 @@ def test_observed_noise_and_flux_are_as_stated(sources):
     assert measured.numpy() == pytest.approx(1.0, abs=0.06)
 
 
-def test_mirroring_keeps_image_and_psf_together():
-    generator = torch.Generator().manual_seed(5)
-    stamp = torch.rand(1, 5, 64, 64, generator=generator)
-    psf = torch.rand(1, 5, 64, 64, generator=generator)
-    otf = torch.fft.rfft2(psf / psf.sum((2, 3), keepdim=True))
-    seen = likelihood.convolve(stamp, otf)
-    mask = torch.ones_like(seen, dtype=torch.bool)
-    flips = set()
-    for _ in range(20):
-        image, _, turned = observe._mirror(seen, mask, otf, generator)
-        for axes in ((), (-1,), (-2,), (-1, -2)):
-            if torch.allclose(likelihood.convolve(stamp.flip(axes), turned), image, atol=1e-5):
-                flips.add(axes)
-                break
-        else:
-            pytest.fail("the mirrored PSF does not belong to the mirrored image")
-    assert len(flips) == 4
-
-
 def test_resumed_training_ends_like_uninterrupted(sources, tmp_path):
     config = loop.LoopConfig(steps=4, batch=4, real=0)
     whole = loop.train(TINY, config, sources, tmp_path / "whole.ckpt", save_every=2)
@@ -153,7 +134,7 @@ def test_resumed_training_ends_like_uninterrupted(sources, tmp_path):
 def test_flows_learn_the_conditions_of_their_galaxies(sources):
     """The population's density rises, and bright galaxies come out larger than faint ones."""
     torch.manual_seed(1)
-    config = fitflows.FlowTraining(galaxies=1024, steps=150, batch=128, real=0)
+    config = fitflows.FlowTraining(galaxies=1024, steps=300, batch=128, real=0)
     vae = VAE(TINY)
     flows = fitflows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 16), config)
     made = fitflows.encode_synthetic(vae, sources, fitflows.FlowTraining(galaxies=512, seed=9))
@@ -202,11 +183,12 @@ def test_real_galaxies_are_renoised_as_stated(real_galaxies):
     index = torch.arange(6).repeat(8)
     generator = torch.Generator().manual_seed(8)
     level = torch.full((48,), 100.0)
-    original, observe._mirror = observe._mirror, lambda image, mask, otf, _: (image, mask, otf)
+    original = augment.vary
+    augment.vary = lambda image, mask, otf, _: (image, mask, otf, torch.ones(len(image)))
     try:
         batch = real.batch(index, generator, level)
     finally:
-        observe._mirror = original
+        augment.vary = original
     assert (batch.image[:, 0] == 0).all() and not batch.mask[:, 0].any()
     truth = likelihood.convolve(stamps[index], batch.otf)
     flux = (real.image * real.mask).sum((2, 3)).amax(1)[index]
@@ -227,8 +209,9 @@ def test_training_step_with_real_galaxies(sources, real_galaxies, tmp_path):
     encoded = fitflows.encode_real(vae, both, 64, seed=1)
     assert torch.isnan(encoded.conditions[:, [0, 1, 3]]).all()
     assert torch.isfinite(encoded.conditions[:, 2]).all()
-    with pytest.raises(ValueError, match="past the last one"):
-        loop.train(TINY, loop.LoopConfig(steps=1), both, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"training.steps = 2, not 1"):
+        other = loop.LoopConfig(steps=1, batch=2, real=2)
+        loop.train(TINY, other, both, tmp_path / "x.ckpt")
 
 
 def test_refining_improves_the_fit(sources):

@@ -2,8 +2,8 @@
 
 The templates are the Coleman, Wu & Weedman (1980, ApJS 43, 393) galaxies, extended by Bolzonella
 et al. (2000, A&A 363, 476), that GalSim ships; they reach from 9 nm to 2205 nm, which covers
-F435W at z = 6 and F160W at z = 0 without extrapolation. Absorption by the intergalactic medium
-is left out, so F435W is too bright beyond z of about 3 and F606W beyond about 4.
+F435W at z = 6 and F160W at z = 0 without extrapolation. The intergalactic medium absorbs as in
+Madau (1995).
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +14,7 @@ import torch
 if TYPE_CHECKING:
     import galsim
 
-__all__ = ["TEMPLATES", "ColourTable", "colour_table"]
+__all__ = ["TEMPLATES", "ColourTable", "colour_table", "igm_transmission"]
 
 TEMPLATES = ("E", "Sbc", "Scd", "Im")
 _FILES = {
@@ -25,6 +25,9 @@ _FILES = {
     "F160W": "WFC3_ir_F160W",
 }
 _REFERENCE = 2
+# Madau (1995, ApJ 441, 18), eq. 15: Lyman alpha to delta [nm] and their coefficients.
+_LYMAN_LINES = ((121.6, 3.6e-3), (102.6, 1.7e-3), (97.3, 1.2e-3), (95.0, 9.3e-4))
+_LYMAN_LIMIT = 91.2
 
 
 class ColourTable(NamedTuple):
@@ -68,6 +71,36 @@ class ColourTable(NamedTuple):
         return ColourTable(*(t.to(device) for t in self))
 
 
+def igm_transmission(wave: np.ndarray, redshift: float) -> np.ndarray:
+    """Mean transmission of the intergalactic medium, Madau (1995, ApJ 441, 18).
+
+    Lyman alpha to delta (eq. 15) and the Lyman continuum (footnote 3).
+
+    Parameters
+    ----------
+    wave : array, (n,)
+        Observed wavelength, nm, longer than 91.2.
+    redshift : float
+        Of the galaxy.
+
+    Returns
+    -------
+    array, (n,)
+        0 to 1.
+    """
+    depth = np.zeros_like(wave)
+    for line, coefficient in _LYMAN_LINES:
+        depth += np.where(wave < line * (1 + redshift), coefficient * (wave / line) ** 3.46, 0)
+    x, end = wave / _LYMAN_LIMIT, 1 + redshift
+    continuum = (
+        0.25 * x**3 * (end**0.46 - x**0.46)
+        + 9.4 * x**1.5 * (end**0.18 - x**0.18)
+        - 0.7 * x**3 * (x**-1.32 - end**-1.32)
+        - 0.023 * (end**1.68 - x**1.68)
+    )
+    return np.exp(-depth - np.where(x < end, continuum.clip(0), 0))
+
+
 def _band_flux(wave: np.ndarray, flambda: np.ndarray, band: "galsim.Bandpass") -> float:
     """Photon-weighted mean f_nu (any unit): int f_lambda T lambda / int T c / lambda."""
     through = band(wave)
@@ -103,6 +136,7 @@ def colour_table(z_max: float = 6.0, step: float = 0.01) -> ColourTable:
         for b, (band, wave) in enumerate(zip(bands, waves, strict=True)):
             for i, z in enumerate(redshift):
                 flambda = np.interp(wave / (1 + z), sed[:, 0] / 10, sed[:, 1])
+                flambda *= igm_transmission(wave, float(z))
                 ratio[i, t, b] = _band_flux(wave, flambda, band)
     ratio /= ratio[..., _REFERENCE, None]
     pivot = [np.sqrt(_band_flux(w, w**0, b)) / 1000 for w, b in zip(waves, bands, strict=True)]

@@ -21,7 +21,7 @@ from galsim_vae.train.loop import (
     moving_average,
     schedule,
 )
-from galsim_vae.train.observe import Batch, observe
+from galsim_vae.train.observe import SHARPEST, Batch, observe
 from galsim_vae.vae import VAE
 
 logger = logging.getLogger(__name__)
@@ -83,19 +83,25 @@ def encode(vae: VAE, batch: Batch, conditions: Tensor, pixel_scale: Tensor, gene
     g = torch.hypot(moments.g1, moments.g2)
     labels = torch.stack([conditions[:, 0], radius, g, conditions[:, 3]], 1)
     keep = moments.converged
-    return Encoded(latents[keep], labels[keep], torch.ones(int(keep.sum()), dtype=torch.bool))
+    every = torch.ones(int(keep.sum()), dtype=torch.bool, device=latents.device)
+    return Encoded(latents[keep], labels[keep], every)
 
 
 def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining) -> Encoded:
-    """Encode fresh synthetic galaxies, alternately from the population and spread widely."""
-    generator = torch.Generator().manual_seed(config.seed)
+    """Encode fresh synthetic galaxies, alternately from the population and spread widely.
+
+    They are seen almost without PSF: their latents then hold structure that HST would blur away.
+    """
+    device = sources.psfs.k.device
+    generator = torch.Generator(device).manual_seed(config.seed)
     parts = []
     for number in tqdm(range(-(-config.galaxies // _BATCH)), desc="encoding", mininterval=10):
         wide = number % 2 == 1
         conditions, stamps = fresh_galaxies(_BATCH, sources, generator, wide)
         scale = canonical_pixel_scale(conditions)
-        level = torch.full((_BATCH,), SIGNAL_TO_NOISE)
-        batch = observe(stamps, scale, sources.psfs, generator, level, complete=True)
+        level = scale.new_full((_BATCH,), SIGNAL_TO_NOISE)
+        sharp = scale.new_full((_BATCH,), SHARPEST)
+        batch = observe(stamps, scale, sources.psfs, generator, level, True, sharp)
         part = encode(vae, batch, conditions, scale, generator)
         parts.append(part._replace(from_population=part.from_population & (not wide)))
     return Encoded(*(torch.cat(values) for values in zip(*parts, strict=True)))
@@ -103,13 +109,15 @@ def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining) -> Encode
 
 def encode_real(vae: VAE, sources: Sources, n: int, seed: int) -> Encoded:
     """Encode n mirrored and re-noised copies of the real training galaxies."""
-    generator = torch.Generator().manual_seed(seed)
     real = sources.real
     assert real is not None
+    device = real.image.device
+    generator = torch.Generator(device).manual_seed(seed)
     parts = []
     for _ in range(0, n, _BATCH):
-        index = torch.randint(len(real), (_BATCH,), generator=generator)
-        batch = real.batch(index, generator, torch.full((_BATCH,), SIGNAL_TO_NOISE))
+        index = torch.randint(len(real), (_BATCH,), generator=generator, device=device)
+        level = torch.full((_BATCH,), SIGNAL_TO_NOISE, device=device)
+        batch = real.batch(index, generator, level)
         scale = real.pixel_scale[index]
         parts.append(encode(vae, batch, real.conditions[index], scale, generator))
     joined = Encoded(*(torch.cat(values) for values in zip(*parts, strict=True)))
@@ -126,14 +134,14 @@ def train(vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: Fl
     torch.manual_seed(config.seed)
     vae = vae.eval().requires_grad_(False)
     made = encode_synthetic(vae, sources, config)
-    flows = Flows(vae.config.latent, ranges, flow)
+    flows = Flows(vae.config.latent, ranges, flow).to(made.latents.device)
     latents, conditions = made.latents, made.conditions
     if sources.real is not None and config.real > 0:
         extra = encode_real(vae, sources, int(config.real * len(latents)), config.seed + 1)
         latents = torch.cat([latents, extra.latents])
         conditions = torch.cat([conditions, extra.conditions])
     # A label outside the ranges is not one that can be asked for: it counts as missing.
-    limits = torch.tensor([ranges[name] for name in NAMES]).T
+    limits = conditions.new_tensor([ranges[name] for name in NAMES]).T
     outside = (conditions < limits[0]) | (conditions > limits[1])
     conditions = torch.where(outside, torch.nan, conditions)
     population = conditions[: len(made.latents)][made.from_population]
@@ -146,7 +154,7 @@ def train(vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: Fl
 def _fit_latent(flows: Flows, latents: Tensor, conditions: Tensor, config: FlowTraining) -> None:
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked = conditions[index]
-        hide = torch.rand(asked.shape, generator=generator) < config.drop
+        hide = _rand(asked.shape, generator) < config.drop
         asked = torch.where(hide, torch.nan, asked)
         return -flows.latent_log_prob(latents[index], asked).mean()
 
@@ -165,9 +173,10 @@ def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> N
 
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked, target = conditions[index], values[index]
-        all_missing = torch.rand((len(index), 1), generator=generator) < 0.4
-        given = (torch.rand(asked.shape, generator=generator) < 0.5) & ~all_missing
-        noise = torch.randn(target.shape, generator=generator) * scale + mean
+        all_missing = _rand((len(index), 1), generator) < 0.4
+        given = (_rand(asked.shape, generator) < 0.5) & ~all_missing
+        noise = torch.randn(target.shape, generator=generator, device=generator.device)
+        noise = noise * scale + mean
         target = torch.where(given, noise, target)
         asked = torch.where(given, asked, torch.nan)
         return -flows.population_log_prob(target, asked).mean()
@@ -175,16 +184,22 @@ def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> N
     _minimise(flows.population, loss, len(conditions), config, "population flow", config.seed + 3)
 
 
+def _rand(shape, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
 def _minimise(network, loss, n: int, config: FlowTraining, name: str, seed: int) -> None:
     """Minimise loss(index, generator) over random batches; keeps a moving average of weights."""
-    generator = torch.Generator().manual_seed(seed)
+    device = next(network.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-3)
     average = copy.deepcopy(network)
     bar = tqdm(range(config.steps), desc=name, mininterval=10)
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * schedule(step / config.steps)
-        value = loss(torch.randint(n, (config.batch,), generator=generator), generator)
+        index = torch.randint(n, (config.batch,), generator=generator, device=device)
+        value = loss(index, generator)
         if not torch.isfinite(value):
             raise FloatingPointError(f"{name}: loss is {value.item()} at step {step}")
         optimizer.zero_grad(set_to_none=True)

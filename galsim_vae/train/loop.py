@@ -4,8 +4,9 @@ import copy
 import logging
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -34,15 +35,29 @@ class LoopConfig:
     learning_rate : peak of the schedule (linear warm-up over 2 %, cosine decay to 1 %).
     average : decay of the moving average of the weights that is kept.
     seed : of the network's start and of every random number in training.
+    psf : compare with the data through each galaxy's PSF; False only to show what it is for.
     """
 
-    steps: int = 7500
+    steps: int = 20_000
     batch: int = 24
     real: int = 16
     beta: float = 0.15
     learning_rate: float = 1e-3
     average: float = 0.999
     seed: int = 1
+    psf: bool = True
+
+
+class Watcher(Protocol):
+    """Whoever looks at a run while it goes on; see `galsim_vae.train.monitor.Monitor`."""
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Take the numbers of a step."""
+        ...
+
+    def sheet(self, model: VAE) -> None:
+        """Look at the averaged network."""
+        ...
 
 
 @dataclass
@@ -102,10 +117,11 @@ def draw_batch(config: LoopConfig, sources: Sources, generator: torch.Generator)
     """Make the galaxies of one step."""
     conditions, stamps = fresh_galaxies(config.batch, sources, generator)
     batch = observe(stamps, canonical_pixel_scale(conditions), sources.psfs, generator)
-    if sources.real is None or config.real == 0:
-        return batch
-    index = torch.randint(len(sources.real), (config.real,), generator=generator)
-    return join(batch, sources.real.batch(index, generator))
+    if sources.real is not None and config.real > 0:
+        device = generator.device
+        index = torch.randint(len(sources.real), (config.real,), generator=generator, device=device)
+        batch = join(batch, sources.real.batch(index, generator))
+    return batch if config.psf else batch._replace(otf=torch.ones_like(batch.otf))
 
 
 def losses(model: VAE, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,28 +137,35 @@ def losses(model: VAE, batch: Batch, generator: torch.Generator) -> tuple[Tensor
 
 
 def train(
-    vae_config: VAEConfig, config: LoopConfig, sources: Sources, checkpoint: Path, save_every=250
+    vae_config: VAEConfig,
+    config: LoopConfig,
+    sources: Sources,
+    checkpoint: Path,
+    save_every: int = 250,
+    watch: Watcher | None = None,
 ) -> VAE:
     """Train, or go on training from `checkpoint`, and return the averaged network.
 
-    The random state is part of the checkpoint, so an interrupted run ends like one that was not.
+    The random state is part of the checkpoint, so an interrupted run ends like one that was not
+    (to the bit, on a CPU with the same number of threads).
 
     Raises
     ------
+    ValueError : the checkpoint is of other sizes or settings, or past the last step.
     FloatingPointError : the loss is not finite.
     """
+    device = sources.psfs.k.device
     torch.manual_seed(config.seed)
-    model = VAE(vae_config)
+    model = VAE(vae_config).to(device)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3
     )
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator(device).manual_seed(config.seed)
+    settings = {"vae": vae_config.to_dict(), "training": asdict(config)}
     start = 0
     if checkpoint.exists():
-        start = _load(checkpoint, model, average, optimizer, generator)
-        if start > config.steps:
-            raise ValueError(f"{checkpoint} is at step {start}, past the last one, {config.steps}")
+        start = _load(checkpoint, settings, model, average, optimizer, generator)
         logger.info("going on from step %d of %s", start, checkpoint)
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, mininterval=10)
     for step in bar:
@@ -150,7 +173,7 @@ def train(
             group["lr"] = config.learning_rate * schedule(step / config.steps)
         batch = draw_batch(config, sources, generator)
         beta = config.beta * min(1.0, 0.1 + 10 * step / config.steps)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             misfit, kl, reduced = losses(model, batch, generator)
         loss = (misfit + beta * kl).mean() / 1000
         if not torch.isfinite(loss):
@@ -161,9 +184,11 @@ def train(
         optimizer.step()
         moving_average(average, model, min(config.average, (step + 1) / (step + 10)))
         if step % 50 == 0:
-            _report(bar, step, kl, reduced, config.batch)
+            _report(bar, step, _numbers(loss, kl, reduced, config.batch), watch)
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
-            _save(checkpoint, step + 1, model, average, optimizer, generator)
+            _save(checkpoint, settings, step + 1, model, average, optimizer, generator)
+            if watch is not None:
+                watch.sheet(average)
     return average
 
 
@@ -174,12 +199,22 @@ def schedule(progress: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - 0.02) / 0.98))
 
 
-def _report(bar, step: int, kl: Tensor, reduced: Tensor, synthetic_count: int) -> None:
-    made, real = reduced[:synthetic_count].median(), reduced[synthetic_count:]
-    text = f"chi2/dof {made:.4f} KL {kl.mean().item():.1f}"
-    if len(real):
-        text += f" real {real.median():.4f}"
+def _numbers(loss: Tensor, kl: Tensor, reduced: Tensor, synthetic_count: int) -> dict[str, float]:
+    numbers = {
+        "loss": loss.item(),
+        "KL": kl.mean().item(),
+        "chi2/dof synthetic": reduced[:synthetic_count].median().item(),
+    }
+    if len(reduced) > synthetic_count:
+        numbers["chi2/dof real"] = reduced[synthetic_count:].median().item()
+    return numbers
+
+
+def _report(bar, step: int, numbers: dict[str, float], watch: Watcher | None) -> None:
+    text = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
     bar.set_postfix_str(text, refresh=False)
+    if watch is not None:
+        watch.scalars(step, numbers)
     if step % 250 == 0:
         logger.info("step %d %s", step, text)
 
@@ -191,8 +226,9 @@ def moving_average(average: nn.Module, model: nn.Module, decay: float) -> None:
         kept.lerp_(new, 1 - decay)
 
 
-def _save(path: Path, step: int, model, average, optimizer, generator) -> None:
+def _save(path: Path, settings: dict, step: int, model, average, optimizer, generator) -> None:
     state = {
+        "settings": settings,
         "step": step,
         "model": model.state_dict(),
         "average": average.state_dict(),
@@ -204,8 +240,16 @@ def _save(path: Path, step: int, model, average, optimizer, generator) -> None:
     os.replace(temporary, path)
 
 
-def _load(path: Path, model, average, optimizer, generator) -> int:
-    state = torch.load(path, weights_only=True)
+def _load(path: Path, settings: dict, model, average, optimizer, generator) -> int:
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    for section, values in settings.items():
+        for name, value in values.items():
+            other = state["settings"][section].get(name)
+            if other != value:
+                raise ValueError(
+                    f"{path} was made with {section}.{name} = {other}, not {value}: "
+                    "restore the recipe, or give another work folder"
+                )
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

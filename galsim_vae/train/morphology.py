@@ -49,8 +49,7 @@ class Morphology(NamedTuple):
     clump_sigma : (n, CLUMPS), px.
     companion_flux, companion_place (n, 2; px), companion_radius : a second nucleus or merger.
     tilt : (n, 4), colour scatter (power of wavelength): bulge, disc, clumps, companion.
-    sequence : (n, 4), place of each on the sequence of SEDs, 0 = E, 1 = Sbc, 2 = Scd, 3 = Im,
-        beyond 3 starbursts (Im, and `tilt`).
+    sequence : (n, 4), place of each on the sequence of SEDs, 0 = E, 1 = Sbc, 2 = Scd, 3 = Im.
     """
 
     spheroid: Tensor
@@ -245,23 +244,27 @@ def draw(conditions: Tensor, generator: torch.Generator) -> Morphology:
     # dust
     dusty = (0.3 + 0.7 * stage * (1.6 - stage)) * ~plain
     laned = r.chance(0.6) & (cos_i < 0.45)
-    # colours: each component's place on the sequence E, Sbc, Scd, Im
-    # Stars were younger then, the more so in what F814W, ever bluer, selects.
-    young = 0.8 * (z - 0.4).clamp_min(0) + 0.12 * (mag - 22).clamp_min(0)
+    # Colours: each component's place on the sequence E, Sbc, Scd, Im. The coefficients are fitted
+    # to the colours of HDF-N and CANDELS galaxies (docs/population.md). At a given magnitude a
+    # nearby galaxy is a dwarf, hence blue; stars were younger then, the more so in what F814W,
+    # ever bluer, selects.
+    dwarf = (mag - 22 - 5 * torch.log10(z / 0.5)).clamp(-3, 4)  # as it would be at z = 0.5
+    early = (z - 0.4).clamp(0, 2.6)
+    young = 0.25 * dwarf + 1.35 * early
+    disc = 1.05 + 0.75 * stage + r.normal(0, 0.5) + young
+    disc = torch.where(irregular, disc.clamp_min(2.0), disc)
     sequence = torch.stack(
         (
-            0.05 + 0.5 * stage * ~spheroid + young + r.normal(0, 0.3),
-            torch.where(plain, 0.3 + r.normal(0, 0.3), 0.9 + 1.7 * stage + r.normal(0, 0.5))
-            + 1.1 * young,
-            torch.full_like(mag, 3.5),
-            0.5 + 2 * r.uniform() + young,
+            0.25 + 0.5 * stage * ~spheroid + 0.3 * dwarf + 0.9 * early + r.normal(0, 0.3),
+            torch.where(plain, 0.3 + 0.5 * young + r.normal(0, 0.3), disc),
+            torch.full_like(mag, 3.0),
+            0.5 + 2 * r.uniform() + 1.35 * early,
         ),
         1,
-    ).clamp(0, 4.5)
-    sequence[:, 1] = torch.where(irregular, sequence[:, 1].clamp_min(2.0), sequence[:, 1])
-    tilt = r.normal(0, 0.08, 4) + r.normal(0, 0.12)[:, None]
-    # Bluer than Im, as starbursts are: Im with a steeper power of wavelength.
-    tilt -= 0.6 * (sequence - 3).clamp_min(0)
+    ).clamp(0, 3)
+    tilt = r.normal(0, 0.08, 4) + r.normal(0, 0.22)[:, None]
+    # The late templates, extended by models, are too red in the near infrared.
+    tilt -= 0.45 * ((sequence - 1) / 2).clamp(0, 1)
 
     return Morphology(
         spheroid=spheroid,

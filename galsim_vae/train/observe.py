@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.train import augment
 from galsim_vae.train.dataset import Dataset
 from galsim_vae.train.likelihood import convolve
 from galsim_vae.vae import psf_width
@@ -15,6 +16,8 @@ from galsim_vae.vae import psf_width
 # Signal-to-noise ratio of the reference band (flux over noise in an aperture of twice the
 # half-light radius), drawn log-uniformly; real galaxies are re-noised into the same range.
 SIGNAL_TO_NOISE = (20.0, 600.0)
+# Width of the narrowest and the widest PSFs in training, relative to HST's.
+SHARPEST, WIDEST = 0.1, 3.0
 _APERTURE_AREA = np.pi * (2 * HALF_LIGHT_PIXELS) ** 2
 _DROP_BAND = 0.3  # probability that a synthetic galaxy lacks a given band
 _SEGMENT_ONLY = 0.3  # probability that only the detected segment of one was kept
@@ -59,6 +62,10 @@ class PSFTable:
                 ]
             )
         return cls(torch.tensor(k, dtype=torch.float32), torch.tensor(rows, dtype=torch.float32))
+
+    def to(self, device: torch.device | str) -> "PSFTable":
+        """Return the table on another device."""
+        return PSFTable(self.k.to(device), self.otf.to(device))
 
     def canonical(self, pixel_scale: Tensor, size: int = STAMP_SIZE) -> Tensor:
         """Transform of PSF and canonical pixel on the stamp's grid.
@@ -106,6 +113,7 @@ def observe(
     generator: torch.Generator,
     signal_to_noise: Tensor | None = None,
     complete: bool = False,
+    psf_scale: Tensor | None = None,
 ) -> Batch:
     """Look at PSF-free canonical galaxies through HST-like PSFs and noise.
 
@@ -113,12 +121,15 @@ def observe(
     ----------
     stamps : tensor (n, bands, size, size), F814W flux 1.
     pixel_scale : tensor (n,), canonical pixel [arcsec].
-    psfs : the PSF models; each galaxy's is scaled by a random factor (`_psf_scale`).
+    psfs : the PSF models.
     signal_to_noise : tensor (n,); drawn from `SIGNAL_TO_NOISE` if absent.
     complete : keep all bands and pixels (otherwise some are dropped at random).
+    psf_scale : tensor (n,), width of each galaxy's PSFs relative to the models'; random if absent.
     """
     n, bands = stamps.shape[:2]
-    otf = psfs.canonical(pixel_scale / _psf_scale(n, generator))
+    if psf_scale is None:
+        psf_scale = _psf_scale(n, generator)
+    otf = psfs.canonical(pixel_scale / psf_scale)
     seen = convolve(stamps, otf)
     if signal_to_noise is None:
         signal_to_noise = _signal_to_noise(n, generator)
@@ -135,13 +146,16 @@ def observe(
 
 
 def _psf_scale(n: int, generator: torch.Generator) -> Tensor:
-    """Width of each galaxy's PSF relative to HST's: scatter of 30 %, and half of them sharper.
+    """Width of each galaxy's PSF relative to HST's: half of them sharper, a quarter wider.
 
-    The sharp half teaches structure that HST would blur away in small galaxies.
+    The sharp ones teach structure that HST would blur away in small galaxies; the wide ones what
+    other telescopes see.
     """
-    scatter = torch.exp(0.3 * torch.randn(n, generator=generator, device=generator.device))
-    sharp = _uniform((n,), 0, 1, generator) < 0.5
-    return scatter * torch.where(sharp, _uniform((n,), 0.1, 1, generator), 1.0)
+    share = _uniform((n,), 0, 1, generator)
+    sharper = _uniform((n,), SHARPEST, 1, generator)
+    wider = _uniform((n,), 1, WIDEST, generator)
+    own = torch.exp(0.2 * torch.randn(n, generator=generator, device=generator.device))
+    return torch.where(share < 0.5, sharper, torch.where(share < 0.75, wider, own))
 
 
 def _random_mask(seen: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
@@ -179,22 +193,30 @@ class RealGalaxies:
     def __len__(self) -> int:
         return len(self.image)
 
+    def to(self, device: torch.device | str) -> "RealGalaxies":
+        """Move every tensor to another device, in place, and return self."""
+        for name, value in vars(self).items():
+            setattr(self, name, value.to(device))
+        return self
+
     def batch(self, index: Tensor, generator: torch.Generator, signal_to_noise=None) -> Batch:
-        """Mirror at random and add white noise down to a drawn signal-to-noise ratio.
+        """Mirror and stretch at random, add white noise down to a drawn signal-to-noise ratio.
 
         Noise already there is never taken away: a galaxy that is noisier than the ratio drawn
         stays as it is.
         """
         n, bands = len(index), self.noise.shape[1]
         image, mask, otf = self.image[index], self.mask[index], self.otf[index]
-        image, mask, otf = _mirror(image, mask, otf, generator)
+        image, mask, otf, stretched = augment.vary(image, mask, otf, generator)
         if signal_to_noise is None:
             signal_to_noise = _signal_to_noise(n, generator)
         target = 1 / (signal_to_noise * _APERTURE_AREA**0.5)
         target = target[:, None] * torch.exp(
             0.3 * torch.randn((n, bands), generator=generator, device=generator.device)
         )
-        own, area = self.noise[index], self.noise_area[index]
+        # Stretched by an area, noise of the same power per sky area is fainter per pixel.
+        own = self.noise[index] / stretched.sqrt()[:, None]
+        area = self.noise_area[index]
         added = (target.square() - own.square() * area).clamp(min=0).sqrt()
         added = torch.maximum(added, 0.02 * target)
         image = image + added[:, :, None, None] * torch.randn(
@@ -203,21 +225,8 @@ class RealGalaxies:
         variance = own.square() + added.square()
         effective = own.square() * area + added.square()
         return Batch(
-            image * mask, otf, self.psf_width[index], variance.sqrt(), effective / variance, mask
+            image * mask, otf, psf_width(otf), variance.sqrt(), effective / variance, mask
         )
-
-
-def _mirror(image: Tensor, mask: Tensor, otf: Tensor, generator: torch.Generator):
-    """Mirror each galaxy in x and in y with probability 1/2, and its PSF with it."""
-    n = len(image)
-    for axis in (-1, -2):
-        flip = (_uniform((n,), 0, 1, generator) > 0.5)[:, None, None, None]
-        image = torch.where(flip, image.flip(axis), image)
-        mask = torch.where(flip, mask.flip(axis), mask)
-        # Mirroring y maps k_y to -k_y; mirroring x is that and a complex conjugation.
-        mirrored = torch.roll(otf.flip(-2), 1, dims=-2)
-        otf = torch.where(flip, mirrored.conj() if axis == -1 else mirrored, otf)
-    return image, mask, otf
 
 
 def join(first: Batch, second: Batch) -> Batch:

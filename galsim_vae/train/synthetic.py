@@ -27,7 +27,6 @@ __all__ = ["SMOOTHING", "Synthetic", "sample"]
 REFERENCE = BANDS.index(REFERENCE_BAND)
 SMOOTHING = 0.65  # sigma of the Gaussian that limits the band [canonical px]
 _FIRST_STEP = 2  # px between samples in the first pass: moments need no more
-_FIRST_BIAS = 0.99  # of half-light radii measured there, too large by an edge 2 px wide
 _MAX_SHEAR = 0.35  # of the correction to the asked |g|
 # Milky-Way-like dust in the optical (Charlot & Fall 2000, ApJ 539, 718): lambda^-0.7.
 _DUST_POWER = -0.7
@@ -169,7 +168,7 @@ def _correction(image: Tensor, g: Tensor, wings: Tensor) -> tuple[Tensor, Tensor
     more = ((g - have) / (1 - g * have)).clamp(-_MAX_SHEAR, _MAX_SHEAR)
     stretch = torch.stack((1 + more, 1 - more), 1) / (1 - more * more).sqrt()[:, None]
     # The wings of a spheroid leave the stamp as it grows, so that its radius there lags behind.
-    scale = (HALF_LIGHT_PIXELS / (radius * _FIRST_BIAS)).clamp(0.4, 2.5) ** (1 + 0.35 * wings)
+    scale = (HALF_LIGHT_PIXELS / radius).clamp(0.4, 2.5) ** (1 + 0.35 * wings)
     c, s = torch.cos(angle), torch.sin(angle)
     turn = torch.stack((torch.stack((c, s), 1), torch.stack((-s, c), 1)), 1)
     affine = torch.diag_embed(stretch * scale[:, None]) @ turn

@@ -1,0 +1,128 @@
+"""How well the flux of a band that the encoder never saw is predicted from the others.
+
+    python -m galsim_vae.train.hidden_band real.h5 --weights candels --output DIR
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from galsim_vae import modelfile
+from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
+from galsim_vae.train import likelihood
+from galsim_vae.train.dataset import Dataset, read
+from galsim_vae.train.observe import Batch
+from galsim_vae.train.refine import refine
+from galsim_vae.vae import VAE, psf_width
+
+HIDDEN = ("F606W", "F125W")
+_CHUNK = 32
+
+
+def aperture_fluxes(data: Dataset) -> NDArray:
+    """Flux of every band in a circle of two half-light radii, (n, bands); NaN if unobserved."""
+    y, x = np.indices((STAMP_SIZE, STAMP_SIZE)) - (STAMP_SIZE - 1) / 2
+    inside = np.hypot(x, y) < 2 * HALF_LIGHT_PIXELS
+    flux = (data.image * data.mask)[..., inside].sum(-1)
+    return np.where(data.mask.any((2, 3)) & (flux > 0), flux, np.nan)
+
+
+def as_batch(data: Dataset) -> Batch:
+    """Galaxies of a training file at their own noise, unit flux in the brightest band."""
+    image, psf, noise, area, mask = (
+        torch.from_numpy(np.ascontiguousarray(values))
+        for values in (data.image, data.psf, data.noise, data.noise_area, data.mask)
+    )
+    flux = (image * mask).sum((2, 3)).amax(1)
+    otf = torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
+    noise = noise / flux[:, None]
+    return Batch(
+        image * mask / flux[:, None, None, None], otf, psf_width(otf),
+        noise.clamp(min=1e-6), area.clamp(min=1.0), mask,
+    )  # fmt: skip
+
+
+def predict(vae: VAE, batch: Batch, band: int) -> NDArray:
+    """Error of the predicted magnitude of a band hidden from encoder and likelihood, (n,).
+
+    The flux observed in that band is the best amplitude of its own predicted image.
+    """
+    mask = batch.mask.clone()
+    mask[:, band] = False
+    seen = batch._replace(image=batch.image * mask, mask=mask)
+    latent = refine(vae, seen)
+    with torch.no_grad():
+        model = likelihood.convolve(vae.decoder(latent), batch.otf)
+    weight = likelihood.inverse_variance(seen.noise, seen.noise_area, seen.mask)
+    amplitude = likelihood.fit_amplitude(seen.image, model, weight)
+    one = slice(band, band + 1)
+    observed = likelihood.fit_amplitude(
+        batch.image[:, one], model[:, one], batch.mask[:, one].to(model.dtype)
+    )
+    return (2.5 * torch.log10(observed.clamp(min=1e-9) / amplitude)).numpy()
+
+
+def colour_guess(data: Dataset, flux: NDArray, rows: NDArray, band: int) -> NDArray:
+    """The same error for a guess: nearest band's flux times the set's median colour.
+
+    The median is over the training galaxies of the same source.
+    """
+    errors = np.full(len(rows), np.nan)
+    magnitude = -2.5 * np.log10(flux)
+    for number, row in enumerate(rows):
+        others = [b for b in range(len(BANDS)) if b != band and np.isfinite(flux[row, b])]
+        near = min(others, key=lambda b: abs(b - band))
+        same = ~data.valid & (data.source == data.source[row])
+        colour = np.nanmedian((magnitude[:, band] - magnitude[:, near])[same])
+        errors[number] = magnitude[row, near] + colour - magnitude[row, band]
+    return errors
+
+
+def measure(vae: VAE, data: Dataset) -> Table:
+    """Median absolute error [mag] of the model and of the guess, with bootstrap errors.
+
+    Held-out galaxies that were observed in the band and in at least one other.
+    """
+    flux = aperture_fluxes(data)
+    table = Table(
+        names=("band", "galaxies", "model", "model_error", "guess", "guess_error"),
+        dtype=("U5", int, float, float, float, float),
+    )
+    rng = np.random.default_rng(1)
+    for name in HIDDEN:
+        band = BANDS.index(name)
+        usable = data.valid & np.isfinite(flux[:, band]) & (np.isfinite(flux).sum(1) > 1)
+        rows = np.flatnonzero(usable)
+        model = np.concatenate(
+            [
+                predict(vae, as_batch(data[rows[i : i + _CHUNK]]), band)
+                for i in range(0, len(rows), _CHUNK)
+            ]
+        )
+        line: list = [name, len(rows)]
+        for errors in (np.abs(model), np.abs(colour_guess(data, flux, rows, band))):
+            boot = [np.median(rng.choice(errors, len(errors))) for _ in range(500)]
+            line += [float(np.median(errors)), float(np.std(boot))]
+        table.add_row(line)
+    return table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("training_file", type=Path)
+    parser.add_argument("--weights", default="candels", help="shipped name or path")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the table")
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    vae = modelfile.read(modelfile.find(options.weights)).vae.requires_grad_(False)
+    table = measure(vae, read(options.training_file))
+    table.write(options.output / "hidden_band.ecsv", overwrite=True)
+    table.pprint_all()
+
+
+if __name__ == "__main__":
+    main()

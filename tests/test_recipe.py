@@ -1,0 +1,114 @@
+"""From recipe to weights file."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from astropy.table import Table
+
+from galsim_vae import modelfile
+from galsim_vae.bands import BANDS
+from galsim_vae.train import dataset, recipe
+
+TINY = {
+    "vae": {"latent": 4, "widths": [8, 8], "fine_widths": [8, 4], "encoder_widths": [8, 8]},
+    "vae_training": {"steps": 3, "batch": 2, "real": 2},
+    "flow": {"layers": 2, "hidden": 16},
+    "flow_training": {"galaxies": 128, "steps": 3, "batch": 32},
+}
+
+
+def training_file(path, n=10):
+    rng = np.random.default_rng(1)
+    y, x = np.indices((64, 64)) - 31.5
+    galaxy = np.exp(-np.hypot(x, 2 * y) / 4)
+    image = np.zeros((n, 5, 64, 64), np.float32)
+    image[:, 2] = galaxy / galaxy.sum() + 1e-5 * rng.normal(size=(n, 64, 64))
+    psf = np.zeros_like(image)
+    psf[:, 2, 32, 32] = 1
+    mask = np.zeros(image.shape, bool)
+    mask[:, 2] = True
+    noise = np.where(np.arange(len(BANDS)) == 2, 1e-5, 0) * np.ones((n, 1))
+    nan = np.full(n, np.nan)
+    row = np.arange(n)
+    galaxies = dataset.Dataset(
+        image=image, psf=psf, mask=mask, noise=noise, noise_area=np.ones((n, 5)), magnitude=nan,
+        half_light_radius=nan, g=np.full(n, 1 / 3), redshift=nan, pixel_scale=np.full(n, 0.05),
+        flux_scale=np.ones(n), source=np.array(["x"] * n), source_index=row,
+        valid=dataset.is_validation(row),
+    )  # fmt: skip
+    dataset.write(path, galaxies, band_maps={"x": "F814W>F814W"}, provenance="made up")
+    return galaxies
+
+
+def write(path, **values):
+    path.write_text(yaml.safe_dump({**TINY, **values}))
+    return path
+
+
+def test_a_recipe_makes_a_weights_file(tmp_path):
+    training_file(tmp_path / "real.h5")
+    Table({"source": ["x"], "source_index": [0]}).write(tmp_path / "bad.ecsv")
+    path = write(tmp_path / "tiny.yaml", work=str(tmp_path / "work"))
+    output = tmp_path / "tiny.safetensors"
+    settings = recipe.load(
+        path,
+        [f"output={output}", f"training_file={tmp_path / 'real.h5'}",
+         f"exclude={tmp_path / 'bad.ecsv'}", "vae_training.seed=5", "device=cpu"],
+    )  # fmt: skip
+    assert settings.vae_training.seed == 5
+    made = recipe.run(settings)
+    read = modelfile.read(output)
+    assert read.provenance["real_training"] == '{"x": 7}'
+    latent = torch.zeros(2, 4)
+    assert torch.equal(read.vae.decoder(latent), made.vae.decoder(latent))
+    assert (tmp_path / "work" / "contact_sheet.png").exists()
+    assert list((tmp_path / "work" / "tensorboard").iterdir())
+    again = recipe.run(settings)  # from the checkpoint
+    for a, b in zip(again.flows.parameters(), made.flows.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"epochs": 3}, "Unknown key 'epochs' in recipe; it takes work"),
+        ({"vae": {"latents": 3}}, "Unknown key 'latents' in vae"),
+        ({"vae_training": {"steps": "many"}}, "vae_training.steps is 'many'"),
+        ({"flow": 3}, "flow must be a table"),
+        ({"work": None}, "no 'work'"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(tmp_path, values, message):
+    values = {"work": "w", "output": "o", **values}
+    with pytest.raises(ValueError, match=message):
+        recipe.load(write(tmp_path / "x.yaml", **values))
+
+
+def test_what_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(OSError):
+        recipe.load(tmp_path / "none.yaml")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: [")
+    with pytest.raises(ValueError, match="is not YAML"):
+        recipe.load(bad)
+    with pytest.raises(ValueError, match="not of the form key=value"):
+        recipe.load(write(bad, work="w", output="o"), ["steps"])
+    with pytest.raises(ValueError, match="must be 'auto', 'cpu', 'cuda'"):
+        recipe.find_device("tpu")
+    missing = recipe.load(write(bad, work=str(tmp_path), output="o", training_file="no.h5"))
+    with pytest.raises(OSError, match="no.h5"):
+        recipe.run(missing)
+
+
+def test_excluded_galaxies_must_exist(tmp_path):
+    data = training_file(tmp_path / "real.h5")
+    listed = tmp_path / "bad.ecsv"
+    Table({"source": ["x", "x"], "source_index": [2, 3]}).write(listed)
+    assert recipe.without(data, listed).source_index.tolist() == [0, 1, 4, 5, 6, 7, 8, 9]
+    Table({"source": ["x"], "source_index": [99]}).write(listed, overwrite=True)
+    with pytest.raises(ValueError, match="99"):
+        recipe.without(data, listed)
+    Table({"galaxy": [1]}).write(listed, overwrite=True)
+    with pytest.raises(ValueError, match="no column 'source'"):
+        recipe.without(data, listed)
