@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from astropy import units
 from astropy.table import QTable, Table
+from galsim import Shear
 from galsim.errors import (
     GalSimIncompatibleValuesError,
     GalSimRangeError,
@@ -146,6 +147,31 @@ def from_table(
     ident = columns.get("id", np.arange(n))
     band_magnitudes = {band: columns[name] for name, band in mag_columns.items() if name in columns}
     return Conditions(values, angle, ident, band_magnitudes)
+
+
+def one_row(
+    magnitude: float | None = None,
+    half_light_radius: float | None = None,
+    ellipticity: Shear | None = None,
+    redshift: float | None = None,
+) -> dict[str, list]:
+    """Make the table of one galaxy from the conditions that are not None.
+
+    Raises
+    ------
+    galsim.GalSimValueError : `ellipticity` is no `galsim.Shear`.
+    """
+    if not isinstance(ellipticity, Shear | None):
+        raise GalSimValueError("ellipticity must be a galsim.Shear", ellipticity)
+    table = {
+        "id": 0,  # makes it a row if nothing else is given
+        "magnitude": magnitude,
+        "half_light_radius": half_light_radius,
+        "g1": None if ellipticity is None else ellipticity.g1,
+        "g2": None if ellipticity is None else ellipticity.g2,
+        "redshift": redshift,
+    }
+    return {name: [value] for name, value in table.items() if value is not None}
 
 
 def to_table(conditions: Conditions) -> QTable:

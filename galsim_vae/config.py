@@ -27,12 +27,11 @@ import multiprocessing
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import galsim
 import galsim.config
-import numpy as np
 from astropy.table import QTable
 from galsim.config.value import SetDefaultIndex
 from galsim.errors import (
@@ -43,6 +42,7 @@ from galsim.errors import (
 )
 
 from .bands import REFERENCE, check_reach
+from .conditions import one_row
 from .stamps import Stamps, in_counts
 
 __all__ = ["CatalogInput", "CatalogLoader", "GeneratorInput"]
@@ -310,7 +310,8 @@ def _from_generator(
     else:
         settings = GeneratorInput()
     logger.debug("obj %d: VAEGalaxy kwargs = %s", base.get("obj_num", 0), kwargs)
-    return settings.sample(_one_row(kwargs), rng), 0, kwargs, False
+    table = one_row(**{name: kwargs.get(name) for name in _CONDITIONS})
+    return settings.sample(table, rng), 0, kwargs, False
 
 
 def _from_catalog(
@@ -331,18 +332,6 @@ def _from_catalog(
         )
     logger.debug("obj %d: VAEGalaxy index = %d", base.get("obj_num", 0), index)
     return catalog.decode(), index, kwargs, safe
-
-
-def _one_row(kwargs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """A table of one row from the keys of a field. The id alone makes it a row if none is set."""
-    row = {"id": np.zeros(1, dtype=np.int64)}
-    for key in ("magnitude", "half_light_radius", "redshift"):
-        if key in kwargs:
-            row[key] = np.array([kwargs[key]])
-    if "ellipticity" in kwargs:
-        shear = kwargs["ellipticity"]
-        row["g1"], row["g2"] = np.array([shear.g1]), np.array([shear.g2])
-    return row
 
 
 def _checked_index(index: int, catalog: CatalogInput) -> int:

@@ -194,7 +194,7 @@ class GalaxyGenerator:
         redshift : cosmological redshift.
         band, zeropoint, gsparams : see `Stamps.galaxy`.
         """
-        table = one_row(magnitude, half_light_radius, ellipticity, redshift)
+        table = cond.one_row(magnitude, half_light_radius, ellipticity, redshift)
         return self.sample(table, rng).galaxy(0, band=band, zeropoint=zeropoint, gsparams=gsparams)
 
     def encode(
@@ -328,21 +328,6 @@ class GalaxyGenerator:
 
     def _as_float32(self, values: NDArray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(self.device)
-
-
-def one_row(magnitude, half_light_radius, ellipticity, redshift) -> dict[str, list[float]]:
-    """Make the table of one galaxy from the conditions that are not None."""
-    if not isinstance(ellipticity, galsim.Shear | None):
-        raise GalSimValueError("ellipticity must be a galsim.Shear", ellipticity)
-    table = {
-        "magnitude": magnitude,
-        "half_light_radius": half_light_radius,
-        "redshift": redshift,
-        "g1": None if ellipticity is None else ellipticity.g1,
-        "g2": None if ellipticity is None else ellipticity.g2,
-    }
-    given = {name: [value] for name, value in table.items() if value is not None}
-    return given or {"id": [0]}
 
 
 def _find_device(name: str) -> torch.device:

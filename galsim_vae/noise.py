@@ -7,7 +7,16 @@ from scipy.special import ndtri
 
 
 def draw_seed(rng: galsim.BaseDeviate) -> int:
-    """Take a 64-bit seed from a deviate, always with two of its draws."""
+    """Take a 64-bit seed from a deviate, always with two of its draws.
+
+    Raises
+    ------
+    galsim.GalSimValueError : `rng` is no deviate.
+    """
+    if not isinstance(rng, galsim.BaseDeviate):
+        raise galsim.GalSimValueError(
+            "rng must be a galsim.BaseDeviate, such as galsim.BaseDeviate(1234)", rng
+        )
     return (rng.raw() << 32) | rng.raw()
 
 

@@ -11,6 +11,7 @@ from galsim_vae import shapes
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
 from galsim_vae.generator import residual_shear
+from galsim_vae.noise import draw_seed
 
 REFERENCE_INDEX = BANDS.index(REFERENCE)
 
@@ -350,3 +351,8 @@ def test_power_falls_as_that_of_the_training_galaxies(gen):
     assert np.all(np.diff(np.log(ours[1:30])) < 0.1)
     ratio = ours[1:16] / training[1:16]
     assert np.all((ratio > 0.3) & (ratio < 2.0))
+
+
+def test_what_is_no_deviate_is_refused():
+    with pytest.raises(galsim.GalSimValueError, match="must be a galsim.BaseDeviate"):
+        draw_seed(1234)

@@ -1,0 +1,62 @@
+"""The measures that choices are made by, on cases with a known answer."""
+
+import numpy as np
+import pytest
+import torch
+from test_recipe import training_file
+
+from galsim_vae.bands import BANDS
+from galsim_vae.train import choices, hidden_band, likelihood, psf_freeness
+
+
+def test_power_of_a_wave_is_at_its_wave_number():
+    x = torch.arange(64.0)
+    stamps = torch.cos(2 * np.pi * 9 * x / 64).expand(2, 5, 64, 64)
+    power = choices.power_spectrum(stamps)
+    assert power.argmax() == 9
+    assert power[9] > 1e3 * power[[7, 8, 10, 11]].max()
+
+
+def test_features_of_simple_images():
+    flat = torch.ones(1, 5, 64, 64) / 4096
+    point = torch.zeros(1, 5, 64, 64)
+    point[..., 10, 40] = 1.0
+    point[:, 1] *= 0.5
+    _, gini, asymmetry, colour, _ = choices.features(flat)[0]
+    assert gini == pytest.approx(0, abs=1e-4) and asymmetry == pytest.approx(0, abs=1e-5)
+    assert colour == pytest.approx(0, abs=1e-5)
+    peak, gini, asymmetry, colour, _ = choices.features(point)[0]
+    assert peak == pytest.approx(0) and gini == pytest.approx(1, abs=1e-3)
+    assert asymmetry == pytest.approx(1) and colour == pytest.approx(np.log(0.5), abs=1e-5)
+
+
+def test_distance_of_equal_and_shifted_samples():
+    sample = np.random.default_rng(1).normal(size=(4000, 3))
+    assert choices.distance(sample, sample) == 0
+    assert choices.distance(sample, sample + 0.5) == pytest.approx(0.5, rel=0.05)
+
+
+def test_truth_fits_what_is_seen_through_each_psf():
+    galaxies = psf_freeness.profiles(4, seed=1)
+    truth = torch.stack([psf_freeness.draw(galaxy) for galaxy in galaxies])
+    stamps = truth[:, None] * torch.tensor(psf_freeness.COLOURS)[:, None, None]
+    for fwhm in psf_freeness.PSF_FWHM:
+        batch = psf_freeness.observe(galaxies, 6 * fwhm, torch.Generator().manual_seed(2))
+        weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
+        model = likelihood.convolve(stamps, batch.otf)
+        half = likelihood.half_chi_square(batch.image, model, weight)
+        assert (2 * half / model[0].numel()).numpy() == pytest.approx(1.0, abs=0.05)
+
+
+def test_guess_is_right_for_galaxies_of_one_colour(tmp_path):
+    data = training_file(tmp_path / "real.h5")
+    f606w, f814w = BANDS.index("F606W"), BANDS.index("F814W")
+    data.image[:, f606w], data.mask[:, f606w] = 0.4 * data.image[:, f814w], True
+    flux = hidden_band.aperture_fluxes(data)
+    assert np.isnan(flux[:, 0]).all()
+    assert flux[:, f606w] / flux[:, f814w] == pytest.approx(0.4, rel=1e-5)
+    rows = np.flatnonzero(data.valid)
+    errors = hidden_band.colour_guess(data, flux, rows, f606w)
+    assert errors == pytest.approx(0, abs=1e-4)
+    flux[rows, f606w] *= 10**0.4  # a magnitude brighter than the guess
+    assert hidden_band.colour_guess(data, flux, rows, f606w) == pytest.approx(1, abs=1e-4)
