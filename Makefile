@@ -34,6 +34,7 @@ demos: demo
 		examples/output/demo2_i.fits examples/output/demo2_r.fits examples/output/demo2_g.fits
 	$(BIN)/python examples/plot_demo.py examples/output/demo2_vis.png examples/output/demo2_vis.fits
 	$(BIN)/python examples/demo2.py
+	$(BIN)/python examples/demo_btk.py
 
 test: lint types
 	$(BIN)/python -m pytest

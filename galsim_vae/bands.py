@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 
 import galsim
 import numpy as np
@@ -18,17 +19,22 @@ __all__ = [
     "CANDELS_DEPTH",
     "CANDELS_NOISE",
     "CANDELS_PIXEL_SCALE",
+    "EXTRAPOLATED_REACH",
+    "FILTER_PIVOT",
     "HALF_LIGHT_PIXELS",
+    "MAX_BAND_DISTANCE",
     "PIVOT",
     "REACH",
     "REFERENCE",
     "STAMP_SIZE",
     "ZEROPOINTS",
     "ab_zeropoint",
+    "band_map",
     "check_reach",
     "find_bandpass",
     "hst_bandpass",
     "hst_psf",
+    "in_reach",
 ]
 
 BANDS = ("F435W", "F606W", "F814W", "F125W", "F160W")
@@ -53,8 +59,26 @@ ZEROPOINTS = {
 #: throughput files (a test recomputes them).
 PIVOT = {"F435W": 432.72, "F606W": 591.94, "F814W": 805.97, "F125W": 1248.61, "F160W": 1536.85}
 
+#: Pivot wavelengths, nm, of filters that other surveys have galaxies in (SVO filter profile service,
+#: rounded). The letters are SDSS's and VISTA's; those of KiDS, DES, HSC differ by less than 3 %.
+FILTER_PIVOT = PIVOT | {
+    "F475W": 474.7, "F555W": 536.1, "F775W": 769.3, "F850LP": 903.3,
+    "F098M": 986.4, "F105W": 1055.0, "F110W": 1153.4, "F140W": 1392.3,
+    "F070W": 703.9, "F090W": 902.2, "F115W": 1154.3, "F150W": 1500.7, "F200W": 1988.6,
+    "F277W": 2776.2, "F356W": 3567.6, "F410M": 4082.1, "F444W": 4402.7,
+    "u": 355.7, "g": 470.2, "r": 617.6, "i": 749.0, "z": 894.7,
+    "Z": 877.0, "Y": 1020.0, "J": 1252.0, "H": 1645.0, "Ks": 2147.0,
+}  # fmt: skip
+
+#: A filter stands for a band of ours if their pivots are this close in ln(wavelength): about half
+#: the distance of our two closest bands.
+MAX_BAND_DISTANCE = 0.12
+
 #: Wavelengths, nm, that the five bands reach. A filter must have 99 % of its throughput inside.
-REACH = (330.0, 1800.0)
+REACH = (345.0, 1800.0)
+
+#: The same with the extrapolation blueward of F435W, see `galsim_vae.spectrum.band_weights`.
+EXTRAPOLATED_REACH = (300.0, 1800.0)
 
 #: Pixel scale of the CANDELS mosaics, arcsec.
 CANDELS_PIXEL_SCALE = 0.06
@@ -203,32 +227,80 @@ def ab_zeropoint(bandpass: galsim.Bandpass) -> float:
     return float(bandpass.withZeropoint("AB").zeropoint)
 
 
-@functools.lru_cache(maxsize=64)
-def check_reach(bandpass: galsim.Bandpass) -> None:
+@functools.lru_cache(maxsize=128)
+def in_reach(bandpass: galsim.Bandpass, extrapolate: bool = False) -> bool:
+    """Whether 99 % of a filter's throughput is inside `REACH`, or `EXTRAPOLATED_REACH`."""
+    low, high = EXTRAPOLATED_REACH if extrapolate else REACH
+    wavelength, throughput = _throughput(bandpass)
+    inside = (wavelength >= low) & (wavelength <= high)
+    return bool(throughput[inside].sum() >= 0.99 * throughput.sum())
+
+
+def check_reach(bandpass: galsim.Bandpass, extrapolate: bool = False) -> None:
     """Check that the five bands reach a filter: 99 % of its throughput is inside `REACH`.
 
     Parameters
     ----------
     bandpass : galsim.Bandpass
+    extrapolate : bool
+        Allow `EXTRAPOLATED_REACH`.
 
     Raises
     ------
     galsim.GalSimRangeError
-        If the filter reaches outside 330 to 1800 nm.
+        If the filter reaches outside 345 to 1800 nm, or 300 to 1800 nm.
     """
-    wavelength = np.linspace(bandpass.blue_limit, bandpass.red_limit, 4001)
-    throughput = bandpass(wavelength) / wavelength
-    inside = (wavelength >= REACH[0]) & (wavelength <= REACH[1])
-    if throughput[inside].sum() >= 0.99 * throughput.sum():
+    if in_reach(bandpass, extrapolate):
         return
+    wavelength, throughput = _throughput(bandpass)
     cumulative = np.cumsum(throughput) / throughput.sum()
     blue, red = np.interp([0.005, 0.995], cumulative, wavelength)
     raise GalSimRangeError(
         f"Bandpass {_name(bandpass)} is out of reach of the HST bands. Choose a filter with 99 % "
         "of its throughput in the range (nm). The filter covers",
         (round(float(blue), 1), round(float(red), 1)),
-        *REACH,
+        *(EXTRAPOLATED_REACH if extrapolate else REACH),
     )
+
+
+def _throughput(bandpass: galsim.Bandpass) -> tuple[np.ndarray, np.ndarray]:
+    """Wavelengths (m,), nm, and the share of an AB source's photons at each (m,), in any unit."""
+    wavelength = np.linspace(bandpass.blue_limit, bandpass.red_limit, 4001)
+    return wavelength, bandpass(wavelength) / wavelength
+
+
+def band_map(filters: Mapping[str, float], structure_only: bool = False) -> dict[str, str]:
+    """Decide which filter of a survey stands for which of the five bands.
+
+    The distance is that of the pivots in ln(wavelength). The closest pair is taken first, then the
+    closest of the filters and bands left, up to `MAX_BAND_DISTANCE`. So no band gets two filters,
+    and no colour is taken between filters that are far from the bands they stand for.
+
+    Parameters
+    ----------
+    filters : mapping of str to float
+        Name and pivot wavelength, nm, of each filter.
+    structure_only : bool
+        The galaxy counts for its structure in one band, not for its colour: where no filter is
+        near, the nearest stands for the band nearest to it, whatever the distance.
+
+    Returns
+    -------
+    dict of filter to band; the filters left out stand for none.
+    """
+    pairs = sorted(
+        (abs(float(np.log(pivot / PIVOT[band]))), name, band)
+        for name, pivot in filters.items()
+        for band in BANDS
+    )
+    chosen: dict[str, str] = {}
+    for distance, name, band in pairs:
+        if name not in chosen and band not in chosen.values() and distance <= MAX_BAND_DISTANCE:
+            chosen[name] = band
+    if not chosen and structure_only and pairs:
+        _, name, band = pairs[0]
+        chosen[name] = band
+    return chosen
 
 
 def _check_band(band: str) -> None:

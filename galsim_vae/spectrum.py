@@ -23,7 +23,7 @@ import functools
 import galsim
 import numpy as np
 
-from .bands import BANDS, PIVOT, check_reach, hst_bandpass
+from .bands import BANDS, PIVOT, check_reach, hst_bandpass, in_reach
 
 __all__ = ["band_weights", "node_values", "photon_spectra"]
 
@@ -35,6 +35,9 @@ _RANGE, _STEP = (300.0, 1900.0), 2.5
 _PIVOTS = np.array([PIVOT[band] for band in BANDS])
 _GRID = np.union1d(np.arange(_RANGE[0], _RANGE[1] + _STEP / 2, _STEP), _PIVOTS)
 _HATS = np.array([np.interp(np.log(_GRID), np.log(_PIVOTS), row) for row in np.eye(len(BANDS))])
+# The hats with the slope of the first two nodes going on beyond the first; below zero there.
+_BEYOND = np.minimum(np.log(_GRID / _PIVOTS[0]) / np.log(_PIVOTS[1] / _PIVOTS[0]), 0)
+_BLUEWARD = _HATS + np.outer([-1, 1, 0, 0, 0], _BEYOND)
 # Points for the integral of a throughput; the finest file has one every 0.1 nm.
 _FINE = 20001
 
@@ -102,7 +105,9 @@ def _newton_step(nodes: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.linalg.solve(share + ridge, residual[:, :, None])[:, :, 0]
 
 
-def band_weights(bandpass: galsim.Bandpass, nodes: np.ndarray) -> np.ndarray:
+def band_weights(
+    bandpass: galsim.Bandpass, nodes: np.ndarray, extrapolate: bool = False
+) -> np.ndarray:
     """Mean f_nu through a filter, as the sum of what each band's profile contributes.
 
     The mean is the AB one, int f_nu T dlambda/lambda / int T dlambda/lambda, i.e. T counts
@@ -114,6 +119,9 @@ def band_weights(bandpass: galsim.Bandpass, nodes: np.ndarray) -> np.ndarray:
         A filter with 99 % of its throughput inside `galsim_vae.bands.REACH`.
     nodes : (n, 5) or (5,)
         From `node_values`.
+    extrapolate : bool
+        Also take filters that reach down to 300 nm, such as LSST u. Through these the spectrum goes
+        on blueward of F435W with the slope between F435W and F606W, and looks like F435W.
 
     Returns
     -------
@@ -123,7 +131,7 @@ def band_weights(bandpass: galsim.Bandpass, nodes: np.ndarray) -> np.ndarray:
     Raises
     ------
     galsim.GalSimRangeError
-        If the filter reaches outside 330 to 1800 nm.
+        If the filter reaches outside 345 to 1800 nm (with ``extrapolate``, 300 to 1800 nm).
 
     Notes
     -----
@@ -132,8 +140,17 @@ def band_weights(bandpass: galsim.Bandpass, nodes: np.ndarray) -> np.ndarray:
     0.06) and y, between F814W and F125W, within 0.26. An elliptical whose 400 nm break lies
     between two bands is the worst case: 0.42 in g and i, 0.41 in y. A test prints the table.
     """
-    hats, response = _response(bandpass)
-    return np.exp(nodes @ hats) @ response
+    check_reach(bandpass, extrapolate)
+    if in_reach(bandpass):
+        return _weights(bandpass, nodes, blueward=False)
+    # F435W itself, seen with the slope, must have the flux that the nodes give it.
+    flux, sloped = (_weights(hst_bandpass("F435W"), nodes, b).sum(axis=-1) for b in (False, True))
+    return _weights(bandpass, nodes, blueward=True) * (flux / sloped)[..., None]
+
+
+def _weights(bandpass: galsim.Bandpass, nodes: np.ndarray, blueward: bool) -> np.ndarray:
+    slopes, response = _response(bandpass, blueward)
+    return np.exp(nodes @ slopes) @ response
 
 
 def photon_spectra(nodes: np.ndarray, redshift: float = 0.0) -> list[galsim.SED]:
@@ -178,14 +195,16 @@ def _mean(bandpass: galsim.Bandpass) -> np.ndarray:
     return mean / mean.sum()
 
 
-@functools.lru_cache(maxsize=64)
-def _response(bandpass: galsim.Bandpass) -> tuple[np.ndarray, np.ndarray]:
-    """The hats (5, m) where the filter has throughput, and their weights there (m, 5)."""
-    check_reach(bandpass)
+@functools.lru_cache(maxsize=128)
+def _response(bandpass: galsim.Bandpass, blueward: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Where a filter has throughput: what ln f_nu takes of each node (5, m), and weights (m, 5).
+
+    With ``blueward`` the slope between the first two nodes goes on beyond the first.
+    """
     mean = _mean(bandpass)
     inside = mean > 0
-    hats = _HATS[:, inside]
-    return hats, (mean[inside] * hats).T
+    slopes = _BLUEWARD if blueward else _HATS
+    return slopes[:, inside], (mean[inside] * _HATS[:, inside]).T
 
 
 @functools.lru_cache(maxsize=1)

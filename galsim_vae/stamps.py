@@ -82,13 +82,17 @@ class Stamps:
         """The conditions as a table, see `galsim_vae.to_table`."""
         return to_table(self.conditions)
 
-    def magnitude(self, band: str | galsim.Bandpass = REFERENCE) -> np.ndarray:
+    def magnitude(
+        self, band: str | galsim.Bandpass = REFERENCE, extrapolate: bool = False
+    ) -> np.ndarray:
         """AB magnitudes through a band or filter.
 
         Parameters
         ----------
         band : str or galsim.Bandpass
             As in `galaxy`.
+        extrapolate : bool
+            Allow filters down to 300 nm, see `galsim_vae.spectrum.band_weights`.
 
         Returns
         -------
@@ -98,9 +102,30 @@ class Stamps:
         if isinstance(band, str) and band in self.bands:
             flux = self.array[:, self.bands.index(band)].sum(axis=(1, 2), dtype=np.float64)
         else:
-            flux = band_weights(find_bandpass(band), self._nodes).sum(axis=1)
+            flux = band_weights(find_bandpass(band), self._nodes, extrapolate).sum(axis=1)
         with np.errstate(divide="ignore"):  # A band may be dark.
             return self.conditions.values[:, _MAGNITUDE] - 2.5 * np.log10(flux)
+
+    def image(
+        self, i: int, band: str | galsim.Bandpass = REFERENCE, extrapolate: bool = False
+    ) -> np.ndarray:
+        """One galaxy's canonical stamp through a band or filter.
+
+        Parameters
+        ----------
+        i : int
+            Row.
+        band : str or galsim.Bandpass
+            As in `galaxy`.
+        extrapolate : bool
+            As in `magnitude`.
+
+        Returns
+        -------
+        (64, 64) float32
+            It sums to f_nu over that of F814W.
+        """
+        return self._through(self._row(i), band, extrapolate)[0]
 
     def galaxy(
         self,
@@ -140,13 +165,7 @@ class Stamps:
             No such row.
         """
         i = self._row(i)
-        if isinstance(band, str) and band in self.bands:
-            image = self.array[i, self.bands.index(band)]
-            flux = image.sum(dtype=np.float64)
-        else:
-            weights = band_weights(find_bandpass(band), self._nodes[i])
-            image = self._mix(i, weights)
-            flux = weights.sum()
+        image, flux = self._through(i, band)
         zeropoint = _zeropoint(band, zeropoint)
         unit = 10 ** (-0.4 * (self.conditions.values[i, _MAGNITUDE] - zeropoint))
         return self._profile(i, image, unit * flux, gsparams)
@@ -185,6 +204,57 @@ class Stamps:
             image = self.array[i, k if flux > 0 else self.bands.index(REFERENCE)]
             parts.append(self._profile(i, image, unit, gsparams) * sed)
         return galsim.ChromaticSum(parts)
+
+    def weights(
+        self, band: str | galsim.Bandpass = REFERENCE, zeropoint: float | None = None
+    ) -> np.ndarray:
+        """What each band's stamp counts in the images through a band or filter.
+
+        ``(weights[:, :, None, None] * array).sum(axis=1)`` are the images in counts.
+
+        Parameters
+        ----------
+        band, zeropoint
+            As in `galsim_vae.Stamps.galaxy`, which raises the same errors.
+
+        Returns
+        -------
+        (n, bands) float64
+            In the order of ``bands``.
+        """
+        zeropoint = _zeropoint(band, zeropoint)
+        unit = 10 ** (-0.4 * (self.conditions.values[:, [_MAGNITUDE]] - zeropoint))
+        weights = np.zeros((len(self), len(self.bands)))
+        if isinstance(band, str) and band in self.bands:
+            weights[:, self.bands.index(band)] = 1
+        else:
+            flux = band_weights(find_bandpass(band), self._nodes)
+            weights[:, self._order] = _shares(flux, self._fluxes)
+        return unit * weights
+
+    def render(self, psf: galsim.GSObject, nx: int, ny: int, scale: float, **kwargs) -> np.ndarray:
+        """Draw all the galaxies through a PSF, each on an image of its own.
+
+        Parameters
+        ----------
+        psf, nx, ny, scale, **kwargs
+            See `galsim_vae.render.render`: shears, shifts, bands, noise, seed, device and so on.
+
+        Returns
+        -------
+        (n, bands, ny, nx) float32 or float64
+            Counts.
+        """
+        import torch
+
+        from .render import render
+
+        bands = kwargs.get("bands", REFERENCE)
+        count = 1 if isinstance(bands, str | galsim.Bandpass) else len(bands)
+        dtype = np.dtype(kwargs.get("dtype", "float32"))
+        out = np.empty((len(self), count, ny, nx), dtype=dtype)
+        render(self, psf, nx, ny, scale, **kwargs, out=torch.from_numpy(out))
+        return out
 
     def as_candels(self, rng: galsim.BaseDeviate) -> np.ndarray:
         """Draw the galaxies as CANDELS would have seen them.
@@ -229,15 +299,19 @@ class Stamps:
         """(n, 5) spectra that have these fluxes, see `galsim_vae.spectrum.node_values`."""
         return node_values(self._fluxes)
 
-    def _mix(self, i: int, weights: np.ndarray) -> np.ndarray:
-        """Add up the stamps of `BANDS`, each with the flux ``weights`` (5,).
+    def _through(
+        self, i: int, band: str | galsim.Bandpass, extrapolate: bool = False
+    ) -> tuple[np.ndarray, float]:
+        """The stamp (64, 64) through a band or filter, and its flux, F814W = 1."""
+        if isinstance(band, str) and band in self.bands:
+            image = self.array[i, self.bands.index(band)]
+            return image, image.sum(dtype=np.float64)
+        weights = band_weights(find_bandpass(band), self._nodes[i], extrapolate)
+        return self._mix(i, weights), weights.sum()
 
-        A band without flux has no shape either: what there is of it looks like F814W.
-        """
-        fluxes = self._fluxes[i]
-        lit = fluxes > 0
-        share = np.where(lit, weights, 0.0) / np.where(lit, fluxes, 1.0)
-        share[BANDS.index(REFERENCE)] += weights[~lit].sum()
+    def _mix(self, i: int, weights: np.ndarray) -> np.ndarray:
+        """Add up the stamps of `BANDS`, each with the flux ``weights`` (5,)."""
+        share = _shares(weights, self._fluxes[i])
         return np.tensordot(share.astype(np.float32), self.array[i, self._order], axes=1)
 
     def _row(self, i: int) -> int:
@@ -272,6 +346,18 @@ def in_counts(
         Drawn through ``bandpass`` (exposure and area 1) its flux is 10^(-0.4 (m_AB - zeropoint)).
     """
     return galaxy * float(10 ** (0.4 * (zeropoint - ab_zeropoint(bandpass))))
+
+
+def _shares(weights: np.ndarray, fluxes: np.ndarray) -> np.ndarray:
+    """How much of each band's stamp makes up images that get the flux ``weights`` from each band.
+
+    All in the order of `BANDS`, (5,) or (n, 5). A band without flux has no shape either: what there
+    is of it looks like F814W.
+    """
+    lit = fluxes > 0
+    share = np.where(lit, weights, 0.0) / np.where(lit, fluxes, 1.0)
+    share[..., BANDS.index(REFERENCE)] += np.where(lit, 0.0, weights).sum(axis=-1)
+    return share
 
 
 def _zeropoint(band: str | galsim.Bandpass, zeropoint: float | None) -> float:

@@ -48,9 +48,9 @@ def check_image(path: Path) -> None:
 
 
 def test_every_demo_is_a_pair():
-    scripts = {path.stem for path in EXAMPLES.glob("demo*.py")}
+    scripts = {path.stem for path in EXAMPLES.glob("demo[0-9]*.py")}
     assert scripts
-    assert scripts == {path.stem for path in EXAMPLES.glob("demo*.yaml")}
+    assert scripts == {path.stem for path in EXAMPLES.glob("demo[0-9]*.yaml")}
 
 
 def test_demo1_yaml(tmp_path):
