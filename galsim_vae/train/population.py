@@ -128,11 +128,12 @@ def half_light_radii(magnitude: Tensor, redshift: Tensor, generator: torch.Gener
     Median 0.28" exp(-0.33 (m - 23)), from 225 galaxies between 20 and 25.2 mag (145 of CANDELS
     GOODS-S, 80 of COSMOS), measured with their PSFs as `train.frame` does. Least absolute
     deviations give 0.302" and -0.32; put through the same PSFs and measured alike, synthetic
-    galaxies come out too large by 3 % at 0.6" and 12 % at 0.18". There is no dependence on axis ratio at fixed magnitude (power
-    -0.11 +- 0.08), so there is none here. That on redshift is gentle, as what is further off is
-    brighter: (1 + z)^-0.2 about the median redshift of that magnitude; 75 COSMOS galaxies with
-    photometric redshifts have -0.15 +- 0.13. The scatter lies between theirs (0.38) and that at
-    fixed luminosity (0.5 to 0.6; van der Wel et al. 2014, ApJ 788, 28, table 5).
+    galaxies come out too large by 3 % at 0.6" and 12 % at 0.18". There is no dependence on axis
+    ratio at fixed magnitude (power -0.11 +- 0.07), so there is none here. That on redshift is
+    gentle, as what is further off is brighter: (1 + z)^-0.2 about the median redshift of that
+    magnitude; 75 COSMOS galaxies with photometric redshifts have -0.15 +- 0.13. The scatter lies
+    between theirs (0.38) and that at fixed luminosity (0.5 to 0.6; van der Wel et al. 2014, ApJ
+    788, 28, table 5).
 
     Returns
     -------
