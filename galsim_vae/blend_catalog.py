@@ -76,7 +76,8 @@ class VAECatalog(Catalog):
     Raises
     ------
     galsim.GalSimValueError
-        An unknown column; an id that is there twice; a magnitude that is not the galaxy's.
+        An unknown column; an id that is there twice; a magnitude that is not the galaxy's; a
+        position that is not finite.
     galsim.GalSimRangeError
         A condition outside the trained range; a seed of zero; no galaxies.
     """
@@ -293,9 +294,20 @@ def _positions(raw: dict, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         raise GalSimIncompatibleValuesError("Give both ra and dec, or neither", names=list(raw))
     if "ra" not in raw:
         return _random_positions(n, seed, DENSITY)
-    # Numbers without a unit are arcsec.
-    ra, dec = (units.Quantity(raw[name].data, raw[name].unit or "arcsec") for name in ("ra", "dec"))
-    return ra.to_value("arcsec"), dec.to_value("arcsec")
+    return _arcsec("ra", raw["ra"]), _arcsec("dec", raw["dec"])
+
+
+def _arcsec(name: str, column) -> np.ndarray:
+    """A column of angles; numbers without a unit are arcsec."""
+    values = np.ma.filled(np.ma.asarray(column.value).astype(float), np.nan)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise GalSimValueError(
+            f"{name} of row {bad[0]} must be finite. Leave out ra and dec to have galaxies laid at "
+            "random",
+            float(values[bad[0]]),
+        )
+    return units.Quantity(values, column.unit or "arcsec").to_value("arcsec")
 
 
 def _random_positions(n: int, seed: int, density: float) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,9 @@ from .survey_filters import survey_filters
 
 __all__ = ["BlendSampler", "seeds"]
 
+# What NumPy says where a sampler's cuts leave nothing: of a choice, and of a maximum.
+_NOTHING = ("cannot be empty", "zero-size array")
+
 
 def seeds(seed, number: int, *purpose: str | int) -> np.random.SeedSequence:
     """Random numbers of one blend for one purpose: they depend on nothing else.
@@ -42,11 +45,17 @@ class BlendSampler(BlendGenerator):
         As in BTK.
     seed : int
         Of what the sampler leaves to NumPy's global random state.
+
+    Attributes
+    ----------
+    number : int
+        Of the next blend. One for which the sampler fails has a number too, so that another try
+        is another blend.
     """
 
     def __init__(self, catalog: VAECatalog, sampling_function, batch_size, verbose, seed):
         super().__init__(catalog, sampling_function, batch_size, verbose)
-        self._seed, self._number = seed, 0
+        self._seed, self.number = seed, 0
         columns = catalog.table.columns
         # A sampler may choose by them, but twoscore more columns would slow down every blend.
         self._dropped = {f"{survey}_{name}" for survey, name in survey_filters()}
@@ -59,18 +68,18 @@ class BlendSampler(BlendGenerator):
 
     def _sample(self) -> Table:
         name = type(self.sampling_function).__name__
-        seed = seeds(self._seed, self._number, "sampling", *self._own_seed())
+        seed = seeds(self._seed, self.number, "sampling", *self._own_seed())
+        self.number += 1
         with _global_random(seed):
             try:
                 blend = self.sampling_function(self._table)
             except ValueError as error:
-                if "cannot be empty" not in str(error):
+                if not any(text in str(error) for text in _NOTHING):
                     raise
                 raise GalSimError(
                     f"{name} found no galaxy to choose from among {len(self._table)}. Widen its "
                     "magnitude cuts, or make a larger catalogue"
                 ) from error
-        self._number += 1
         if not self.min_number <= len(blend) <= self.max_number:
             raise GalSimRangeError(
                 f"Blend of {name} has too many or too few galaxies: change its stamp_size, "
@@ -102,14 +111,18 @@ def _global_random(seed: np.random.SeedSequence) -> Iterator[None]:
 
 
 class _SamplerTable(Table):
-    """A table for samplers. `FriendsOfFriendsSampling` needs pandas, which BTK does not require."""
+    """A table for samplers.
+
+    `FriendsOfFriendsSampling` needs pandas, which BTK does not require. It is not used for it where
+    it is installed either: pandas puts groups of one size in another order, so that the blends
+    would depend on whether it is there.
+    """
 
     def to_pandas(self, *args, **kwargs):
-        """As astropy's; without pandas, a dict of what that sampler asks for."""
-        try:
+        """As astropy's; for that sampler, a dict of what it asks for."""
+        if "friends_of_friends_id" not in self.colnames:
             return super().to_pandas(*args, **kwargs)
-        except ModuleNotFoundError:
-            return {name: _Column(np.asarray(column)) for name, column in self.columns.items()}
+        return {name: _Column(np.asarray(column)) for name, column in self.columns.items()}
 
 
 class _Column(NamedTuple):

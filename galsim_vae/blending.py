@@ -123,13 +123,12 @@ class VAEGenerator(DrawBlendsGenerator):
         self.blend_generator = BlendSampler(
             catalog, sampling_function, batch_size, verbose, self._seed
         )
-        self._drawn = 0
 
     def __next__(self) -> BlendBatch | MultiResolutionBlendBatch:
         """Draw the next batch."""
-        numbers = range(self._drawn, self._drawn + self.batch_size)
+        first = self.blend_generator.number
+        numbers = range(first, first + self.batch_size)
         blends = next(self.blend_generator)
-        self._drawn += self.batch_size
         for number, blend in zip(numbers, blends, strict=True):
             self._check(blend)
             blend["btk_rotation"] = self._angles(number, len(blend))

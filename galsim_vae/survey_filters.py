@@ -3,9 +3,10 @@
 surveycodex holds the effective wavelength of a filter, but no throughput. Those of LSST, of ACS and
 of Roman come with GalSim. The others are straight lines between the two edges below, the tilt of
 which is such that the effective wavelength is surveycodex's. With these, the spectra of Coleman, Wu
-& Weedman (1980) at redshifts 0.1 to 2.3 have the magnitudes of the tabulated throughputs to 0.005
-(rms; 0.014 in SDSS z, and 0.03 in DES g and SDSS u, mostly for ellipticals whose 400 nm break is in
-the filter): less than what the interpolation between the HST bands costs (`galsim_vae.spectrum`).
+& Weedman (1980) at redshifts 0.1 to 2.3 have the magnitudes of the tabulated throughputs to 0.007
+(rms; 0.010 in Pan-STARRS w, 0.013 in SDSS z, and 0.03 in DES g and SDSS u, mostly for ellipticals
+whose 400 nm break is in the filter): less than what the interpolation between the HST
+bands costs (`galsim_vae.spectrum`).
 """
 
 from __future__ import annotations

@@ -262,6 +262,8 @@ def test_bad_catalogs(tmp_path, catalog):
         VAECatalog(conditions(3, id=[4, 5, 4]), Stub(), 1)
     with pytest.raises(GalSimValueError, match="i_ab.*mag_<BAND>"):
         VAECatalog(conditions(3, i_ab=20.0), Stub(), 1)
+    with pytest.raises(GalSimValueError, match="dec of row 1 must be finite"):
+        VAECatalog(conditions(3, ra=0.0, dec=[0.0, np.nan, 1.0]), Stub(), 1)
     with pytest.raises(GalSimError, match="Give both ra and dec"):
         VAECatalog(conditions(3, ra=0.0), Stub(), 1)
     with pytest.raises(GalSimError, match="ellipticity once"):
@@ -390,8 +392,9 @@ def fingerprints(catalog):
 
 def test_a_new_process_draws_the_same(catalog):
     command = [sys.executable, "-c", SCRIPT]
-    new = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert fingerprints(catalog) == new
+    top = Path(__file__).parents[1]
+    new = subprocess.run(command, capture_output=True, text=True, check=True, cwd=top)
+    assert fingerprints(catalog) == new.stdout.split()
 
 
 def test_numpys_global_state_is_left_alone(catalog):
@@ -493,6 +496,50 @@ def test_samplers(catalog, name):
             for axis in ("ra", "dec"):
                 want = np.diff(np.asarray(table[axis])[rows])
                 np.testing.assert_allclose(np.diff(blend[axis]), want, atol=1e-6)
+
+
+def test_friends_of_friends_do_not_depend_on_pandas(catalog, monkeypatch):
+    """It orders groups of one size in a way of its own."""
+
+    def refuse(table):
+        raise AssertionError("pandas")
+
+    monkeypatch.setattr(Table, "to_pandas", refuse)
+    chosen = samplers.FriendsOfFriendsSampling(STAMP, max_number=20, link_distance=4.0)
+    assert draw(catalog, sampler=chosen).blend_images.any()
+
+
+def sky(batch):
+    """The noise of a batch that was drawn with that of the sky alone."""
+    return batch.blend_images - batch.isolated_images.sum(axis=1)
+
+
+def test_another_try_is_another_blend(catalog):
+    """Else a sampler that uses NumPy's global state would fail for ever."""
+    states = []
+
+    class FailsOnce(samplers.DefaultSampling):
+        def __call__(self, table):
+            states.append(np.random.uniform())  # noqa: NPY002
+            if len(states) == 2:
+                raise ValueError("does not fit")
+            return super().__call__(table)
+
+    generator = generate(catalog, sampler=FailsOnce(STAMP), add_noise="background")
+    with pytest.raises(ValueError, match="does not fit"):
+        next(generator)
+    again = sky(next(generator))
+    assert len(set(states)) == len(states) == 6
+    # The noise has the numbers of the blends, 2 to 5.
+    first = sky(draw(catalog, add_noise="background", batch_size=6))
+    np.testing.assert_allclose(again, first[2:], atol=1e-6)
+
+
+def test_sky_noise_of_each_filter_and_survey_is_its_own(catalog):
+    batch = draw(catalog, ["LSST", "HSC"], add_noise="background", batch_size=2)
+    images = [sky(batch[name])[:, :, :60, :60].reshape(-1, 3600) for name in ("LSST", "HSC")]
+    correlations = np.corrcoef(np.concatenate(images))
+    assert np.abs(correlations - np.eye(22)).max() < 6 / np.sqrt(3600)
 
 
 def test_empty_blends(catalog):
@@ -597,6 +644,9 @@ def test_bad_input(catalog):
         draw(catalog, sampler=samplers.RandomSquareSampling(24.0, max_number=2))
     none = samplers.DefaultSampling(STAMP, max_mag=10)
     with pytest.raises(GalSimError, match="DefaultSampling found no galaxy.*magnitude cuts"):
+        draw(catalog, sampler=none)
+    none = samplers.RandomSquareSampling(STAMP, max_mag=10)
+    with pytest.raises(GalSimError, match="RandomSquareSampling found no galaxy"):
         draw(catalog, sampler=none)
     few = Chosen([], [], [])
     few.min_number = 1
