@@ -31,7 +31,7 @@ class FlowConfig:
     bins : bins of each spline.
     """
 
-    layers: int = 8
+    layers: int = 6
     hidden: int = 128
     blocks: int = 1
     bins: int = 8

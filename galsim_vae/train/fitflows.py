@@ -47,8 +47,8 @@ class FlowTraining:
 
     galaxies: int = 96_000
     real: float = 0.05
-    steps: int = 3000
-    batch: int = 512
+    steps: int = 4000
+    batch: int = 256
     learning_rate: float = 2e-3
     drop: float = 0.2
     seed: int = 2
