@@ -328,7 +328,7 @@ def test_decoded_stamps_are_band_limited(gen):
 
     A spectrum may bend, so it is compared with the cubic through ln(power) 2 and 4 bins away.
     """
-    table = gen.sample_conditions(512, galsim.BaseDeviate(21))
+    table = gen.sample_conditions(4096, galsim.BaseDeviate(21))  # fewer scatter by 3 %
     stamps = gen.sample(table, galsim.BaseDeviate(22), exact=False)
     for spectrum in power_by_radius(stamps.array[:, REFERENCE_INDEX]):
         log = np.log(spectrum)

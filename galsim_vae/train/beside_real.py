@@ -1,6 +1,6 @@
 """Drawn galaxies beside held-out real ones, through the same PSF and noise, as one picture.
 
-    python -m galsim_vae.train.beside_real real.h5 --weights candels --output beside_real.png
+python -m galsim_vae.train.beside_real real.h5 --weights candels --output beside_real.png
 """
 
 import argparse
