@@ -16,12 +16,14 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import astropy.io.fits
 import galsim
 import numpy as np
 
+import galsim_vae
 from benchmarks.scenes import SCENES, Scene, moves, population, processor
 
 GALSIM_COUNT = 12  # galaxies a round and method; the batched renderer draws all
@@ -46,6 +48,9 @@ def methods(scene: Scene, stamps, move: dict, catalog) -> dict[str, Callable[[],
         return galsim.InterpolatedImage(galsim.Image(arrays[i], wcs=jacobian), offset=offset)
 
     def ours(i):
+        return galsim_vae.VAEGalaxy(arrays[i], stamps.jacobian[i], stamps.offset[i])
+
+    def from_stamps(i):
         return stamps.galaxy(i, scene.band, scene.zeropoint)
 
     def real(i):
@@ -72,6 +77,7 @@ def methods(scene: Scene, stamps, move: dict, catalog) -> dict[str, Callable[[],
     return {
         "InterpolatedImage": one_by_one(plain),
         "VAEGalaxy": one_by_one(ours),
+        "Stamps.galaxy": one_by_one(from_stamps),
         "RealGalaxy": one_by_one(real),
         "render, float32": batch(),
         "render, float64": batch(dtype="float64"),
@@ -103,7 +109,7 @@ def real_galaxies(folder: Path, stamps) -> galsim.RealGalaxyCatalog:
     return galsim.RealGalaxyCatalog("catalog.fits", dir=str(folder), preload=True)
 
 
-def one_core(core: int, stamps, move, rounds: int, names: list[str] | None, results) -> None:
+def one_core(core: int, stamps, move, rounds: int, names: list[str] | None):
     """Run all methods in turn on one core; (scene, method, round) -> seconds a galaxy."""
     import torch
 
@@ -122,22 +128,15 @@ def one_core(core: int, stamps, move, rounds: int, names: list[str] | None, resu
                     start = time.process_time()
                     count = table[name]()
                     times.append((scene_name, name, (time.process_time() - start) / count))
-    results.put((times, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    return times, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def run(cores, stamps, move, rounds, names=None):
     """Times and peak memory [MiB] of a process on each of some cores."""
     context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    workers = [
-        context.Process(target=one_core, args=(core, stamps, move, rounds, names, results))
-        for core in cores
-    ]
-    for worker in workers:
-        worker.start()
-    answers = [results.get() for _ in workers]
-    for worker in workers:
-        worker.join()
+    with ProcessPoolExecutor(len(cores), mp_context=context) as pool:
+        jobs = [pool.submit(one_core, core, stamps, move, rounds, names) for core in cores]
+        answers = [job.result() for job in jobs]
     return [time for times, _ in answers for time in times], max(peak for _, peak in answers)
 
 

@@ -59,8 +59,9 @@ ZEROPOINTS = {
 #: throughput files (a test recomputes them).
 PIVOT = {"F435W": 432.72, "F606W": 591.94, "F814W": 805.97, "F125W": 1248.61, "F160W": 1536.85}
 
-#: Pivot wavelengths, nm, of filters that other surveys have galaxies in (SVO filter profile service,
-#: rounded). The letters are SDSS's and VISTA's; those of KiDS, DES, HSC differ by less than 3 %.
+#: Pivot wavelengths, nm, of filters that other surveys have galaxies in (SVO filter profile
+#: service, rounded). The letters are SDSS's and VISTA's; those of KiDS, DES and HSC are less than
+#: 3 % off.
 FILTER_PIVOT = PIVOT | {
     "F475W": 474.7, "F555W": 536.1, "F775W": 769.3, "F850LP": 903.3,
     "F098M": 986.4, "F105W": 1055.0, "F110W": 1153.4, "F140W": 1392.3,

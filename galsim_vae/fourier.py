@@ -1,12 +1,12 @@
 """The arithmetic of the batched renderer: stamps, a PSF and pixels, in Fourier space.
 
 A stamp of samples a_j, interpolated by GalSim's quintic kernel K and laid on the sky by the matrix
-J, has the transform (Bernstein & Gruen 2014, PASP 126, 287)
+J, has the transform (Bernstein & Gruen 2014, PASP 126, 287) ::
 
     F(k) = K~(p) K~(q) sum_j a_j exp(-i (p j_p + q j_q)),    (p, q) = J^T k,
 
 here at the wave vectors k of one period of the sky, where PSF and pixel have power. Let p be the
-stamp's axis that k_y moves most. Then
+stamp's axis that k_y moves most. Then ::
 
     p = alpha k_y + beta k_x,    q = slope p + eta k_x,    |slope| <= 1,
 
@@ -45,6 +45,8 @@ _PER_RADIAN, _LAST_RADIAN = 1024, 64
 # Wave vectors that hold less than this of the sum of |PSF x pixel| are left out; so is no more
 # than this of a star's peak, and less of a galaxy's, whose own transform falls.
 _NEGLECTED = 2e-6
+# Where |PSF| in k is below this of its flux it is not sampled.
+_FAINT, _SEARCH = 1e-6, 1.25
 # A PSF is known well enough about its period when it has fallen to this of its peak at the edge.
 _EDGE = 2e-7
 _MAX_PADDING = 8
@@ -56,9 +58,13 @@ _MAX_WAVES = 1024
 class PSFTable(NamedTuple):
     """PSF and pixel on the wave vectors of one period.
 
-    transform : (m + 1, 2 m + 1) complex128, at k_x = 0 ... m and k_y = -m ... m times ``step``;
-        zero where it is neglected, and normalised so that its sum with F gives counts a pixel.
-    step : 2 pi / period [1 / arcsec].
+    Attributes
+    ----------
+    transform : (m + 1, 2 m + 1) complex128
+        At k_x = 0 ... m and k_y = -m ... m times ``step``. Zero where it is neglected, and
+        normalised so that its sum with F gives counts a pixel.
+    step : float
+        2 pi / period [1 / arcsec].
     """
 
     transform: NDArray
@@ -128,15 +134,8 @@ def psf_table(psf: galsim.GSObject, period: float, scale: float) -> PSFTable:
         The PSF is too sharp for the period.
     """
     step = 2 * np.pi / period
-    psf = psf.withGSParams(maxk_threshold=1e-6, kvalue_accuracy=1e-7)
-    half = math.ceil(psf.maxk / step) + 1
-    if half > _MAX_WAVES:
-        raise GalSimRangeError(
-            f'The PSF has structure too fine for a period of {period:.3g}": its maxk is',
-            psf.maxk,
-            0,
-            _MAX_WAVES * step,
-        )
+    psf = psf.withGSParams(maxk_threshold=_FAINT, kvalue_accuracy=_FAINT / 10)
+    half = _extent(psf, step)
     values = _cut(psf, step, half)
     wave = np.arange(-half, half)
     pixel = np.sinc(wave * step * scale / (2 * np.pi))
@@ -153,6 +152,33 @@ def psf_table(psf: galsim.GSObject, period: float, scale: float) -> PSFTable:
         half - have : half + have + 1, half : half + have + 1
     ].T
     return PSFTable(transform * (scale / period) ** 2, step)
+
+
+def _extent(psf: galsim.GSObject, step: float) -> int:
+    """Steps to where the PSF's transform is faint, or, from its maxk on, no longer falls.
+
+    Its maxk is where the search begins and no more: an object that has been drawn before keeps
+    the maxk of its old GSParams (GalSim 2.8). That of an interpolated image never ends.
+    """
+    largest, before = psf.maxk, np.inf
+    while largest < _MAX_WAVES * step:
+        ring = [
+            psf.kValue(r * largest * np.cos(angle), r * largest * np.sin(angle))
+            for r in (1, 1.12, 1.25)
+            for angle in np.linspace(0, np.pi, 12, endpoint=False)
+        ]
+        amplitude = np.abs(ring).max() / abs(psf.flux)
+        if amplitude > before / 2:
+            return math.ceil(largest / _SEARCH / step) + 1
+        if amplitude <= _FAINT:
+            return math.ceil(largest / step) + 1
+        largest, before = _SEARCH * largest, amplitude
+    raise GalSimRangeError(
+        f'The PSF has structure too fine for a period of {2 * np.pi / step:.3g}": its maxk is',
+        psf.maxk,
+        0,
+        _MAX_WAVES * step,
+    )
 
 
 def _cut(psf: galsim.GSObject, step: float, half: int) -> NDArray:

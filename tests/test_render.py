@@ -16,20 +16,25 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 ACCURACY = {"float64": 1e-5, "float32": 3e-5}
 TIGHT = {"maxk_threshold": 1e-6, "kvalue_accuracy": 1e-7, "folding_threshold": 1e-3}
 
-IMAGE = galsim.Moffat(beta=3, fwhm=0.6).shear(g1=0.05, g2=-0.02)
-# PSF, pixel scale [arcsec], nx, ny, and the period of the direct sum [arcsec].
+# PSF, pixel scale [arcsec], nx, ny, and the period of the direct sum [arcsec]. The PSFs are made
+# afresh for each use: one that has been drawn keeps its old maxk whatever GSParams it is given.
 SCENES = {
-    "Moffat": (galsim.Moffat(beta=2.5, fwhm=0.7).shear(g1=0.03, g2=0.02), 0.26, 36, 41, 40),
-    "Kolmogorov": (galsim.Kolmogorov(fwhm=0.7), 0.2, 40, 33, 40),
+    "Moffat": (lambda: galsim.Moffat(beta=2.5, fwhm=0.7).shear(g1=0.03, g2=0.02), 0.26, 36, 41, 40),
+    "Kolmogorov": (lambda: galsim.Kolmogorov(fwhm=0.7), 0.2, 40, 33, 40),
     "struts": (
-        galsim.OpticalPSF(lam=700, diam=1.2, obscuration=0.3, nstruts=3, strut_thick=0.05),
-        0.1, 40, 40, 24,
+        lambda: galsim.OpticalPSF(
+            lam=700, diam=1.2, obscuration=0.3, nstruts=3, strut_thick=0.05
+        ),
+        0.1, 32, 32, 20,
     ),
     "image": (
-        galsim.InterpolatedImage(IMAGE.drawImage(nx=48, ny=48, scale=0.1), flux=1),
+        lambda: galsim.InterpolatedImage(
+            galsim.Moffat(beta=3, fwhm=0.6).shear(g1=0.05, g2=-0.02)
+            .drawImage(nx=48, ny=48, scale=0.1), flux=1,
+        ),
         0.2, 32, 32, 32,
     ),
-    "fine": (galsim.Moffat(beta=3, fwhm=0.2, trunc=2), 0.05, 48, 48, 12),
+    "fine": (lambda: galsim.Moffat(beta=3, fwhm=0.2, trunc=2), 0.05, 48, 48, 12),
 }  # fmt: skip
 
 
@@ -95,9 +100,11 @@ def test_agrees_with_a_direct_sum(name, device):
     psf, scale, nx, ny, period = SCENES[name]
     stamps = galaxies(1, seed=len(name))
     moves = transforms(1, seed=len(name))
-    truth = direct_sum(stamps, 0, psf, nx, ny, scale, period, **{k: v[0] for k, v in moves.items()})
+    truth = direct_sum(
+        stamps, 0, psf(), nx, ny, scale, period, **{k: v[0] for k, v in moves.items()}
+    )
     for dtype, accuracy in ACCURACY.items():
-        image = render(stamps, psf, nx, ny, scale, **moves, device=device, dtype=dtype)[0, 0]
+        image = render(stamps, psf(), nx, ny, scale, **moves, device=device, dtype=dtype)[0, 0]
         assert image.dtype == getattr(torch, dtype)
         error = np.abs(image.cpu().numpy() - truth).max() / truth.max()
         assert error < accuracy, (dtype, error)
@@ -125,10 +132,10 @@ def test_agrees_with_galsim(name, device):
     n = 3
     stamps, moves = galaxies(n, seed=7), transforms(n)
     images = {
-        dtype: render(stamps, psf, nx, ny, scale, **moves, device=device, dtype=dtype)[:, 0]
+        dtype: render(stamps, psf(), nx, ny, scale, **moves, device=device, dtype=dtype)[:, 0]
         for dtype in ACCURACY
     }
-    tight = psf.withGSParams(**TIGHT)
+    tight = psf().withGSParams(**TIGHT)
     for i in range(n):
         one = {key: value[i] for key, value in moves.items()}
         truth = galsim_image(stamps, i, tight, nx, ny, scale, **one)
@@ -160,7 +167,7 @@ def test_agrees_with_vaegalaxy_through_galsim(device):
 def test_shear_response(name, dtype, device):
     """The response of weighted moments to a shear, against that in GalSim's exact images."""
     psf, scale, *_ = SCENES[name]
-    size, g = 49, 0.05
+    size, g, tight = 49, 0.05, psf().withGSParams(**TIGHT)
     stamps = galaxies(1, seed=11, low=0.25, high=0.3)
     y, x = scale * (np.mgrid[:size, :size] - (size - 1) / 2)
     weight = np.exp(-(x**2 + y**2) / (2 * 0.5**2))
@@ -172,9 +179,9 @@ def test_shear_response(name, dtype, device):
     truth, drawn = [], []
     for sign in (1, -1):
         moves = {"shear": (sign * g, -sign * g), "shift": (0.05, 0.02), "rotation": 0.4}
-        exact = galsim_image(stamps, 0, psf.withGSParams(**TIGHT), size, size, scale, **moves)
+        exact = galsim_image(stamps, 0, tight, size, size, scale, **moves)
         moves["rotation"] = np.array([0.4])
-        image = render(stamps, psf, size, size, scale, **moves, dtype=dtype, device=device)
+        image = render(stamps, psf(), size, size, scale, **moves, dtype=dtype, device=device)
         truth.append(ellipticity(exact))
         drawn.append(ellipticity(image[0, 0].double().cpu().numpy()))
     response, wanted = drawn[0] - drawn[1], truth[0] - truth[1]
@@ -193,7 +200,7 @@ NOISE = {
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
 def test_same_pixels_for_any_split_order_and_threads(device, noise):
-    n = 40
+    n = 24
     stamps, moves = galaxies(n, high=1.2), transforms(n)
 
     def draw(rows, **kwargs):
@@ -369,6 +376,19 @@ def test_poisson_leaves_what_is_not_positive():
     np.testing.assert_array_equal(pixelnoise.poisson(mean, torch.zeros(1, 2)), mean)
 
 
+def test_a_psf_that_was_drawn_before():
+    """GalSim keeps the maxk of a drawn, transformed profile when its GSParams change."""
+    fresh, drawn = (galsim.Moffat(beta=2.5, fwhm=0.7).shear(g1=0.03, g2=0.02) for _ in range(2))
+    galsim.Convolve(drawn, galsim.Gaussian(sigma=0.1)).drawImage(nx=8, ny=8, scale=0.2)
+    a, b = (fourier._extent(p.withGSParams(maxk_threshold=1e-6), 0.4) for p in (fresh, drawn))
+    assert b >= 0.95 * a
+    stamps = galaxies(1, low=0.1, high=0.11)
+    first = render(stamps, drawn, 32, 32, 0.26, dtype="float64")
+    fourier.psf_table.cache_clear()
+    second = render(stamps, fresh, 32, 32, 0.26, dtype="float64")
+    assert (first - second).abs().max() < 3e-6 * second.max()
+
+
 def test_the_psf_is_sampled_once(monkeypatch):
     fourier.psf_table.cache_clear()
     calls = []
@@ -379,3 +399,20 @@ def test_the_psf_is_sampled_once(monkeypatch):
         render(stamps, KOLMOGOROV, 32, 32, 0.2)
     assert len(calls) <= 2  # periods, not calls nor batches
     assert render_module.render is render
+
+
+@pytest.mark.parametrize("threshold", [1e-2, 1e-3, 1e-5])
+def test_maxk_is_that_of_galsim(threshold):
+    """VAEGalaxy finds it with one small FFT; at most a step of it further out."""
+    stamps, gsparams = galaxies(6), galsim.GSParams(maxk_threshold=threshold)
+    for i in range(len(stamps)):
+        ours = stamps.galaxy(i, gsparams=gsparams)
+        wcs = galsim.JacobianWCS(*stamps.jacobian[i].ravel())
+        image = galsim.Image(stamps.array[i, 2].astype(float), wcs=wcs)
+        plain = galsim.InterpolatedImage(image, gsparams=gsparams)
+        step = np.pi / 64 / wcs._maxScale()
+        assert plain.maxk - 1e-9 * step <= ours.maxk <= plain.maxk + step
+        assert ours.stepk == pytest.approx(plain.stepk)
+        assert ours.withGSParams(maxk_threshold=1e-4).maxk == pytest.approx(
+            stamps.galaxy(i, gsparams=galsim.GSParams(maxk_threshold=1e-4)).maxk
+        )

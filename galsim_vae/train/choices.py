@@ -102,8 +102,9 @@ def judge(vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out) 
     real = held_out.batch(index, generator, torch.full((len(index),), 50.0))
     if not training.psf:
         seen, real = (b._replace(otf=torch.ones_like(b.otf)) for b in (seen, real))
-    row = dict(zip(("bound", "chi2"), negative_elbo(vae, seen), strict=True))
-    row |= dict(zip(("bound_real", "chi2_real"), negative_elbo(vae, real), strict=True))
+    row: dict[str, float] = {}
+    row["bound"], row["chi2"] = negative_elbo(vae, seen)
+    row["bound_real"], row["chi2_real"] = negative_elbo(vae, real)
     ranges = {name: population.RANGES[name] for name in NAMES}
     flows = fitflows.train(vae, sources, ranges, FlowConfig(), FLOW)
     noise = torch.randn((_GALAXIES, vae.config.latent), generator=generator)

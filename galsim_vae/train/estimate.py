@@ -4,6 +4,7 @@ Pixel coordinates are 0-based (x, y). An ellipse is a centre and a 2x2 moment ma
 the shape counts; its radius is the geometric mean of its axes.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -129,6 +130,7 @@ def half_light(image: NDArray, ellipse: Ellipse, total: float) -> float:
     return float(np.interp(half, flux[above - 1 : above + 1], radius[above - 1 : above + 1]))
 
 
+@functools.lru_cache(maxsize=64)
 def psf_size(psf: galsim.GSObject, pixel_scale: float) -> tuple[NDArray, float]:
     """Adaptive moments (2, 2) [arcsec^2] and half-light radius [arcsec] of an effective PSF."""
     scale = pixel_scale / PSF_OVERSAMPLING

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import galsim
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from . import estimate
@@ -36,11 +37,12 @@ __all__ = [
 BAD_WEIGHT = 0.05
 # Native pixels kept around the stamp when resampling.
 MARGIN = 8
-# White noise fields are resampled until they hold this many independent samples (1 % of the rms),
-# or at most so many fields of at most so many native pixels on a side.
-NOISE_SAMPLES = 4000
-NOISE_FIELDS = 12
-NOISE_SIDE = 160
+# Wave numbers up to the Nyquist frequency of the native pixels on which noise is integrated.
+NOISE_GRID = 64
+# F814W gives the geometry if the galaxy has this signal-to-noise ratio in it, in the best of the
+# circular apertures of these radii [pixel].
+REFERENCE_SIGNAL_TO_NOISE = 30.0
+APERTURES = (3, 6, 12, 24)
 # The observed size is never corrected for the PSF to less than this share of itself.
 SIZE_FLOOR = 0.5
 
@@ -98,11 +100,32 @@ class Canonical:
 
 
 def reference_band(observation: Observation) -> str:
-    """Return the band whose geometry counts: F814W, or else the brightest observed."""
-    if REFERENCE in observation.image:
+    """Return the band whose geometry counts: F814W, or else the one of highest signal-to-noise.
+
+    F814W must show the galaxy with at least `REFERENCE_SIGNAL_TO_NOISE`, if other bands do.
+    """
+    if len(observation.image) == 1:
+        return next(iter(observation.image))
+    ratio = {band: _signal_to_noise(observation, band) for band in observation.image}
+    if ratio.get(REFERENCE, 0.0) >= REFERENCE_SIGNAL_TO_NOISE:
         return REFERENCE
-    sums = {b: np.sum(i[observation.mask[b]]) for b, i in observation.image.items()}
-    return max(sums, key=lambda band: sums[band])
+    return max(ratio, key=lambda band: ratio[band])
+
+
+def _signal_to_noise(observation: Observation, band: str) -> float:
+    """Signal-to-noise ratio in the best of some circular apertures about the centre."""
+    x, y = observation.centre[band]
+    image, mask = observation.image[band], observation.mask[band]
+    noise = observation.noise[band] * math.sqrt(observation.noise_area(band))
+    rows, columns = np.indices(image.shape)
+    distance = np.hypot(columns - x, rows - y)
+    best = 0.0
+    for radius in APERTURES:
+        inside = (distance <= radius) & mask
+        flux = float(image[inside].sum())
+        # Noise-free images count by their flux.
+        best = max(best, flux / (noise * math.sqrt(max(inside.sum(), 1))) if noise else 1e9 * flux)
+    return best
 
 
 def measure(observation: Observation) -> Geometry:
@@ -209,14 +232,13 @@ def _draw_canonical(profile: galsim.GSObject, geometry: Geometry, offset: float 
     return image.array
 
 
-def resampled_noise(
-    band: str, geometry: Geometry, observation: Observation, rng: galsim.BaseDeviate
-) -> tuple[float, float]:
-    """Measure what unit white noise on native pixels becomes on canonical ones.
+def resampled_noise(band: str, geometry: Geometry, observation: Observation) -> tuple[float, float]:
+    """Noise on canonical pixels that noise of unit rms on native pixels becomes.
 
-    The rms comes from `NOISE_FIELDS` resampled fields. The correlation area follows from it:
-    resampling keeps flux, so it keeps the noise power at zero frequency, per solid angle, and
-    rms^2 * area = canonical pixel area / native pixel area.
+    The variance is the integral of the power spectrum of the native noise times the squared
+    transforms of the quintic kernel and of the (rotated) canonical pixel. The correlation area
+    follows from it: resampling keeps flux, so it keeps the noise power at zero frequency, per solid
+    angle, and rms^2 * area = native area * canonical / native pixel area.
 
     Returns
     -------
@@ -224,53 +246,67 @@ def resampled_noise(
     """
     wcs = observation.wcs[band]
     ratio = geometry.pixel_scale**2 / wcs.pixelArea()
-    side = int(min(STAMP_SIZE * math.sqrt(2 * ratio) + 10, NOISE_SIDE))
-    # Canonical pixels that see only the field, whatever its rotation.
-    y, x = np.indices((STAMP_SIZE, STAMP_SIZE)) - (STAMP_SIZE - 1) / 2
-    inner = np.hypot(x, y) < (side / 2 - 4) / math.sqrt(ratio)
-    fields = math.ceil(NOISE_SAMPLES / (inner.sum() * min(ratio, 1.0)))
-    deviate = galsim.GaussianDeviate(rng)
-    squares = []
-    for _ in range(min(fields, NOISE_FIELDS)):
-        noise = np.empty(side * side)
-        deviate.generate(noise)
-        profile = _interpolated(noise.reshape(side, side), wcs)
-        squares.append(_draw_canonical(profile, geometry)[inner] ** 2)
-    variance = float(np.mean(squares))
-    return math.sqrt(variance), max(ratio / variance, 1.0)
+    # Wave numbers [1/native pixel] up to where the kernel has died out; white noise repeats.
+    n = NOISE_GRID
+    index = np.arange(3 * n) - 3 * n // 2
+    k = 2 * np.pi * index / n
+    kernel = np.array([galsim.Quintic().kval(value) for value in k])
+    kx, ky = np.meshgrid(k, k)
+    power = _noise_power(observation.correlation.get(band), n)[np.ix_(index % n, index % n)]
+    power = power * np.outer(kernel, kernel) ** 2
+    to_sky = np.linalg.inv(_matrix(wcs)).T
+    u, v = (row[0] * kx + row[1] * ky for row in to_sky * geometry.pixel_scale / (2 * np.pi))
+    cos, sin = math.cos(geometry.angle), math.sin(geometry.angle)
+    pixel = np.sinc(u * cos + v * sin) * np.sinc(v * cos - u * sin)
+    variance = ratio**2 * float(np.sum(power * pixel**2)) / n**2
+    return math.sqrt(variance), max(observation.noise_area(band) * ratio / variance, 1.0)
 
 
-def to_canonical(
-    observation: Observation, geometry: Geometry, rng: galsim.BaseDeviate
-) -> Canonical:
+def _noise_power(correlation: NDArray | None, n: int) -> NDArray:
+    """Power spectrum (n, n) of noise with a correlation function, zero frequency first."""
+    if correlation is None:
+        return np.ones((n, n))
+    lags = np.zeros((n, n))
+    y, x = np.indices(correlation.shape) - np.array(correlation.shape)[:, None, None] // 2
+    np.add.at(lags, (y % n, x % n), correlation)
+    return np.maximum(np.fft.fft2(lags).real, 0.0)
+
+
+def to_canonical(observation: Observation, geometry: Geometry) -> Canonical:
     """Resample an observation to the canonical frame.
 
     Each canonical image is the sky image, PSF and native pixel in it, convolved with the canonical
-    pixel; its sum is the native flux inside the stamp. `rng` only drives the noise measurement.
+    pixel; its sum is the native flux inside the stamp.
     """
     shape = (len(BANDS), STAMP_SIZE, STAMP_SIZE)
     image, psf = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     mask = np.zeros(shape, bool)
     noise, area = np.zeros(len(BANDS), np.float32), np.ones(len(BANDS), np.float32)
-    measured: dict[tuple, tuple[float, float]] = {}
+    # Bands often share their masks and, if white, what becomes of their noise.
+    masks: dict[tuple, NDArray] = {}
+    noises: dict[tuple, tuple[float, float]] = {}
     for i, band in enumerate(BANDS):
         if band not in observation.image:
             continue
-        good = observation.mask[band]
+        good, wcs = observation.mask[band], observation.wcs[band]
         centre = pixel_centroid(observation, band, geometry.centroid)
         image[i] = resample(
             fill_masked(observation.image[band], good, centre), band, geometry, observation
         )
-        # Zero outside the array, as the image is unknown there.
-        ratio = geometry.pixel_scale**2 / observation.wcs[band].pixelArea()
-        share = resample(good, band, geometry, observation) / ratio
-        mask[i] = np.abs(share - 1) < BAD_WEIGHT
+        key = (good.tobytes(), good.shape, wcs, centre)
+        if key not in masks:
+            # Zero outside the array, as the image is unknown there.
+            ratio = geometry.pixel_scale**2 / wcs.pixelArea()
+            share = resample(good, band, geometry, observation) / ratio
+            # Beside a masked region the kernel's lobes cross the limit: lone lines are dropped.
+            masks[key] = ndimage.binary_opening(np.abs(share - 1) < BAD_WEIGHT)
+        mask[i] = masks[key]
         psf[i] = _draw_canonical(observation.psf[band], geometry, 0.5)
         psf[i] /= psf[i].sum()
-        key = tuple(_matrix(observation.wcs[band]).ravel())
-        if key not in measured:
-            measured[key] = resampled_noise(band, geometry, observation, rng)
-        rms, area[i] = measured[key]
+        key = (band if band in observation.correlation else "", wcs)
+        if key not in noises:
+            noises[key] = resampled_noise(band, geometry, observation)
+        rms, area[i] = noises[key]
         noise[i] = rms * observation.noise[band]
     return Canonical(image, psf, mask, noise, area, geometry.pixel_scale)
 

@@ -20,7 +20,9 @@ class Observation:
     wcs : dict of band name to pixel scale [arcsec], or to a `galsim.BaseWCS` (uniform).
     psf : dict of band name to `galsim.GSObject` or to array (image at the native pixels, centred):
         the effective PSF, that is with the native pixel response in it.
-    noise : dict of band name to rms per native pixel (white), in the image's unit; absent means 0.
+    noise : dict of band name to rms per native pixel, in the image's unit; absent means 0.
+    correlation : dict of band name to the correlation function of the noise at lags of native
+        pixels, array (2k + 1, 2k + 1), 1 at its centre; absent means white.
     mask : dict of band name to bool array (ny, nx), True where the pixel may be used; absent
         means everywhere.
     centre : dict of band name to (x, y), 0-based array coordinates of one common point of the sky
@@ -38,11 +40,12 @@ class Observation:
     noise: dict[str, float] = field(default_factory=dict)
     mask: dict[str, NDArray] = field(default_factory=dict)
     centre: dict[str, tuple[float, float]] = field(default_factory=dict)
+    correlation: dict[str, NDArray] = field(default_factory=dict)
 
     def __post_init__(self):
         if not self.image:
             raise galsim.GalSimValueError("An observation needs at least one band", self.image)
-        for name in ("wcs", "psf", "noise", "mask", "centre"):
+        for name in ("wcs", "psf", "noise", "mask", "centre", "correlation"):
             setattr(self, name, dict(getattr(self, name)))
         self.image = {band: self._checked(band, image) for band, image in self.image.items()}
         for band, image in self.image.items():
@@ -68,6 +71,10 @@ class Observation:
                     image=image.shape,
                 )
             self.centre.setdefault(band, ((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2))
+
+    def noise_area(self, band: str) -> float:
+        """Sum of the noise correlation over all lags [native pixel^2]; 1 is white."""
+        return max(float(self.correlation[band].sum()), 1.0) if band in self.correlation else 1.0
 
     @staticmethod
     def _checked(band: str, image) -> NDArray:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from galsim_vae.train.colours import colour_table
 from galsim_vae.train.dataset import Dataset, read
 from galsim_vae.train.observe import PSFTable, RealGalaxies
 from galsim_vae.vae import VAEConfig
+
+if TYPE_CHECKING:
+    from galsim_vae.cli import Call
 
 logger = logging.getLogger(__name__)
 
@@ -107,13 +110,13 @@ def _section(where: str, section: Any, values: Any):
     return section(**checked)
 
 
-def load(path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+def load(path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe.
 
     Parameters
     ----------
     path : YAML file with the attributes of `Recipe`.
-    overrides : ``key=value`` or ``section.key=value``, as on GalSim's command line.
+    overrides : values by ``key`` or ``section.key``, that go before the file's.
 
     Raises
     ------
@@ -126,15 +129,12 @@ def load(path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold keys and values, not {type(values).__name__}")
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"{text!r} is not of the form key=value")
+    for key, value in (overrides or {}).items():
         *section, name = key.split(".")
         table = values
         for part in section:
             table = table.setdefault(part, {})
-        table[name] = yaml.safe_load(value)
+        table[name] = value
     return Recipe.from_dict(values)
 
 
@@ -218,3 +218,10 @@ def run(recipe: Recipe) -> modelfile.Model:
     modelfile.write(recipe.output, model)
     logger.info("wrote %s", recipe.output)
     return model
+
+
+def command(call: "Call") -> None:
+    """``galsim-vae train RECIPE [key=value ...]``"""
+    if len(call.files) != 1:
+        raise ValueError(f"Give one recipe, such as weights/candels-small.yaml; not {call.files}")
+    run(load(call.files[0], call.variables))

@@ -37,9 +37,10 @@ def aperture_noise(
 ) -> float:
     """Noise of the flux inside two half-light radii in the reference band.
 
-    `rms` per native pixel stands in for the observation's own if given.
+    White noise of `rms` per native pixel stands in for the observation's own if given.
     """
-    rms = observation.noise[geometry.band] if rms is None else rms
+    if rms is None:
+        rms = observation.noise[geometry.band] * math.sqrt(observation.noise_area(geometry.band))
     area = observation.wcs[geometry.band].pixelArea()
     return rms * math.sqrt(math.pi * (2 * geometry.observed_half_light_radius) ** 2 / area)
 
@@ -58,17 +59,22 @@ def add_noise(
     """
     wanted = geometry.flux[geometry.band] / signal_to_noise
     unit = aperture_noise(observation, geometry, 1.0)
-    added = math.sqrt(max((wanted / unit) ** 2 - observation.noise[geometry.band] ** 2, 0.0))
+    own = aperture_noise(observation, geometry) / unit
+    added = math.sqrt(max((wanted / unit) ** 2 - own**2, 0.0))
     area = observation.wcs[geometry.band].pixelArea()
     deviate = galsim.GaussianDeviate(rng)
-    image, noise = {}, {}
+    image, noise, correlation = {}, {}, {}
     for band, array in observation.image.items():
         rms = added * math.sqrt(observation.wcs[band].pixelArea() / area)
         draws = np.empty(array.size)
         deviate.generate(draws)
         image[band] = array + rms * draws.reshape(array.shape)
         noise[band] = math.hypot(rms, observation.noise[band])
-    return replace(observation, image=image, noise=noise)
+        if band in observation.correlation and noise[band] > 0:
+            mixed = observation.correlation[band] * (observation.noise[band] / noise[band]) ** 2
+            mixed[mixed.shape[0] // 2, mixed.shape[1] // 2] = 1.0
+            correlation[band] = mixed
+    return replace(observation, image=image, noise=noise, correlation=correlation)
 
 
 def segment(observation: frame.Observation, geometry: frame.Geometry, band: str) -> NDArray:
@@ -82,15 +88,25 @@ def segment(observation: frame.Observation, geometry: frame.Geometry, band: str)
     centre = frame.pixel_centroid(observation, band, geometry.centroid)
     filled = frame.fill_masked(observation.image[band], mask, centre)
     smooth = ndimage.gaussian_filter(filled, SEGMENT_SMOOTHING)
-    sigma = observation.noise[band] / (2 * math.sqrt(math.pi) * SEGMENT_SMOOTHING)
+    sigma = observation.noise[band] * _smoothed_noise(observation.correlation.get(band))
     found = (smooth > SEGMENT_SIGMA * sigma) | half_light_ellipse(observation, geometry, band)
     labels, _ = ndimage.label(found)
     x, y = (int(round(c)) for c in centre)
     return mask & (labels == labels[y, x])
 
 
-def half_light_ellipse(observation, geometry: frame.Geometry, band: str) -> NDArray:
-    """Pixels of `band` inside the (observed) half-light ellipse, as a bool array."""
+def _smoothed_noise(correlation: NDArray | None) -> float:
+    """Rms of noise of unit rms after smoothing with a Gaussian of `SEGMENT_SMOOTHING`."""
+    variance = 1 / (4 * math.pi * SEGMENT_SMOOTHING**2)
+    if correlation is None:
+        return math.sqrt(variance)
+    y, x = np.indices(correlation.shape) - np.array(correlation.shape)[:, None, None] // 2
+    overlap = np.exp(-(x**2 + y**2) / (4 * SEGMENT_SMOOTHING**2))
+    return math.sqrt(variance * max(float(np.sum(correlation * overlap)), 1.0))
+
+
+def elliptical_radius(observation, geometry: frame.Geometry, band: str) -> NDArray:
+    """Geometric-mean radius [arcsec] of every pixel of `band` in the galaxy's ellipses."""
     ny, nx = observation.image[band].shape
     x0, y0 = frame.pixel_centroid(observation, band, geometry.centroid)
     y, x = np.indices((ny, nx))
@@ -100,8 +116,14 @@ def half_light_ellipse(observation, geometry: frame.Geometry, band: str) -> NDAr
     cos, sin = math.cos(geometry.angle), math.sin(geometry.angle)
     # Axis ratio sqrt((1-g)/(1+g)) either way keeps sqrt(ab) at the half-light radius.
     stretch = math.sqrt((1 + geometry.g) / (1 - geometry.g))
-    major, minor = (u * cos + v * sin) / stretch, (v * cos - u * sin) * stretch
-    ellipse = np.hypot(major, minor) <= geometry.observed_half_light_radius
+    return np.hypot((u * cos + v * sin) / stretch, (v * cos - u * sin) * stretch)
+
+
+def half_light_ellipse(observation, geometry: frame.Geometry, band: str) -> NDArray:
+    """Pixels of `band` inside the (observed) half-light ellipse, as a bool array."""
+    ny, nx = observation.image[band].shape
+    x0, y0 = frame.pixel_centroid(observation, band, geometry.centroid)
+    ellipse = elliptical_radius(observation, geometry, band) <= geometry.observed_half_light_radius
     ellipse[min(max(round(y0), 0), ny - 1), min(max(round(x0), 0), nx - 1)] = True
     return ellipse
 

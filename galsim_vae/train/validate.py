@@ -1,6 +1,6 @@
 """Reconstruction of held-out real galaxies, in the native pixels of their survey.
 
-    python -m galsim_vae.train.validate candels --shared ../shared/data --output validation/
+    python -m galsim_vae.train.validate candels weights/real.yaml --output validation/
 
 writes reconstruction_sn50.ecsv and reconstruction_native.ecsv (a row a galaxy and band), contact
 sheets of the same names (data, model, PSF-free model, residual), and prints the medians.
@@ -8,7 +8,7 @@ sheets of the same names (data, model, PSF-free model, residual), and prints the
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,13 @@ from tqdm import tqdm
 
 from galsim_vae import modelfile
 from galsim_vae.plots import colour_image, contact_sheet
-from galsim_vae.train import frame, real, reconstruct
+from galsim_vae.train import frame, inputs, reconstruct
 from galsim_vae.train.dataset import is_validation
+from galsim_vae.train.ingest import measured
 from galsim_vae.train.observe import Batch
 from galsim_vae.train.refine import refine
+from galsim_vae.train.reject import blended
+from galsim_vae.train.source import Reader, Source
 from galsim_vae.vae import VAE, psf_width
 
 # Signal-to-noise ratio of the reference band that chi-square is quoted at.
@@ -43,18 +46,19 @@ class Reconstruction:
     residuals : misfit of each band, in native pixels.
     """
 
-    source: real.Source
+    source: Source
     canonical: frame.Canonical
     stamp: NDArray
     residuals: dict[str, reconstruct.BandResidual]
 
 
-def held_out(shared: Path, names=tuple(real.READERS)) -> Iterator[real.Source]:
+def held_out(readers: Iterable[Reader]) -> Iterator[Source]:
     """Real galaxies that are usable and were not trained on."""
-    for name in names:
-        for source in real.READERS[name](shared):
-            if is_validation(source.index) and not source.reason:
-                yield source
+    for reader in readers:
+        for chunk in range(len(reader)):
+            for source in reader.read(chunk):
+                if is_validation(source.index) and not source.reason:
+                    yield source
 
 
 def as_batch(canonical: frame.Canonical) -> Batch:
@@ -75,7 +79,7 @@ def as_batch(canonical: frame.Canonical) -> Batch:
 
 
 def reconstruct_one(
-    source: real.Source,
+    source: Source,
     vae: VAE,
     rng: galsim.BaseDeviate,
     signal_to_noise: float | None = SIGNAL_TO_NOISE,
@@ -85,17 +89,13 @@ def reconstruct_one(
     Geometry is that of the galaxy as observed; noise is added afterwards, down to
     `signal_to_noise` (None: none), and encoder and `refine` see the noisy galaxy only.
     """
-    try:
-        geometry = frame.measure(source.observation)
-    except galsim.GalSimError:
+    observed, geometry, reason = measured(source)
+    if geometry is None or reason:
         return None
-    if real.reject(source, geometry):
-        return None
-    observed = source.observation
     if signal_to_noise is not None:
         observed = reconstruct.add_noise(observed, geometry, signal_to_noise, rng)
-    canonical = frame.to_canonical(observed, geometry, rng)
-    if real.cover(canonical.mask) < real.MIN_COVER:
+    canonical = frame.to_canonical(observed, geometry)
+    if blended(source, canonical.mask):
         return None
     latent = refine(vae, as_batch(canonical))
     with torch.no_grad():
@@ -105,11 +105,11 @@ def reconstruct_one(
 
 
 def reconstruct_all(
-    shared: Path, vae: VAE, seed: int, signal_to_noise: float | None
+    readers: Iterable[Reader], vae: VAE, seed: int, signal_to_noise: float | None
 ) -> list[Reconstruction]:
     """Reconstruct every held-out galaxy; galaxy k has the noise of seed + k."""
     rows = []
-    for k, source in enumerate(tqdm(list(held_out(shared)), unit="galaxy")):
+    for k, source in enumerate(tqdm(list(held_out(readers)), unit="galaxy")):
         row = reconstruct_one(source, vae, galsim.BaseDeviate(seed + k), signal_to_noise)
         if row is not None:
             rows.append(row)
@@ -180,13 +180,14 @@ def _convolved(stamp: NDArray, psf: NDArray) -> NDArray:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Reconstruct held-out real galaxies.")
     parser.add_argument("weights", help="shipped name or path")
-    parser.add_argument("--shared", type=Path, required=True, help="folder with the data sets")
+    parser.add_argument("config", help="configuration of galsim-vae ingest")
     parser.add_argument("--output", type=Path, required=True, help="folder for tables and pictures")
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     vae = modelfile.read(modelfile.find(options.weights)).vae
+    readers = inputs.build(inputs.load(options.config)["inputs"])
     for label, level in (("sn50", SIGNAL_TO_NOISE), ("native", None)):
-        rows = reconstruct_all(options.shared, vae, 100, level)
+        rows = reconstruct_all(readers, vae, 100, level)
         results = table(rows)
         results.write(options.output / f"reconstruction_{label}.ecsv", overwrite=True)
         print(label)

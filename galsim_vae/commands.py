@@ -1,0 +1,142 @@
+"""The subcommands ``info``, ``sample`` and ``draw`` of ``galsim-vae``."""
+
+import logging
+from pathlib import Path
+
+import galsim
+import numpy as np
+from astropy.io import fits
+from astropy.table import QTable, Table
+
+from . import modelfile
+from .bands import CANDELS_PIXEL_SCALE, ZEROPOINTS
+from .cli import Call
+
+__all__ = ["draw", "info", "sample"]
+
+logger = logging.getLogger(__name__)
+
+_CONDITIONS = ("magnitude", "half_light_radius", "g1", "g2", "redshift")
+_SHEET_COLUMNS = 10
+
+
+def info(call: Call) -> None:
+    """Print what weights files and training files hold."""
+    call.take()
+    if not call.files:
+        from importlib.metadata import version
+
+        print(f"galsim_vae {version('galsim_vae')}, GalSim {galsim.__version__}")
+        print("weights:", ", ".join(modelfile.shipped()) or "none")
+    for name in call.files:
+        if Path(name).suffix in (".h5", ".hdf5"):
+            _describe_training_file(name)
+        else:
+            _describe_weights(name)
+
+
+def _describe_weights(name: str) -> None:
+    path = modelfile.find(name)
+    model = modelfile.read(path)
+    print(f"{path}\nsha256: {model.sha256}")
+    for condition, (low, high) in model.ranges.items():
+        print(f"{condition}: {low:g} to {high:g}")
+    for key, text in model.provenance.items():
+        print(f"{key}: {text}")
+
+
+def _describe_training_file(name: str) -> None:
+    from .train import dataset, report
+
+    galaxies, header = dataset.read(name), dataset.read_header(name)
+    print(f"{name}: {len(galaxies)} galaxies, {int(galaxies.valid.sum())} of them held out")
+    for line in report.summary(galaxies, dataset.read_rejected(name)):
+        print(line)
+    for key, text in header.items():
+        print(f"{key}: {text}")
+
+
+def sample(call: Call) -> None:
+    """Draw conditions from the population and write them as a table (ECSV or FITS)."""
+    values = call.take(output=..., n=100, seed=1234, weights="candels", overwrite=False)
+    if call.files:
+        raise galsim.GalSimConfigError(f"sample takes no file, but was given {call.files}")
+    from .generator import GalaxyGenerator
+
+    generator = GalaxyGenerator(values["weights"])
+    table = generator.sample_conditions(values["n"], galsim.BaseDeviate(values["seed"]))
+    _write_table(table, values["output"], values["overwrite"])
+
+
+def draw(call: Call) -> None:
+    """Draw the galaxies of a table, or of the population, and write FITS or a PNG.
+
+    The FITS file has one HDU a band, (n, m, m) e-/s, and the table of the galaxies.
+    """
+    asked = {name: call.variables.pop(name) for name in _CONDITIONS if name in call.variables}
+    values = call.take(output=..., n=None, seed=1234, weights="candels", overwrite=False)
+    output = Path(values["output"])
+    if output.suffix not in (".fits", ".png"):
+        raise galsim.GalSimConfigValueError("output must end in", output.name, (".fits", ".png"))
+    _refuse_existing(output, values["overwrite"])
+    table = _conditions(call.files, asked, values["n"])
+    from .generator import GalaxyGenerator
+
+    generator, rng = GalaxyGenerator(values["weights"]), galsim.BaseDeviate(values["seed"])
+    stamps = generator.sample(table, rng)
+    if output.suffix == ".png":
+        _write_sheet(stamps, output)
+    else:
+        _write_images(stamps, stamps.as_candels(rng), output)
+    logger.info("wrote %s", output)
+
+
+def _conditions(files: list[str], asked: dict, n: int | None) -> QTable:
+    """Conditions of a file, or `n` rows; those asked for by name replace a column."""
+    if len(files) > 1:
+        raise galsim.GalSimConfigError(f"draw takes one table, but was given {files}")
+    if files and n is not None:
+        raise galsim.GalSimConfigError("Give a table or n, not both")
+    if files:
+        table = QTable.read(files[0])
+        n = len(table)
+    else:
+        n = 20 if n is None else n
+        table = QTable({"id": np.arange(n)})
+    for name, value in asked.items():
+        table[name] = np.full(n, float(value))
+    return table
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: give overwrite=true, or another output")
+
+
+def _write_table(table: Table, output, overwrite: bool) -> None:
+    path = Path(output)
+    _refuse_existing(path, overwrite)
+    table.write(path, overwrite=overwrite)
+    logger.info("wrote %s", path)
+
+
+def _write_images(stamps, images: np.ndarray, path: Path) -> None:
+    """Write (n, bands, m, m) images and their table; the file appears when complete."""
+    hdus = [fits.PrimaryHDU()]
+    for k, band in enumerate(stamps.bands):
+        hdu = fits.ImageHDU(images[:, k], name=band)
+        hdu.header["PIXSCALE"] = (CANDELS_PIXEL_SCALE, "arcsec")
+        hdu.header["ZPT_AB"] = (ZEROPOINTS[band], "AB magnitude of 1 e-/s")
+        hdus.append(hdu)
+    hdus.append(fits.BinTableHDU(Table(stamps.table), name="CATALOG"))
+    temporary = path.with_name(path.name + ".part")
+    fits.HDUList(hdus).writeto(temporary, overwrite=True)
+    temporary.replace(path)
+
+
+def _write_sheet(stamps, path: Path) -> None:
+    from .plots import colour_image, contact_sheet
+
+    pictures = [colour_image(stamp) for stamp in stamps.array]
+    rows = [pictures[k : k + _SHEET_COLUMNS] for k in range(0, len(pictures), _SHEET_COLUMNS)]
+    contact_sheet(rows, path)

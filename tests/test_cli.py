@@ -1,0 +1,98 @@
+"""The command galsim-vae."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+import made_survey
+import numpy as np
+import pytest
+import stub_generator
+from astropy.io import fits
+from astropy.table import QTable
+
+import galsim_vae.generator
+from galsim_vae import cli
+from galsim_vae.train import dataset
+
+
+def test_entry_point_and_table_of_commands_resolve():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert project["project"]["scripts"]["galsim-vae"] == "galsim_vae.cli:main"
+    for command in cli.COMMANDS.values():
+        module, _, name = command.target.partition(":")
+        __import__(module)
+        assert callable(getattr(sys.modules[module], name))
+
+
+def test_help_version_and_no_command(capsys):
+    assert cli.main([]) == 2
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in cli.COMMANDS)
+    assert cli.main(["--version"]) == 0
+    assert "galsim_vae" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["sample", "-v", "4"])
+
+
+def test_variables_are_read_as_yaml():
+    files, variables = cli._split(["a.yaml", "x=1", "y.z=[a, b]", "w=true", "/p/q=r.h5"])
+    assert files == ["a.yaml", "/p/q=r.h5"]
+    assert variables == {"x": 1, "y.z": ["a", "b"], "w": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "n=3"], "Give output="),
+        (["sample", "output=x.ecsv", "number=3"], "Unknown key"),
+        (["draw", "output=x.jpg"], "must end in"),
+        (["draw", "a.ecsv", "n=3", "output=x.png"], "not both"),
+        (["info", "nothere"], "nothere"),
+        (["ingest"], "Give one configuration"),
+        (["ingest", "/nothere.yaml"], "nothere.yaml"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(arguments, message, capsys):
+    assert cli.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error and error.startswith("galsim-vae ")
+    with pytest.raises(Exception, match=message):
+        cli.main([*arguments, "-v", "3"])
+
+
+def test_sample_and_draw(tmp_path, monkeypatch, capsys):
+    stub = stub_generator.StubGenerator()
+    monkeypatch.setattr(galsim_vae.generator, "GalaxyGenerator", lambda weights: stub)
+    table = tmp_path / "conditions.ecsv"
+    conditions = QTable({"id": [4, 5], "magnitude": [22.0, 23.0], "half_light_radius": [0.5, 0.6],
+                         "g1": [0.1, 0.0], "g2": [0.0, 0.1], "redshift": [0.5, 0.6]})  # fmt: skip
+    monkeypatch.setattr(stub, "sample_conditions", lambda n, rng: conditions[:n], raising=False)
+    assert cli.main(["sample", f"output={table}", "n=2"]) == 0
+    assert QTable.read(table)["id"].tolist() == [4, 5]
+    assert cli.main(["sample", f"output={table}", "n=2"]) == 1
+    assert "overwrite=true" in capsys.readouterr().err
+    images = tmp_path / "galaxies.fits"
+    assert cli.main(["draw", str(table), f"output={images}", "seed=3"]) == 0
+    with fits.open(images) as hdus:
+        assert hdus["F814W"].data.shape[0] == 2 and hdus["F814W"].header["PIXSCALE"] == 0.06
+        assert np.isfinite(hdus["F814W"].data).all() and len(hdus["CATALOG"].data) == 2
+    sheet = tmp_path / "galaxies.png"
+    assert cli.main(["draw", str(table), "-v", "0", f"output={sheet}", "magnitude=23"]) == 0
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+def test_ingest_and_info(tmp_path, capsys):
+    path = made_survey.stamps(tmp_path, n=3)
+    spec = {"type": "stamps", "file_name": str(path), "psf": made_survey.PSF_CONFIGS["F160W"]}
+    config = made_survey.config(tmp_path, tmp_path / "real.h5", near=spec)
+    assert cli.main(["ingest", str(config), "inputs.near.structure_only=true", "-v", "0"]) == 0
+    assert "3 galaxies" in capsys.readouterr().out
+    assert len(dataset.read(tmp_path / "real.h5")) == 3
+    assert (tmp_path / "real_report" / "index.html").exists()
+    assert cli.main(["info", str(tmp_path / "real.h5")]) == 0
+    assert "near: 3 of 3 (3 in 1 bands)" in capsys.readouterr().out
+    assert cli.main(["info", "candels"]) == 0
+    assert "sha256" in capsys.readouterr().out
+    assert cli.main(["info"]) == 0
+    assert "candels" in capsys.readouterr().out
