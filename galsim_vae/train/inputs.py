@@ -1,11 +1,13 @@
 """The configuration of ``galsim-vae ingest``: which readers, with which parameters.
 
+For example::
+
     output: real.h5
     data: ../shared/data
     inputs:
-        xdf:
-            type: mosaic
-            bands: { F606W: { image: "{data}/f606w.fits[SCI]", rms: ..., psf: HST } }
+      xdf:
+        type: mosaic
+        bands: { F606W: { image: "{data}/f606w.fits[SCI]", rms: ..., psf: HST } }
 
 In every string ``{key}`` stands for a value of the top level.
 """
