@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import pickle
 import resource
 import tempfile
 import time
@@ -109,13 +110,15 @@ def real_galaxies(folder: Path, stamps) -> galsim.RealGalaxyCatalog:
     return galsim.RealGalaxyCatalog("catalog.fits", dir=str(folder), preload=True)
 
 
-def one_core(core: int, stamps, move, rounds: int, names: list[str] | None):
+def one_core(core: int, path: Path, move, rounds: int, names: list[str] | None):
     """Run all methods in turn on one core; (scene, method, round) -> seconds a galaxy."""
     import torch
 
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
+    with path.open("rb") as file:
+        stamps = pickle.load(file)
     times = []
     with tempfile.TemporaryDirectory() as folder:
         catalog = real_galaxies(Path(folder), stamps)
@@ -134,8 +137,14 @@ def one_core(core: int, stamps, move, rounds: int, names: list[str] | None):
 def run(cores, stamps, move, rounds, names=None):
     """Times and peak memory [MiB] of a process on each of some cores."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(cores), mp_context=context) as pool:
-        jobs = [pool.submit(one_core, core, stamps, move, rounds, names) for core in cores]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(len(cores), mp_context=context) as pool,
+    ):
+        # By way of a file: to send the stamps would take several times their memory.
+        path = Path(folder) / "stamps"
+        path.write_bytes(pickle.dumps(stamps))
+        jobs = [pool.submit(one_core, core, path, move, rounds, names) for core in cores]
         answers = [job.result() for job in jobs]
     return [time for times, _ in answers for time in times], max(peak for _, peak in answers)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from . import fourier, pixelnoise
 from .bands import REFERENCE, STAMP_SIZE
+from .psf_table import PSFTable, psf_table
 from .render_scene import Scene, make_scene
 
 if TYPE_CHECKING:
@@ -230,8 +231,8 @@ def _row_norm(factors: fourier.Factors) -> NDArray:
     return torch.maximum(*rows).numpy()
 
 
-def _table(scene: Scene, psf: int, period: float) -> fourier.PSFTable:
-    return fourier.psf_table(scene.psfs[psf], float(period), scene.scale)
+def _table(scene: Scene, psf: int, period: float) -> PSFTable:
+    return psf_table(scene.psfs[psf], float(period), scene.scale)
 
 
 def _draw_batch(

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from stub_generator import StubGenerator
 
-from galsim_vae import fourier, pixelnoise
+from galsim_vae import fourier, pixelnoise, psf_table
 from galsim_vae import render as render_module
 from galsim_vae.render import render
 
@@ -380,20 +380,20 @@ def test_a_psf_that_was_drawn_before():
     """GalSim keeps the maxk of a drawn, transformed profile when its GSParams change."""
     fresh, drawn = (galsim.Moffat(beta=2.5, fwhm=0.7).shear(g1=0.03, g2=0.02) for _ in range(2))
     galsim.Convolve(drawn, galsim.Gaussian(sigma=0.1)).drawImage(nx=8, ny=8, scale=0.2)
-    a, b = (fourier._extent(p.withGSParams(maxk_threshold=1e-6), 0.4) for p in (fresh, drawn))
+    a, b = (psf_table._extent(p.withGSParams(maxk_threshold=1e-6), 0.4) for p in (fresh, drawn))
     assert b >= 0.95 * a
     stamps = galaxies(1, low=0.1, high=0.11)
     first = render(stamps, drawn, 32, 32, 0.26, dtype="float64")
-    fourier.psf_table.cache_clear()
+    psf_table.psf_table.cache_clear()
     second = render(stamps, fresh, 32, 32, 0.26, dtype="float64")
     assert (first - second).abs().max() < 3e-6 * second.max()
 
 
 def test_the_psf_is_sampled_once(monkeypatch):
-    fourier.psf_table.cache_clear()
+    psf_table.psf_table.cache_clear()
     calls = []
-    cut = fourier._cut
-    monkeypatch.setattr(fourier, "_cut", lambda *args: calls.append(1) or cut(*args))
+    cut = psf_table._cut
+    monkeypatch.setattr(psf_table, "_cut", lambda *args: calls.append(1) or cut(*args))
     stamps = galaxies(30, low=0.3, high=0.31)
     for _ in range(2):
         render(stamps, KOLMOGOROV, 32, 32, 0.2)

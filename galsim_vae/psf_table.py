@@ -1,0 +1,128 @@
+"""A PSF in k, as the batched renderer needs it: sampled, with the pixel, where it has power."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import galsim
+import numpy as np
+from galsim.errors import GalSimRangeError
+from numpy.typing import NDArray
+
+__all__ = ["PSFTable", "psf_table"]
+
+# Wave vectors that hold less than this of the sum of |PSF x pixel| are left out; so is no more
+# than this of a star's peak, and less of a galaxy's, whose own transform falls.
+_NEGLECTED = 2e-6
+# Where |PSF| in k is below this of its flux it is not sampled.
+_FAINT, _SEARCH = 1e-6, 1.25
+# A PSF is known well enough about its period when it has fallen to this of its peak at the edge.
+_EDGE = 2e-7
+_MAX_PADDING = 8
+# Numbers of wave vectors are multiples of this, so that galaxies of unlike PSFs share a batch.
+_ROUND = 4
+_MAX_WAVES = 1024
+
+
+class PSFTable(NamedTuple):
+    """PSF and pixel on the wave vectors of one period.
+
+    Attributes
+    ----------
+    transform : (m + 1, 2 m + 1) complex128
+        At k_x = 0 ... m and k_y = -m ... m times ``step``. Zero where it is neglected, and
+        normalised so that its sum with F gives counts a pixel.
+    step : float
+        2 pi / period [1 / arcsec].
+    """
+
+    transform: NDArray
+    step: float
+
+    @property
+    def waves(self) -> int:
+        """Number m of positive wave numbers along an axis."""
+        return len(self.transform) - 1
+
+
+@functools.lru_cache(maxsize=64)
+def psf_table(psf: galsim.GSObject, period: float, scale: float) -> PSFTable:
+    """Sample a PSF and a square pixel in k.
+
+    The PSF is cut at the edges of the period instead of being folded into it, so that its far
+    wings do not come back on the other side.
+
+    Parameters
+    ----------
+    psf : galsim.GSObject
+    period : of the image, arcsec.
+    scale : of a pixel, arcsec.
+
+    Raises
+    ------
+    galsim.GalSimRangeError
+        The PSF is too sharp for the period.
+    """
+    step = 2 * np.pi / period
+    psf = psf.withGSParams(maxk_threshold=_FAINT, kvalue_accuracy=_FAINT / 10)
+    half = _extent(psf, step)
+    values = _cut(psf, step, half)
+    wave = np.arange(-half, half)
+    pixel = np.sinc(wave * step * scale / (2 * np.pi))
+    values *= pixel * pixel[:, None]
+    radius = np.hypot(wave, wave[:, None])
+    order = np.argsort(radius, axis=None)[::-1]
+    outside = np.cumsum(np.abs(values).ravel()[order])
+    largest = radius.ravel()[order][np.searchsorted(outside, _NEGLECTED * outside[-1])]
+    values[radius > largest] = 0
+    waves = _ROUND * math.ceil(min(largest, half - 1) / _ROUND)
+    transform = np.zeros((waves + 1, 2 * waves + 1), dtype=np.complex128)
+    have = min(waves, half - 1)
+    transform[: have + 1, waves - have : waves + have + 1] = values[
+        half - have : half + have + 1, half : half + have + 1
+    ].T
+    return PSFTable(transform * (scale / period) ** 2, step)
+
+
+def _extent(psf: galsim.GSObject, step: float) -> int:
+    """Steps to where the PSF's transform is faint, or, from its maxk on, no longer falls.
+
+    Its maxk is where the search begins and no more: an object that has been drawn before keeps
+    the maxk of its old GSParams (GalSim 2.8). That of an interpolated image never ends.
+    """
+    largest, before = psf.maxk, np.inf
+    while largest < _MAX_WAVES * step:
+        ring = [
+            psf.kValue(r * largest * np.cos(angle), r * largest * np.sin(angle))
+            for r in (1, 1.12, 1.25)
+            for angle in np.linspace(0, np.pi, 12, endpoint=False)
+        ]
+        amplitude = np.abs(ring).max() / abs(psf.flux)
+        if amplitude > before / 2:
+            return math.ceil(largest / _SEARCH / step) + 1
+        if amplitude <= _FAINT:
+            return math.ceil(largest / step) + 1
+        largest, before = _SEARCH * largest, amplitude
+    raise GalSimRangeError(
+        f'The PSF has structure too fine for a period of {2 * np.pi / step:.3g}": its maxk is',
+        psf.maxk,
+        0,
+        _MAX_WAVES * step,
+    )
+
+
+def _cut(psf: galsim.GSObject, step: float, half: int) -> NDArray:
+    """Transform of the PSF cut to one period, (2 half, 2 half) indexed [k_y, k_x], 0 at half."""
+    padding = 1
+    while True:
+        size = 2 * half * padding
+        wide = psf.drawKImage(nx=size, ny=size, scale=step / padding).array
+        wide = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(wide)))
+        edge = np.abs(np.concatenate([wide[0], wide[:, 0]])).max()
+        if edge <= _EDGE * np.abs(wide).max() or padding == _MAX_PADDING:
+            break
+        padding *= 2
+    inside = slice(half * (padding - 1), half * (padding + 1))
+    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(wide[inside, inside])))
