@@ -76,7 +76,7 @@ def grid_refinement(factors: Factors, period: NDArray) -> NDArray:
 
 
 def grid_reach(factors: Factors) -> NDArray:
-    """How far p goes, (n,), in units of the largest k_y times |alpha|: 1 to 1.5 for most."""
+    """How far p goes, (n,), in units of the size of alpha times the largest k_y: mostly to 1.5."""
     return torch.hypot(torch.ones_like(factors.beta), factors.beta / factors.alpha).numpy()
 
 

@@ -179,9 +179,12 @@ def test_score_of_a_galaxy_does_not_depend_on_its_batch(galaxies, model):
         assert alone[name][0] == pytest.approx(values[1], rel=1e-2)
 
 
-def test_noise_free_galaxies_can_be_scored(galaxies, model):
+def test_noise_free_and_fully_masked_galaxies_can_be_scored(galaxies, model):
     free = replace(galaxies[:2], noise=np.zeros_like(galaxies.noise[:2]))
-    assert all(np.isfinite(v).all() for v in anomaly.measure(model, free).values())
+    free.mask[1] = False
+    measured = anomaly.measure(model, free)
+    assert all(np.isfinite(v).all() for v in measured.values())
+    assert measured["unlikely_latent"][1] == 1e6
 
 
 def test_auc_of_separated_and_of_equal_sets():

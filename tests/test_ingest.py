@@ -12,6 +12,7 @@ import made_survey
 import numpy as np
 import pytest
 
+from galsim_vae.bands import CANDELS_NOISE
 from galsim_vae.train import dataset, ingest, inputs, report
 from galsim_vae.train.reject import has_two_nuclei
 from galsim_vae.train.source import Source
@@ -201,6 +202,8 @@ def readers():
 def test_configuration_of_the_shipped_weights_passes_its_checks(readers):
     for reader in readers.values():
         reader.check()
+    published = CANDELS_NOISE["F125W"]
+    assert readers["candels_goodss"].noise["F125W"] == pytest.approx(published, rel=1e-3)
     assert readers["xdf"].filters == {band: band for band in ingest.BANDS}
     assert readers["jwst_ceers"].filters == {"F150W": "F160W", "F115W": "F125W"}
     assert readers["cosmosweb_f444w"].filters == {"F444W": "F160W"}

@@ -98,8 +98,9 @@ def batch_of(data: Dataset) -> Batch:
     image = torch.from_numpy(np.where(data.mask, data.image, 0).astype(np.float32))
     noise, area = torch.from_numpy(data.noise), torch.from_numpy(data.noise_area).clamp(min=1.0)
     aperture = torch.where(mask.any(3).any(2), noise * (area * _APERTURE).sqrt(), torch.inf)
-    # Nothing but noise has no flux to be scaled by.
-    flux = torch.maximum(image.sum((2, 3)).amax(1), MIN_SIGNAL_TO_NOISE * aperture.amin(1))
+    # Nothing but noise has no flux to be scaled by; nothing at all has no noise either.
+    least = MIN_SIGNAL_TO_NOISE * aperture.amin(1)
+    flux = torch.maximum(image.sum((2, 3)).amax(1), torch.where(least.isfinite(), least, 1.0))
     otf = torch.fft.rfft2(torch.fft.ifftshift(torch.from_numpy(data.psf), dim=(-2, -1)))
     whole = Batch(
         image / flux[:, None, None, None], otf, psf_width(otf), noise / flux[:, None], area, mask
@@ -153,11 +154,11 @@ def _measure(model: modelfile.Model, data: Dataset) -> dict[str, NDArray]:
     with torch.no_grad():
         density = model.flows.latent_log_prob(explained.latent, anything)
     values = {
-        "misfit": misfit(explained).log(),
+        "misfit": misfit(explained).clamp(min=1e-6).log(),
         "sharp_residual": sharp_residual(explained).clamp(min=1.0).log(),
         "straight_residual": straight_residual(explained).clamp(min=1.0).log(),
-        "unlikely_latent": -density,
-        "irregular": irregularity(explained).log(),
+        "unlikely_latent": torch.where(batch.mask.flatten(1).any(1), -density, torch.inf),
+        "irregular": irregularity(explained).clamp(min=1e-6).log(),
         "signal_to_noise": ratio.clamp(min=MIN_SIGNAL_TO_NOISE),
     }
     # What is beyond the networks' numbers is as odd as can be.
@@ -230,6 +231,8 @@ def irregularity(explained: Explained) -> Tensor:
 def _departure(image: NDArray) -> float:
     y, x = np.indices(image.shape, dtype=float)
     flux = image.sum()
+    if not flux > 0:  # no band was observed
+        return 0.0
     d = np.stack([x - (image * x).sum() / flux, y - (image * y).sum() / flux])
     moments = np.einsum("iyx,jyx,yx->ij", d, d, image) / flux
     inverse = np.linalg.inv(moments) * math.sqrt(np.linalg.det(moments))

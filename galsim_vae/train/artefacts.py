@@ -164,14 +164,14 @@ def blend(scene: Scene, random: np.random.Generator) -> Scene:
 
 
 def _partner(data: Dataset, row: int, ratio: float, random: np.random.Generator) -> int:
-    """Draw the second galaxy of a blend: of the same bands, and of the same source if any is."""
+    """Draw the second galaxy of a blend: seen in the first's bands, of the same source if any is."""
     bands = np.any(data.mask, axis=(2, 3))
-    fit = np.all(bands == bands[row], axis=1) & (np.arange(len(data)) != row)
+    fit = np.all(bands | ~bands[row], axis=1) & (np.arange(len(data)) != row)
     same = fit & (data.source == data.source[row])
     candidates = np.flatnonzero(same if same.any() else fit)
     if candidates.size == 0:
         raise galsim.GalSimValueError(
-            "No galaxy with the same bands to blend it with: add some, or leave it out",
+            "No other galaxy was seen in its bands, to blend it with: add some, or leave it out",
             f"{data.source[row]} {data.source_index[row]}",
         )
     size = np.abs(np.log(data.pixel_scale[candidates] / data.pixel_scale[row]))

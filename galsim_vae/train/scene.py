@@ -15,6 +15,10 @@ from scipy import ndimage
 from ..bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from . import frame
 from .dataset import Dataset
+from .reject import cover
+
+# Usable share of a half-light ellipse below which a new frame is not taken.
+MIN_COVER = 0.5
 
 
 @dataclass(frozen=True)
@@ -123,15 +127,19 @@ def depth(data: Dataset, row: int, band: str) -> float:
 def measure_again(scene: Scene, keep_frame: bool = False) -> dict:
     """Bring a scene to the canonical frame as ingest does, with the geometry that it now has.
 
-    Noise, and what cannot be measured, stays in the frame of the galaxy that was there.
+    What cannot be measured, or leaves its stamp, stays in the frame of the galaxy that was there;
+    so does everything if `keep_frame`.
     """
-    geometry = scene.geometry
+    geometry, canonical = scene.geometry, None
     if not keep_frame:
         try:
             geometry = frame.measure(scene.observation)
+            canonical = frame.to_canonical(scene.observation, geometry)
         except galsim.GalSimError:
             pass
-    canonical = frame.to_canonical(scene.observation, geometry)
+    if canonical is None or cover(canonical.mask) < MIN_COVER:
+        geometry = scene.geometry
+        canonical = frame.to_canonical(scene.observation, geometry)
     return {
         "image": canonical.image,
         "psf": canonical.psf,
