@@ -164,8 +164,8 @@ def blend(scene: Scene, random: np.random.Generator) -> Scene:
 
 
 def _partner(data: Dataset, row: int, ratio: float, random: np.random.Generator) -> int:
-    """Draw the second galaxy of a blend: seen in the first's bands, of the same source if any is."""
-    bands = np.any(data.mask, axis=(2, 3))
+    """Draw the second galaxy of a blend: seen in the first's bands, of its source if any is."""
+    bands: NDArray = np.asarray(data.mask.any(axis=(2, 3)))
     fit = np.all(bands | ~bands[row], axis=1) & (np.arange(len(data)) != row)
     same = fit & (data.source == data.source[row])
     candidates = np.flatnonzero(same if same.any() else fit)
