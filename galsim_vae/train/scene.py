@@ -15,10 +15,7 @@ from scipy import ndimage
 from ..bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from . import frame
 from .dataset import Dataset
-from .reject import cover
-
-# Usable share of a half-light ellipse below which a new frame is not taken.
-MIN_COVER = 0.5
+from .reject import MIN_COVER, cover
 
 
 @dataclass(frozen=True)
