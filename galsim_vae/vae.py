@@ -44,7 +44,6 @@ class VAEConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VAEConfig":
         names = ("widths", "fine_widths", "encoder_widths")
-        values = {"encoder_widths": values["widths"], **values}
         pairs: dict[str, Any] = {name: tuple(values[name]) for name in names}
         return cls(**{**values, **pairs})
 
