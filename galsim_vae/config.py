@@ -86,13 +86,14 @@ class GeneratorInput:
 
     def sample(self, table: QTable | dict[str, Any], rng: galsim.BaseDeviate) -> Stamps:
         """Decode a table of conditions, or one row as a dict: see `GalaxyGenerator.sample`."""
-        generator = _generator(self.weights, self.device)
         with _threads(alone=isinstance(table, dict)):
+            generator = _generator(self.weights, self.device)
             return generator.sample(table, rng, exact=self.exact, extrapolate=self.extrapolate)
 
     def sample_conditions(self, n: int, rng: galsim.BaseDeviate) -> QTable:
         """Draw conditions from the population, see `GalaxyGenerator.sample_conditions`."""
-        return _generator(self.weights, self.device).sample_conditions(n, rng)
+        with _threads(alone=False):
+            return _generator(self.weights, self.device).sample_conditions(n, rng)
 
 
 class CatalogInput(GeneratorInput):
@@ -206,7 +207,8 @@ def _threads(alone: bool) -> Iterator[None]:
     """One torch thread for a single galaxy, and always in a worker process.
 
     More would not be faster; workers share the cores; and a forked process does not have the
-    threads that its parent's pool knows of.
+    threads that its parent's pool knows of: it would wait for them for ever, in the first torch
+    operation that is large enough to be shared, be it in making the network or in running it.
     """
     torch = sys.modules.get("torch")
     if torch is None or (not alone and multiprocessing.parent_process() is None):

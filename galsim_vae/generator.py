@@ -24,6 +24,11 @@ from galsim_vae.vae import psf_width
 if TYPE_CHECKING:
     from astropy.table import QTable
 
+# A forked process lacks the threads that its parent's pool knows of, and would wait for them for
+# ever in the first torch operation that is large enough to be shared.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
 # Networks always see batches of these fixed sizes (the last one padded): the rounding of a
 # matrix product depends on its shape, and a galaxy's pixels must not depend on its neighbours.
 FLOW_BATCH = 64

@@ -5,6 +5,7 @@ import copy
 import galsim
 import numpy as np
 import pytest
+import torch
 import yaml
 
 FIELDS = """
@@ -52,6 +53,18 @@ def test_pixels_depend_on_the_seed_and_not_on_processes(fields):
     np.testing.assert_array_equal(images[0], images[1])
     np.testing.assert_array_equal(images[0], images[2])
     assert not np.array_equal(images[0], build(fields, random_seed=4321))
+
+
+def test_workers_of_a_parent_that_has_used_torch_threads(fields):
+    """A forked worker does not have these threads; it must not wait for them (for the timeout)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.ones(1 << 20).exp().sum()
+        forked = build(fields, nproc=2, timeout=120)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(forked, build(fields))
 
 
 def test_constant_keys_give_a_different_galaxy_per_stamp(fields):

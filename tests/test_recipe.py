@@ -112,3 +112,23 @@ def test_excluded_galaxies_must_exist(tmp_path):
     Table({"galaxy": [1]}).write(listed, overwrite=True)
     with pytest.raises(ValueError, match="no column 'source'"):
         recipe.without(data, listed)
+
+
+def test_training_goes_on_from_given_weights(tmp_path):
+    path = write(tmp_path / "tiny.yaml", work=str(tmp_path / "first"), device="cpu")
+    first = recipe.run(recipe.load(path, {"output": tmp_path / "first.safetensors"}))
+    further = {
+        "output": tmp_path / "second.safetensors",
+        "work": tmp_path / "second",
+        "start": str(tmp_path / "first.safetensors"),
+        "vae_training.learning_rate": 1e-9,
+    }
+    second = recipe.run(recipe.load(path, further))
+    for a, b in zip(first.vae.parameters(), second.vae.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+    read = modelfile.read(tmp_path / "second.safetensors")
+    assert read.provenance["start"] == modelfile.read(tmp_path / "first.safetensors").sha256
+    with pytest.raises(ValueError, match="VAE of other sizes"):
+        recipe.run(recipe.load(path, {**further, "vae.latent": 5}))
+    with pytest.raises(OSError, match="nowhere"):
+        recipe.run(recipe.load(path, {**further, "start": "nowhere"}))

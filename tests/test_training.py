@@ -201,6 +201,19 @@ def test_real_galaxies_are_renoised_as_stated(real_galaxies):
     assert (batch.noise_area >= 1.0).all() and (batch.noise_area <= 3.0).all()
 
 
+def test_hidden_bands_are_observed_ones_and_never_the_last():
+    mask = torch.zeros((2000, 5, 4, 4), dtype=torch.bool)
+    mask[:1000, 1] = True
+    mask[1000:, 1:4] = True
+    shown = loop.hide_band(mask, torch.Generator().manual_seed(1))
+    assert torch.equal(shown[:1000], mask[:1000])
+    assert not (shown & ~mask).any()
+    bands = shown[1000:].flatten(2).any(2)
+    assert set(bands.sum(1).tolist()) == {2, 3}
+    hidden = 1 - bands.float().mean(0)
+    assert hidden[1:4].tolist() == pytest.approx([0.1] * 3, abs=0.03)
+
+
 def test_training_step_with_real_galaxies(sources, real_galaxies, tmp_path):
     config = loop.LoopConfig(steps=2, batch=2, real=2)
     both = loop.Sources(sources.colours, sources.psfs, real_galaxies[0])

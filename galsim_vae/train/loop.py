@@ -20,6 +20,7 @@ from galsim_vae.vae import VAE, VAEConfig
 logger = logging.getLogger(__name__)
 
 GRADIENT_CLIP = 1.0
+_HIDE_BAND = 0.3  # probability that the encoder must predict a band that the likelihood sees
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class LoopConfig:
     steps : number of optimiser steps.
     batch : synthetic galaxies a step.
     real : real galaxies a step.
-    beta : final weight of the KL term; it rises over the first tenth of the steps.
+    beta : final weight of the KL term; it rises over the first tenth of the steps, unless a
+        trained network is the start.
     learning_rate : peak of the schedule (linear warm-up over 2 %, cosine decay to 1 %).
     average : decay of the moving average of the weights that is kept.
     seed : of the network's start and of every random number in training.
@@ -124,9 +126,30 @@ def draw_batch(config: LoopConfig, sources: Sources, generator: torch.Generator)
     return batch if config.psf else batch._replace(otf=torch.ones_like(batch.otf))
 
 
+def hide_band(mask: Tensor, generator: torch.Generator) -> Tensor:
+    """Hide one observed band of some galaxies, never their only one.
+
+    The encoder that sees this mask learns to predict a missing band from the others, colours of
+    real galaxies included, since the likelihood still compares it with the data.
+
+    Parameters
+    ----------
+    mask : bool tensor (n, bands, size, size), True where a pixel was observed and is clean.
+    """
+    observed = mask.flatten(2).any(2)
+    draws = torch.rand(observed.shape, generator=generator, device=generator.device)
+    band = torch.where(observed, draws, -1.0).argmax(1)
+    hide = torch.rand(len(mask), generator=generator, device=generator.device) < _HIDE_BAND
+    hide = hide & (observed.sum(1) > 1)
+    shown = torch.ones_like(observed)
+    shown[torch.arange(len(mask), device=mask.device), band] = ~hide
+    return mask & shown[:, :, None, None]
+
+
 def losses(model: VAE, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Misfit and KL divergence [nat] and reduced chi-square of each galaxy, tensors (n,)."""
-    mean, log_variance = model.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
+    shown = hide_band(batch.mask, generator)
+    mean, log_variance = model.encoder(batch.image, batch.psf_width, batch.noise, shown)
     stamps = model.decoder(likelihood.sample_posterior(mean, log_variance, generator))
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
     model_image = likelihood.convolve(stamps, batch.otf)
@@ -143,11 +166,13 @@ def train(
     checkpoint: Path,
     save_every: int = 250,
     watch: Watcher | None = None,
+    start: VAE | None = None,
 ) -> VAE:
     """Train, or go on training from `checkpoint`, and return the averaged network.
 
-    The random state is part of the checkpoint, so an interrupted run ends like one that was not
-    (to the bit, on a CPU with the same number of threads).
+    A network to `start` from is trained further, with the whole weight of the KL term from the
+    first step. The random state is part of the checkpoint, so an interrupted run ends like one
+    that was not (to the bit, on a CPU with the same number of threads).
 
     Raises
     ------
@@ -157,25 +182,28 @@ def train(
     device = sources.psfs.k.device
     torch.manual_seed(config.seed)
     model = VAE(vae_config).to(device)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3
-    )
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3,
+        fused=True,
+    )  # fmt: skip
     generator = torch.Generator(device).manual_seed(config.seed)
     settings = {"vae": vae_config.to_dict(), "training": asdict(config)}
-    start = 0
+    first = 0
     if checkpoint.exists():
-        start = _load(checkpoint, settings, model, average, optimizer, generator)
-        logger.info("going on from step %d of %s", start, checkpoint)
-    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, mininterval=10)
+        first = _load(checkpoint, settings, model, average, optimizer, generator)
+        logger.info("going on from step %d of %s", first, checkpoint)
+    bar = tqdm(range(first, config.steps), initial=first, total=config.steps, mininterval=10)
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * schedule(step / config.steps)
         batch = draw_batch(config, sources, generator)
-        beta = config.beta * min(1.0, 0.1 + 10 * step / config.steps)
+        rise = 1.0 if start is not None else min(1.0, 0.1 + 10 * step / config.steps)
         with torch.autocast(device.type, torch.bfloat16):
             misfit, kl, reduced = losses(model, batch, generator)
-        loss = (misfit + beta * kl).mean() / 1000
+        loss = (misfit + config.beta * rise * kl).mean() / 1000
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()} at step {step}")
         optimizer.zero_grad(set_to_none=True)

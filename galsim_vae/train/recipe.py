@@ -50,6 +50,8 @@ class Recipe:
     output : weights file to write.
     training_file : real galaxies, from ``galsim-vae ingest``; None trains on synthetic ones only.
     exclude : table (ECSV) of galaxies to leave out, with columns source and source_index.
+    start : weights whose VAE is trained further, a shipped name or a path; the sizes of `vae` must
+        be theirs. None starts from random numbers.
     device : "cpu", "cuda" or "auto" (CUDA if there is one).
     vae, flow : sizes of the networks.
     vae_training, flow_training : how they are trained.
@@ -59,6 +61,7 @@ class Recipe:
     output: Path
     training_file: Path | None = None
     exclude: Path | None = None
+    start: str | None = None
     device: str = "auto"
     vae: VAEConfig = field(default_factory=VAEConfig)
     vae_training: loop.LoopConfig = field(default_factory=loop.LoopConfig)
@@ -181,6 +184,25 @@ def without(data: Dataset, excluded: Path) -> Dataset:
     return data[np.array([galaxy not in listed for galaxy in present])]
 
 
+def read_start(recipe: Recipe) -> modelfile.Model | None:
+    """Read the weights that a recipe starts from.
+
+    Raises
+    ------
+    OSError : no such weights.
+    ValueError : they are not weights, or of other sizes than the recipe's.
+    """
+    if recipe.start is None:
+        return None
+    model = modelfile.read(modelfile.find(recipe.start))
+    if model.vae.config != recipe.vae:
+        raise ValueError(
+            f"start: {recipe.start} has a VAE of other sizes than the recipe: {model.vae.config}; "
+            "give these under 'vae', or no start"
+        )
+    return model
+
+
 def provenance(real: Dataset | None, *configs) -> dict[str, str]:
     """Describe what a model was made of."""
     facts = {"synthetic": "galsim_vae.train.synthetic, galaxies of galsim_vae.train.population"}
@@ -205,15 +227,19 @@ def run(recipe: Recipe) -> modelfile.Model:
     data = None if recipe.training_file is None else read(recipe.training_file)
     if data is not None and recipe.exclude is not None:
         data = without(data, recipe.exclude)
+    start = read_start(recipe)
     galaxies = sources(data, device)
     torch.set_flush_denormal(True)
     with monitor.Monitor(recipe.work, galaxies) as watch:
         vae = loop.train(
-            recipe.vae, recipe.vae_training, galaxies, recipe.work / "vae.ckpt", watch=watch
-        )
+            recipe.vae, recipe.vae_training, galaxies, recipe.work / "vae.ckpt",
+            watch=watch, start=None if start is None else start.vae,
+        )  # fmt: skip
     ranges = {name: population.RANGES[name] for name in NAMES}
     flows = fitflows.train(vae, galaxies, ranges, recipe.flow, recipe.flow_training)
     facts = provenance(data, recipe.vae_training, recipe.flow_training)
+    if start is not None:
+        facts["start"] = start.sha256
     model = modelfile.Model(vae.cpu(), flows.cpu(), ranges, facts, recipe.flow)
     modelfile.write(recipe.output, model)
     logger.info("wrote %s", recipe.output)
