@@ -3,9 +3,9 @@
     python -m galsim_vae.train.anomaly real.h5 --weights candels --output DIR
 
 writes anomaly.ecsv (every galaxy, worst first, with the reason) and anomaly.png (the worst ones:
-data, model, residual). Five things are measured on each galaxy, `REASONS`; each is turned into the
-probability that a galaxy of the file with the same signal-to-noise ratio is as odd or odder, and
-the score is -log10 of the smallest. `anomaly_check` measures how well it works.
+data, model, residual). Six things are measured on each galaxy, `REASONS`; each is turned into the
+probability that a galaxy of the file with the same source and signal-to-noise ratio is as odd or
+odder, and `combine` makes the score of them. `anomaly_check` measures how well it works.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from astropy.table import Table
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import ndimage, sparse
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,6 +30,7 @@ from galsim_vae.conditions import NAMES
 from galsim_vae.plots import colour_image
 from galsim_vae.train import dataset, likelihood
 from galsim_vae.train.dataset import Dataset
+from galsim_vae.train.irregular import asymmetry, departure
 from galsim_vae.train.observe import Batch
 from galsim_vae.train.refine import refine
 from galsim_vae.train.usual import Usual
@@ -42,6 +43,7 @@ REASONS = {
     "straight_residual": "residual along a straight line, as of a satellite trail",
     "unlikely_latent": "-ln of the density of the latent under the flow",
     "irregular": "departure of the PSF-free model from its elliptical isophotes, as of a blend",
+    "lopsided": "asymmetry of the image about its brightest point, as of a blend",
 }
 # A model that smooths arms is wrong by a share of the local brightness; artefacts are not bound to
 # where the galaxy is bright.
@@ -57,8 +59,9 @@ MIN_SIGNAL_TO_NOISE = 3.0  # images are brought to unit flux, or to this many ti
 _APERTURE = math.pi * (2 * HALF_LIGHT_PIXELS) ** 2
 # Lines: angles, clip of a pixel's residual [sigma] (a line is bright all along, a knot is not), and
 # the least usable length [pixel].
-_ANGLES, _CLIP, _LENGTH = 36, 5.0, 24.0
+_ANGLES, _CLIP, _LENGTH = 36, 5.0, 12.0
 _OFFSETS = 92
+_SMOOTH = 1.5  # before the asymmetry is measured [pixel]
 MIN_GALAXIES = 20
 _BATCH = 32
 
@@ -135,8 +138,8 @@ def measure(model: modelfile.Model, data: Dataset, progress: bool = False) -> di
 
     Returns
     -------
-    dict of each of `REASONS` to (n,) float, larger is odder, all but the density in ln; and
-    ``"signal_to_noise"``, of the flux in two half-light radii in the best band.
+    dict of each of `REASONS` to (n,) float, larger is odder; ``"signal_to_noise"`` of the flux in
+    two half-light radii in the best band; and ``"source"``.
     """
     parts = []
     starts = range(0, len(data), _BATCH)
@@ -159,10 +162,15 @@ def _measure(model: modelfile.Model, data: Dataset) -> dict[str, NDArray]:
         "straight_residual": straight_residual(explained).clamp(min=1.0).log(),
         "unlikely_latent": torch.where(batch.mask.flatten(1).any(1), -density, torch.inf),
         "irregular": irregularity(explained).clamp(min=1e-6).log(),
+        "lopsided": lopsidedness(explained),
         "signal_to_noise": ratio.clamp(min=MIN_SIGNAL_TO_NOISE),
     }
     # What is beyond the networks' numbers is as odd as can be.
-    return {k: np.nan_to_num(v.double().numpy(), nan=1e6, posinf=1e6) for k, v in values.items()}
+    measured = {
+        name: np.nan_to_num(value.double().numpy(), nan=1e6, posinf=1e6)
+        for name, value in values.items()
+    }
+    return measured | {"source": np.asarray(data.source)}
 
 
 def misfit(explained: Explained) -> Tensor:
@@ -220,28 +228,26 @@ def _lines() -> sparse.csr_matrix:
 def irregularity(explained: Explained) -> Tensor:
     """Rms departure of the PSF-free model from its own elliptical isophotes, tensor (n,).
 
-    Relative to the rms of the model; all isophotes have the centroid and the second moments of the
-    whole. Observed bands only, on average.
+    Observed bands only, on average.
     """
     observed = explained.batch.mask.any(3).any(2).double()[:, :, None, None]
     images = (explained.stamp * observed).sum(1) / observed.sum(1).clamp(min=1)
-    return torch.tensor([_departure(image) for image in images.double().numpy()])
+    return torch.tensor([departure(image) for image in images.double().numpy()])
 
 
-def _departure(image: NDArray) -> float:
-    y, x = np.indices(image.shape, dtype=float)
-    flux = image.sum()
-    if not flux > 0:  # no band was observed
-        return 0.0
-    d = np.stack([x - (image * x).sum() / flux, y - (image * y).sum() / flux])
-    moments = np.einsum("iyx,jyx,yx->ij", d, d, image) / flux
-    inverse = np.linalg.inv(moments) * math.sqrt(np.linalg.det(moments))
-    radius = np.sqrt(np.einsum("iyx,ij,jyx->yx", d, inverse, d))
-    ring = radius.astype(int)
-    count = np.maximum(np.bincount(ring.ravel()), 1)
-    profile = np.bincount(ring.ravel(), weights=image.ravel()) / count
-    smooth = np.interp(radius, np.arange(len(profile)) + 0.5, profile)
-    return math.sqrt(((image - smooth) ** 2).sum() / (image**2).sum())
+def lopsidedness(explained: Explained) -> Tensor:
+    """Asymmetry of the image about its brightest point, tensor (n,).
+
+    The bands are averaged with the weights that make the best signal-to-noise ratio, and smoothed.
+    """
+    batch = explained.batch
+    flux = (batch.image * batch.mask).sum((2, 3)).clamp(min=1e-6)
+    weight = torch.where(
+        batch.mask.any(3).any(2), flux.square() / (batch.noise.square() * batch.noise_area), 0.0
+    )
+    weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12) / flux
+    image = (weight[:, :, None, None] * batch.image * batch.mask).sum(1).numpy()
+    return torch.tensor([asymmetry(ndimage.gaussian_filter(one, _SMOOTH)) for one in image])
 
 
 def calibrate(measured: dict[str, NDArray]) -> dict[str, Usual]:
@@ -257,11 +263,11 @@ def calibrate(measured: dict[str, NDArray]) -> dict[str, Usual]:
             f"Anomalies are relative to the other galaxies: give at least {MIN_GALAXIES}",
             len(ratio),
         )
-    return {name: Usual.of(measured[name], ratio) for name in REASONS}
+    return {name: Usual.of(measured[name], ratio, measured["source"]) for name in REASONS}
 
 
 def oddness(measured: dict[str, NDArray], usual: dict[str, Usual]) -> NDArray:
-    """-log10 of the tail probability of each of `REASONS`, (n, reasons); the score is the largest.
+    """-log10 of the tail probability of each of `REASONS`, (n, reasons).
 
     Parameters
     ----------
@@ -269,7 +275,17 @@ def oddness(measured: dict[str, NDArray], usual: dict[str, Usual]) -> NDArray:
     usual : from `calibrate`, of the same file or of another.
     """
     ratio = measured["signal_to_noise"]
-    return np.stack([usual[name].oddness(measured[name], ratio) for name in REASONS], 1)
+    source = measured["source"]
+    return np.stack([usual[name].oddness(measured[name], ratio, source) for name in REASONS], 1)
+
+
+def combine(odd: NDArray) -> NDArray:
+    """Score of galaxies, (n,), from `oddness`: the sum over the reasons plus the largest.
+
+    The sum (Fisher's method) finds what is a little odd in several ways, such as a blend; the
+    largest what is odd in one, such as a cosmic ray.
+    """
+    return odd.sum(1) + odd.max(1)
 
 
 def table(data: Dataset, measured: dict[str, NDArray], usual: dict[str, Usual]) -> Table:
@@ -285,7 +301,7 @@ def table(data: Dataset, measured: dict[str, NDArray], usual: dict[str, Usual]) 
         "source_index": data.source_index,
         "identifier": data.identifier,
         "valid": data.valid,
-        "score": odd.max(1),
+        "score": combine(odd),
         "reason": np.array(list(REASONS))[odd.argmax(1)],
         "signal_to_noise": measured["signal_to_noise"],
     }
@@ -293,7 +309,7 @@ def table(data: Dataset, measured: dict[str, NDArray], usual: dict[str, Usual]) 
     for name in ("score", "signal_to_noise", *REASONS):
         listed[name].info.format = ".3g"
     listed.meta["reasons"] = REASONS
-    return listed[np.argsort(-odd.max(1), kind="stable")]
+    return listed[np.argsort(-combine(odd), kind="stable")]
 
 
 def sheet(model: modelfile.Model, data: Dataset, listed: Table, path: os.PathLike) -> None:

@@ -100,7 +100,7 @@ def scores(
     usual = anomaly.calibrate(mixed)
 
     def score(measured: Measured) -> NDArray:
-        return anomaly.oddness(measured, usual).max(1)
+        return anomaly.combine(anomaly.oddness(measured, usual))
 
     return score(clean), {kind: score(measured) for kind, measured in spoilt.items()}
 

@@ -10,6 +10,8 @@ from scipy import optimize
 # Tail probabilities are counted down to TAIL and follow an exponential beyond; its scale is taken
 # between TAIL and CLEAN_TAIL, as the last few per cent may be artefacts.
 TAIL, CLEAN_TAIL = 0.2, 0.05
+# A source's own level counts as much as that of the whole set where it has so many galaxies.
+OWN = 5
 
 
 @dataclass(frozen=True)
@@ -19,19 +21,22 @@ class Usual:
     Attributes
     ----------
     level, slope : of a line in ln(signal-to-noise), within `limits` of it.
-    excess : sorted, of the set over that line.
+    offsets : by source, what its galaxies have over that line: spirals that a survey was searched
+        for have more of what a model smooths than the galaxies of a field.
+    excess : sorted, of the set over line and offset.
     threshold, scale : of the exponential tail beyond probability `TAIL`.
     """
 
     level: float
     slope: float
     limits: tuple[float, float]
+    offsets: dict[str, float]
     excess: NDArray
     threshold: float
     scale: float
 
     @classmethod
-    def of(cls, value: NDArray, signal_to_noise: NDArray) -> "Usual":
+    def of(cls, value: NDArray, signal_to_noise: NDArray, source: NDArray) -> "Usual":
         """Fit a robust line and the tail above it; both bear some per cent of artefacts."""
         x = np.log(signal_to_noise)
         limits = (float(np.percentile(x, 5)), float(np.percentile(x, 95)))
@@ -41,16 +46,23 @@ class Usual:
         level, slope = optimize.least_squares(
             lambda p: (value - p[0] - p[1] * x) / spread, (middle, 0.0), loss="soft_l1"
         ).x
-        excess = np.sort(value - level - slope * x)
+        excess = value - level - slope * x
+        offsets = {}
+        for name in np.unique(source):
+            own = excess[source == name]
+            offsets[str(name)] = float(np.median(own)) * len(own) / (len(own) + OWN)
+        excess = np.sort(excess - [offsets[str(name)] for name in source])
         threshold = float(np.percentile(excess, 100 * (1 - TAIL)))
         # Not the mean of the tail: artefacts are in it.
         last = float(np.percentile(excess, 100 * (1 - CLEAN_TAIL)))
         scale = (last - threshold) / math.log(TAIL / CLEAN_TAIL)
-        return cls(float(level), float(slope), limits, excess, threshold, max(scale, 1e-12))
+        tail = (threshold, max(scale, 1e-12))
+        return cls(float(level), float(slope), limits, offsets, excess, *tail)
 
-    def oddness(self, value: NDArray, signal_to_noise: NDArray) -> NDArray:
+    def oddness(self, value: NDArray, signal_to_noise: NDArray, source: NDArray) -> NDArray:
         """Return -log10 of the probability that a galaxy has as much of this measure or more."""
         excess = value - self.level - self.slope * np.clip(np.log(signal_to_noise), *self.limits)
+        excess = excess - [self.offsets.get(str(name), 0.0) for name in source]
         above = 1 - np.searchsorted(self.excess, excess, side="left") / len(self.excess)
         inside = -np.log(np.maximum(above, TAIL))
         tail = -math.log(TAIL) + (excess - self.threshold) / self.scale
