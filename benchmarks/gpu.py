@@ -2,12 +2,14 @@
 
 Prints Markdown tables: galaxies a second with and without decoding, against batch size and against
 number; the share of the bandwidth limit; peak memory; agreement with the CPU; the same pixels for
-any split. ``--device cpu --largest 1000`` tries the script itself out where there is no GPU.
+any split, of calls and between several GPUs. Where there is no GPU it runs all the same, with few
+galaxies, to its end: that tries the script out, and its figures mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 from collections.abc import Callable
 
@@ -18,6 +20,7 @@ import torch
 import galsim_vae
 from benchmarks.scenes import SCENES, moves, population, processor
 from galsim_vae import modelfile
+from galsim_vae.batches import BATCH_SIZES
 from galsim_vae.render import render
 
 REPEATS = 5
@@ -49,10 +52,21 @@ def bandwidth(device: torch.device) -> float:
     return 2 * PIXEL_BYTES * size / seconds(lambda: b.copy_(a), device)
 
 
+def memory_peak(device: torch.device) -> str:
+    """What the memory could move by its data sheet: two transfers a clock, of the bus's width."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        clock = getattr(properties, "memory_clock_rate", None)  # kHz; not in every torch
+        if clock:
+            return f"{2e3 * clock * properties.memory_bus_width / 8 / 1e9:.0f} GB/s"
+    return "unknown"
+
+
 def peak(device: torch.device) -> str:
-    if device.type != "cuda":
-        return "-"
-    return f"{torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB"
+    """Largest memory so far: of the device, or of this process."""
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB"
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB"
 
 
 def throughput(stamps: galsim_vae.Stamps, device: torch.device, limit: float) -> None:
@@ -120,6 +134,37 @@ def from_table(n: int, device: torch.device) -> None:
         print(f"| {name} | {rate:.0f} | {bands * rate:.0f} |", flush=True)
 
 
+def decoder_batches(device: torch.device, largest: int) -> None:
+    """Rates of the decoder against its batch size, which `galsim_vae.batches` fixes."""
+    generator = galsim_vae.GalaxyGenerator("candels", device=str(device))
+    model = modelfile.read(generator.path).vae
+    decoder = model.decoder.to(device)
+    latent = torch.randn(largest, model.config.latent, device=device)
+    fixed = BATCH_SIZES[device.type].network
+    print(f"\n| decoder's batch (fixed: {fixed}) | galaxies/s | peak memory |")
+    print("| ---: | ---: | ---: |")
+    size = 1
+    while size <= largest:
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        with torch.inference_mode():
+            rate = size / seconds(lambda size=size: decoder(latent[:size]), device)
+        print(f"| {size} | {rate:.0f} | {peak(device)} |", flush=True)
+        size *= 4
+
+
+def decoder_agreement(device: torch.device) -> None:
+    """Difference of decoded stamps from the CPU's, and the same stamps for any split."""
+    here, there = (galsim_vae.GalaxyGenerator("candels", device=d) for d in ("cpu", str(device)))
+    width = modelfile.read(here.path).vae.config.latent
+    latent = np.random.default_rng(1).standard_normal((300, width))
+    truth, whole = here.decode(latent), there.decode(latent)
+    split = np.concatenate([there.decode(part) for part in np.array_split(latent, 7)])
+    error = np.abs(whole - truth).max((1, 2, 3)) / truth.max((1, 2, 3))
+    same = "yes" if np.array_equal(split, whole) else "NO"
+    print(f"\nDecoder: {error.max():.1e} of the peak from the CPU's; same for any split: {same}")
+
+
 def linear(stamps: galsim_vae.Stamps, device: torch.device, largest: int) -> None:
     """Time against the number of galaxies, to the largest, in calls of at most 100,000."""
     scene = SCENES["LSST"]
@@ -141,14 +186,14 @@ def agreement(stamps: galsim_vae.Stamps, device: torch.device) -> None:
     """Largest difference from the CPU's float64, of the peak, and the same pixels for any split."""
     few = stamps[:200]
     order = np.random.default_rng(1).permutation(len(few))
-    print("\n| scene | type | from the CPU's float64 | same pixels for any split |")
-    print("| --- | --- | ---: | --- |")
+    several = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or [str(device)] * 2
+    print(f"| scene | type | from the CPU's float64 | same for any split | same on {several} |")
+    print("| --- | --- | ---: | --- | --- |")
     for name, scene in SCENES.items():
 
         def draw(part, where=device, dtype="float32", scene=scene):
-            return render(
-                part, scene.psf, 64, 64, scene.scale, device=str(where), dtype=dtype
-            ).cpu()  # fmt: skip
+            where = where if isinstance(where, list) else str(where)
+            return render(part, scene.psf, 64, 64, scene.scale, device=where, dtype=dtype).cpu()
 
         truth = draw(few, "cpu", "float64")
         for dtype in ("float64", "float32"):
@@ -157,28 +202,36 @@ def agreement(stamps: galsim_vae.Stamps, device: torch.device) -> None:
             for rows in np.array_split(order, 7):
                 split[rows] = draw(few[rows], dtype=dtype)
             error = (whole - truth).abs().amax((1, 2, 3)) / truth.amax((1, 2, 3))
-            same = "yes" if torch.equal(split, whole) else "NO"
-            print(f"| {name} | {dtype} | {error.max():.1e} | {same} |", flush=True)
+            same, shared = (
+                "yes" if torch.equal(other, whole) else "NO"
+                for other in (split, draw(few, several, dtype))
+            )
+            print(f"| {name} | {dtype} | {error.max():.1e} | {same} | {shared} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--galaxies", type=int, default=20_000)
-    parser.add_argument("--largest", type=int, default=1_000_000)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--galaxies", type=int, help="a call (20,000; on a CPU 200)")
+    parser.add_argument("--largest", type=int, help="of the test of linearity (1e6; on a CPU 1000)")
     arguments = parser.parse_args()
-    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("torch finds no GPU here (--device cpu tries the script out)")
     device = torch.device(arguments.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    on_gpu = device.type == "cuda"
+    count = arguments.galaxies or (20_000 if on_gpu else 200)
+    if not on_gpu:
+        print("NO GPU: this only tries the script out. None of these figures is that of a GPU.\n")
+    name = torch.cuda.get_device_name(device) if on_gpu else processor()
     limit = bandwidth(device)
-    print(f"{name}, torch {torch.__version__}; a copy moves {limit / 1e9:.0f} GB/s")
-    stamps = population(min(arguments.galaxies, 2000))
-    many = stamps[np.arange(arguments.galaxies) % len(stamps)]
+    print(f"{name}, torch {torch.__version__}; a copy moves {limit / 1e9:.0f} GB/s, "
+          f"the memory's peak is {memory_peak(device)}\n")  # fmt: skip
+    stamps = population(min(count, 2000))
+    many = stamps[np.arange(count) % len(stamps)]
     agreement(stamps, device)
+    decoder_agreement(device)
     throughput(many, device, limit)
-    from_table(min(arguments.galaxies, arguments.largest), device)
-    linear(stamps, device, arguments.largest)
+    decoder_batches(device, 4096 if on_gpu else 16)
+    from_table(count, device)
+    linear(stamps, device, arguments.largest or (1_000_000 if on_gpu else 1000))
 
 
 if __name__ == "__main__":

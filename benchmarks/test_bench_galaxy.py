@@ -1,9 +1,12 @@
-"""Building and drawing a VAEGalaxy, next to a plain InterpolatedImage of the same stamp."""
+"""Building and drawing a VAEGalaxy, next to a plain InterpolatedImage, and a chromatic one."""
 
 import galsim
 import numpy as np
 import pytest
 
+from galsim_vae import Stamps
+from galsim_vae.bands import find_bandpass
+from galsim_vae.conditions import Conditions
 from galsim_vae.galaxy import VAEGalaxy
 
 JACOBIAN = 0.07 * np.array([[0.83, -0.56], [0.56, 0.83]])  # arcsec per canonical pixel
@@ -48,3 +51,22 @@ def test_both_draw_the_same_galaxy():
 def test_build_and_draw(benchmark, build):
     array = stamp()
     benchmark.pedantic(draw, args=(build, array), rounds=100, warmup_rounds=10)
+
+
+def chromatic_stamps() -> Stamps:
+    """One galaxy, with the same stamp in five bands."""
+    values = Conditions(np.array([[22.0, 0.5, 0.3, 0.8]]), np.zeros(1), np.arange(1))
+    array = np.stack([stamp() * flux for flux in (0.3, 0.6, 1.0, 1.4, 1.6)])
+    return Stamps(array[None], values, JACOBIAN[None], OFFSET[None])
+
+
+@pytest.mark.benchmark(group="build and draw one chromatic galaxy through LSST i")
+@pytest.mark.parametrize("one", [False, True], ids=["five profiles", "one profile"])
+def test_build_and_draw_chromatic(benchmark, one):
+    stamps, bandpass = chromatic_stamps(), find_bandpass("LSST_i")
+
+    def draw_chromatic():
+        galaxy = stamps.chromatic(0, bandpass=bandpass if one else None)
+        galsim.Convolve(galaxy, PSF).drawImage(bandpass, nx=64, ny=64, scale=0.2)
+
+    benchmark.pedantic(draw_chromatic, rounds=50, warmup_rounds=5)

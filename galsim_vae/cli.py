@@ -24,11 +24,15 @@ _LEVELS = {0: logging.CRITICAL, 1: logging.WARNING, 2: logging.INFO, 3: logging.
 
 
 class Command(NamedTuple):
-    """Where a subcommand is ("module:function"; the function takes a `Call`), and its help."""
+    """Where a subcommand is ("module:function"; the function takes a `Call`), and its help.
+
+    ``--name VALUE`` for a name in ``options`` is the same as ``name=VALUE``.
+    """
 
     target: str
     usage: str
     summary: str
+    options: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -41,7 +45,8 @@ COMMANDS = {
         "draw galaxy conditions from the population into a table",
     ),
     "draw": Command(
-        "galsim_vae.commands:draw", "[TABLE] output=FILE [n=N] [seed=S] [weights=W] [magnitude=M]",
+        "galsim_vae.commands:draw",
+        "[TABLE] output=FILE [n=N] [seed=S] [weights=W] [magnitude=M] [renderer=galsim|batch]",
         "draw galaxies as CANDELS would see them (.fits), or a contact sheet of them (.png)",
     ),
     "ingest": Command(
@@ -51,6 +56,16 @@ COMMANDS = {
     "train": Command(
         "galsim_vae.train.recipe:command", "RECIPE [training_file=FILE] [work=FOLDER] [output=W]",
         "train a weights file, or go on with one that was interrupted",
+    ),
+    "calibrate": Command(
+        "galsim_vae.shear:command", "CONFIG [workers=N] [--scheduler ADDRESS] [key=value ...]",
+        "measure the bias of shear estimators, or go on with a run that was interrupted",
+        options=("scheduler",),
+    ),
+    "evaluate": Command(
+        "galsim_vae.train.evaluate:command",
+        "WEIGHTS [data=TRAINING_FILE] [galaxies=N] [seed=S] [output=FOLDER]",
+        "hold generated galaxies against held-out ones: tables, figures and Markdown",
     ),
 }  # fmt: skip
 
@@ -107,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=_LEVELS[options.verbosity], format="%(message)s", force=True)
     try:
         call = Call(*_split(options.arguments + more), options.file_type)
+        given = {name: getattr(options, name) for name in COMMANDS[options.command].options}
+        call.variables |= {name: value for name, value in given.items() if value is not None}
         module, _, name = COMMANDS[options.command].target.partition(":")
         getattr(importlib.import_module(module), name)(call)
     except (galsim.GalSimError, OSError, ValueError, ModuleNotFoundError) as error:
@@ -137,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "-f", "--file_type", choices=("yaml", "json"), help="of the configuration file"
         )
+        for option in command.options:
+            sub.add_argument(f"--{option}", metavar=option.upper(), help=f"same as {option}=...")
     return parser
 
 

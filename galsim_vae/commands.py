@@ -10,6 +10,7 @@ from astropy.table import QTable, Table
 
 from . import modelfile
 from .bands import CANDELS_PIXEL_SCALE, ZEROPOINTS
+from .candels import RENDERERS
 from .cli import Call
 
 __all__ = ["draw", "info", "sample"]
@@ -71,10 +72,15 @@ def sample(call: Call) -> None:
 def draw(call: Call) -> None:
     """Draw the galaxies of a table, or of the population, and write FITS or a PNG.
 
-    The FITS file has one HDU a band, (n, m, m) e-/s, and the table of the galaxies.
+    The FITS file has one HDU a band, (n, m, m) e-/s, and the table of the galaxies. It is drawn by
+    GalSim, or with ``renderer=batch`` by `galsim_vae.render`.
     """
     asked = {name: call.variables.pop(name) for name in _CONDITIONS if name in call.variables}
-    values = call.take(output=..., n=None, seed=1234, weights="candels", overwrite=False)
+    values = call.take(
+        output=..., n=None, seed=1234, weights="candels", renderer="galsim", overwrite=False
+    )
+    if values["renderer"] not in RENDERERS:
+        raise galsim.GalSimConfigValueError("Unknown renderer", values["renderer"], RENDERERS)
     output = Path(values["output"])
     if output.suffix not in (".fits", ".png"):
         raise galsim.GalSimConfigValueError("output must end in", output.name, (".fits", ".png"))
@@ -87,7 +93,7 @@ def draw(call: Call) -> None:
     if output.suffix == ".png":
         _write_sheet(stamps, output)
     else:
-        _write_images(stamps, stamps.as_candels(rng), output)
+        _write_images(stamps, stamps.as_candels(rng, values["renderer"]), output)
     logger.info("wrote %s", output)
 
 

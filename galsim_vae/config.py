@@ -258,7 +258,8 @@ def _build_galaxy(
         base["_vae_reported_band"] = True
         logger.warning("VAEGalaxy: band = %s has no effect with image.bandpass", kwargs["band"])
     check_reach(bandpass)
-    galaxy = stamps.chromatic(i, params)
+    one = bandpass if _drawn_through_one_bandpass(config, base) else None
+    galaxy = stamps.chromatic(i, params, one)
     if "zeropoint" in kwargs:
         galaxy = in_counts(galaxy, bandpass, kwargs["zeropoint"])
     if "flux" in config:
@@ -268,6 +269,23 @@ def _build_galaxy(
         # What it does with it, atRedshift, is right: the galaxy is already at this redshift.
         warnings.filterwarnings("ignore", r"gal\.redshift has been", GalSimDeprecationWarning)
     return galaxy, False
+
+
+def _drawn_through_one_bandpass(config: dict, base: dict) -> bool:
+    """Whether nothing but the galaxy and the image's bandpass depends on the wavelength.
+
+    Then the galaxy's bands can be added up before it is drawn. GalSim's own stamps have their PSF
+    before they ask for the galaxy. Whatever is not known to be achromatic counts as chromatic.
+    """
+    stamp, psf = base.get("stamp", {}), base.get("psf")
+    return (
+        config is base.get("gal")
+        and (psf is None or isinstance(psf.get("current", [None])[0], galsim.GSObject))
+        and stamp.get("type", "Basic") in ("Basic", "Ring")
+        and stamp.get("draw_method", "auto") in ("auto", "fft", "no_pixel")
+        and "photon_ops" not in stamp
+        and base.get("sensor") is None
+    )
 
 
 class _WithBandpass(galsim.ChromaticSum):

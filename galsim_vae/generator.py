@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import galsim
@@ -16,6 +15,7 @@ from torch import Tensor
 from galsim_vae import conditions as cond
 from galsim_vae import modelfile, shapes
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.batches import BATCH_SIZES, in_batches
 from galsim_vae.galaxy import VAEGalaxy
 from galsim_vae.noise import draw_seed, galaxy_uniforms, normal
 from galsim_vae.stamps import Stamps
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
-# Networks always see batches of these fixed sizes (the last one padded): the rounding of a
-# matrix product depends on its shape, and a galaxy's pixels must not depend on its neighbours.
-FLOW_BATCH = 64
-DECODER_BATCH = 16
-MEASURE_BATCH = 32
 # Stamps whose moments do not converge are drawn again from the galaxy's next noise.
 _ATTEMPTS = 5
 # Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].
@@ -41,7 +36,10 @@ _MAX_COLOUR = 10.0
 
 
 class _Decoded(NamedTuple):
-    """Stamps (n, bands, size, size) and what was measured on their reference band, each (n,)."""
+    """Stamps (n, bands, size, size) and what was measured on their reference band, each (n,).
+
+    On the CPU.
+    """
 
     array: Tensor
     x: Tensor
@@ -77,6 +75,7 @@ class GalaxyGenerator:
         extrapolate: bool = False,
     ):
         self.device = _find_device(device)
+        self._sizes = BATCH_SIZES[self.device.type]
         self.exact = exact
         self.extrapolate = extrapolate
         self.path = modelfile.find(weights)
@@ -172,7 +171,7 @@ class GalaxyGenerator:
         decoded = self._draw(complete, seed)
         exact = self.exact if exact is None else exact
         jacobian, offset = _geometry(decoded, complete, exact)
-        array = decoded.array.cpu().numpy()
+        array = decoded.array.numpy()
         _fix_band_fluxes(array, complete)
         return Stamps(array, complete, jacobian, offset, BANDS)
 
@@ -242,22 +241,18 @@ class GalaxyGenerator:
         ]
         if bool((tensors[2] < 0).any()):
             raise GalSimValueError("noise must not be negative", float(tensors[2].min()))
-        with torch.inference_mode():
-            widths = psf_width(torch.fft.rfft2(tensors[1]))
-            mean, log_variance = _in_batches(
-                lambda i, w, s, m: self._model.vae.encoder(i, w, s, m > 0),
-                DECODER_BATCH,
-                tensors[0], widths, tensors[2], tensors[3],
-            )  # fmt: skip
-        return mean.cpu().numpy(), log_variance.cpu().numpy()
+        encoder = self._model.vae.encoder
+        mean, log_variance = in_batches(
+            lambda i, p, s, m: encoder(i, psf_width(torch.fft.rfft2(p)), s, m > 0),
+            self._sizes.network, self.device, *tensors,
+        )  # fmt: skip
+        return mean.numpy(), log_variance.numpy()
 
     def decode(self, latent: ArrayLike) -> NDArray:
         """Decode latents (n, latent) into PSF-free canonical stamps (n, bands, 64, 64)."""
         width = self._model.vae.config.latent
         values = self._tensor("latent", latent, (len(np.atleast_1d(latent)), width))
-        with torch.inference_mode():
-            (stamps,) = _in_batches(lambda z: (self._model.vae.decoder(z),), DECODER_BATCH, values)
-        return stamps.cpu().numpy()
+        return self._decode(values).numpy()
 
     def _tensor(self, name: str, values: ArrayLike, shape: tuple[int, ...]) -> Tensor:
         array = np.asarray(values, dtype=np.float32)
@@ -265,7 +260,12 @@ class GalaxyGenerator:
             raise GalSimValueError(f"{name} must have the shape {shape}", array.shape)
         if not np.isfinite(array).all():
             raise GalSimValueError(f"{name} must be finite; set the mask where it is not", "NaN")
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        decoder = self._model.vae.decoder
+        (stamps,) = in_batches(lambda z: (decoder(z),), self._sizes.network, self.device, latent)
+        return stamps
 
     def _complete(self, asked: cond.Conditions, seed: int) -> cond.Conditions:
         """Fill in missing conditions and position angles from each galaxy's own noise."""
@@ -273,14 +273,12 @@ class GalaxyGenerator:
             return asked
         count = len(cond.NAMES)
         uniforms = galaxy_uniforms(seed, asked.id, count + 1)
-        noise = self._as_float32(normal(uniforms[:, :count]))
-        given = self._as_float32(asked.values)
-        with torch.inference_mode():
-            flows = self._model.flows
-            drawn = _in_batches(
-                lambda z, c: (flows.sample_conditions(z, c),), FLOW_BATCH, noise, given
-            )[0]
-        drawn = drawn.cpu().numpy().astype(np.float64)
+        flows = self._model.flows
+        (drawn,) = in_batches(
+            lambda z, c: (flows.sample_conditions(z, c),), self._sizes.flow, self.device,
+            _as_float32(normal(uniforms[:, :count])), _as_float32(asked.values),
+        )  # fmt: skip
+        drawn = drawn.numpy().astype(np.float64)
         for column, name in enumerate(cond.NAMES):
             drawn[:, column] = np.clip(drawn[:, column], *self._model.ranges[name])
         values = np.where(np.isfinite(asked.values), asked.values, drawn)
@@ -294,15 +292,15 @@ class GalaxyGenerator:
         """Decode each galaxy's own noise, again where its moments do not converge."""
         decoded = self._decode_noise(complete.values, complete.id, seed, attempt=1)
         for attempt in range(2, _ATTEMPTS + 1):
-            bad = ~decoded.converged.cpu().numpy()
+            bad = ~decoded.converged.numpy()
             if not bad.any():
                 return decoded
             again = self._decode_noise(complete.values[bad], complete.id[bad], seed, attempt)
-            where = torch.from_numpy(bad).to(self.device)
+            where = torch.from_numpy(bad)
             with torch.inference_mode():
                 for old, new in zip(decoded, again, strict=True):
                     old[where] = new
-        bad = ~decoded.converged.cpu().numpy()
+        bad = ~decoded.converged.numpy()
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             asked = dict(zip(cond.NAMES, complete.values[row].tolist(), strict=True))
@@ -314,8 +312,8 @@ class GalaxyGenerator:
 
     def _decode_noise(self, values: NDArray, ids: NDArray, seed: int, attempt: int) -> _Decoded:
         width = self._model.vae.config.latent
-        noise = self._as_float32(normal(galaxy_uniforms(seed, ids, width, attempt)))
-        flows, decoder = self._model.flows, self._model.vae.decoder
+        noise = _as_float32(normal(galaxy_uniforms(seed, ids, width, attempt)))
+        flows = self._model.flows
         reference = BANDS.index(REFERENCE)
 
         def measure(image: Tensor) -> tuple[Tensor, ...]:
@@ -324,15 +322,17 @@ class GalaxyGenerator:
             good = moments.converged & torch.isfinite(radius)
             return moments.x, moments.y, moments.g1, moments.g2, radius, good
 
-        (latent,) = _in_batches(
-            lambda z, c: (flows.sample_latents(z, c),),
-            FLOW_BATCH, noise, self._as_float32(values),
+        (latent,) = in_batches(
+            lambda z, c: (flows.sample_latents(z, c),), self._sizes.flow, self.device,
+            noise, _as_float32(values),
         )  # fmt: skip
-        (array,) = _in_batches(lambda z: (decoder(z),), DECODER_BATCH, latent)
-        return _Decoded(array, *_in_batches(measure, MEASURE_BATCH, array[:, reference]))
+        array = self._decode(latent)
+        measured = in_batches(measure, self._sizes.measure, self.device, array[:, reference])
+        return _Decoded(array, *measured)
 
-    def _as_float32(self, values: NDArray) -> Tensor:
-        return torch.from_numpy(values.astype(np.float32)).to(self.device)
+
+def _as_float32(values: NDArray) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def _find_device(name: str) -> torch.device:
@@ -351,41 +351,6 @@ def _find_device(name: str) -> torch.device:
     return device
 
 
-def _in_batches(function, size: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Apply a function of tensors (n, ...) to batches of one fixed size and join the results.
-
-    On the CPU each of torch's threads works on a batch of its own: a small convolution does not
-    share well.
-    """
-    n = len(tensors[0])
-
-    def run(start: int) -> list[Tensor]:
-        rows = [t[start : start + size] for t in tensors]
-        missing = size - len(rows[0])
-        if missing:
-            rows = [torch.cat([r, r.new_ones(missing, *r.shape[1:])]) for r in rows]
-        with torch.inference_mode():
-            return [value[: size - missing] for value in function(*rows)]
-
-    starts = range(0, max(n, 1), size)
-    if tensors[0].device.type != "cpu":
-        parts = [run(start) for start in starts]
-    else:
-        # One thread a batch also where there is only one: a sum depends on how it is shared out.
-        threads = torch.get_num_threads()
-        try:
-            if threads == 1 or len(starts) == 1:
-                torch.set_num_threads(1)
-                parts = [run(start) for start in starts]
-            else:
-                one = {"initializer": torch.set_num_threads, "initargs": (1,)}
-                with ThreadPoolExecutor(threads, **one) as pool:
-                    parts = list(pool.map(run, starts))
-        finally:
-            torch.set_num_threads(threads)
-    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
-
-
 def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool):
     """Map from stamp pixels to the sky: jacobian (n, 2, 2) [arcsec/pixel], offset (n, 2) [pixel].
 
@@ -400,7 +365,7 @@ def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool):
     scale = radius / HALF_LIGHT_PIXELS
     if exact:
         x, y, g1, g2, measured = (
-            v.cpu().numpy().astype(np.float64)
+            v.numpy().astype(np.float64)
             for v in (decoded.x, decoded.y, decoded.g1, decoded.g2, decoded.radius)
         )
         found = g1 + 1j * g2

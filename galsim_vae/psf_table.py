@@ -48,8 +48,8 @@ class PSFTable(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def psf_table(psf: galsim.GSObject, period: float, scale: float) -> PSFTable:
-    """Sample a PSF and a square pixel in k.
+def psf_table(psf: galsim.GSObject, period: float, scale: float, pixel: bool = True) -> PSFTable:
+    """Sample a PSF, and a square pixel, in k.
 
     The PSF is cut at the edges of the period instead of being folded into it, so that its far
     wings do not come back on the other side.
@@ -59,6 +59,7 @@ def psf_table(psf: galsim.GSObject, period: float, scale: float) -> PSFTable:
     psf : galsim.GSObject
     period : of the image, arcsec.
     scale : of a pixel, arcsec.
+    pixel : whether the pixel's response is still to be added to the PSF.
 
     Raises
     ------
@@ -70,8 +71,9 @@ def psf_table(psf: galsim.GSObject, period: float, scale: float) -> PSFTable:
     half = _extent(psf, step)
     values = _cut(psf, step, half)
     wave = np.arange(-half, half)
-    pixel = np.sinc(wave * step * scale / (2 * np.pi))
-    values *= pixel * pixel[:, None]
+    if pixel:
+        response = np.sinc(wave * step * scale / (2 * np.pi))
+        values *= response * response[:, None]
     radius = np.hypot(wave, wave[:, None])
     order = np.argsort(radius, axis=None)[::-1]
     outside = np.cumsum(np.abs(values).ravel()[order])

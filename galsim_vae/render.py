@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import galsim
 import numpy as np
 import torch
-from galsim.errors import (
-    GalSimValueError,
-)
+from galsim.errors import GalSimValueError
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -67,6 +65,7 @@ def render(
     shift: galsim.PositionD | ArrayLike | None = None,
     bands: str | galsim.Bandpass | Sequence[str | galsim.Bandpass] = REFERENCE,
     zeropoint: float | Sequence[float] | None = None,
+    method: str = "auto",
     noise: galsim.GaussianNoise | galsim.PoissonNoise | None = None,
     seed: int | galsim.BaseDeviate | None = None,
     device: str | Sequence[str] = "auto",
@@ -96,6 +95,8 @@ def render(
         (x, y) of the galaxy from the image's true centre, arcsec, after the shear.
     bands, zeropoint
         Each as in `Stamps.galaxy`, or a sequence of them; one zero-point serves all bands.
+    method : "auto" or "no_pixel"
+        As in ``drawImage``: whether to add the pixel's response, or the PSF has it already.
     noise : galsim.GaussianNoise or galsim.PoissonNoise, optional
         Its ``sigma`` or ``sky_level``, in counts. The deviates are those of ``seed``: that of the
         object is not touched.
@@ -119,7 +120,8 @@ def render(
         A size or scale that is not positive; a shear not below 1; a PSF too sharp for the pixels;
         a filter that the bands do not reach.
     galsim.GalSimValueError
-        An unknown band, noise, device or dtype; a shape that does not fit the number of galaxies.
+        An unknown band, method, noise, device or dtype; a shape that does not fit the number of
+        galaxies.
     galsim.GalSimIncompatibleValuesError
         Noise without a seed; no zero-point for a filter that is not an HST band.
 
@@ -136,7 +138,7 @@ def render(
     if dtype not in _DTYPES:
         raise GalSimValueError("Unknown dtype", dtype, list(_DTYPES))
     scene = make_scene(
-        stamps, psf, nx, ny, scale, shear, rotation, shift, bands, zeropoint, noise, seed
+        stamps, psf, nx, ny, scale, shear, rotation, shift, bands, zeropoint, method, noise, seed
     )
     full = (n, len(bands), ny, nx)
     if out is None:
@@ -232,7 +234,7 @@ def _row_norm(factors: fourier.Factors) -> NDArray:
 
 
 def _table(scene: Scene, psf: int, period: float) -> PSFTable:
-    return psf_table(scene.psfs[psf], float(period), scene.scale)
+    return psf_table(scene.psfs[psf], float(period), scene.scale, scene.pixel)
 
 
 def _draw_batch(

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Scene", "make_scene"]
 
+_METHODS = ("auto", "no_pixel")
+
 
 class Scene(NamedTuple):
     """All that is to be drawn.
 
     ``weights`` (n, drawn bands, bands of the stamps); ``factors`` of each galaxy's map to the sky;
     ``shift`` (n, 2) of the stamps' centres from the image's, arcsec; ``psfs`` the distinct ones,
-    and ``psf_index`` (n,) which of them a galaxy has; ``shape`` (ny, nx); ``streams`` of noise,
-    one a drawn band.
+    and ``psf_index`` (n,) which of them a galaxy has; ``shape`` (ny, nx); ``pixel`` whether to add
+    its response; ``streams`` of noise, one a drawn band.
     """
 
     stamps: Stamps
@@ -38,19 +40,22 @@ class Scene(NamedTuple):
     psf_index: NDArray
     shape: tuple[int, int]
     scale: float
+    pixel: bool
     noise: galsim.BaseNoise | None
     seed: int
     streams: list[int]
 
 
 def make_scene(
-    stamps, psf, nx, ny, scale, shear, rotation, shift, bands, zeropoint, noise, seed
+    stamps, psf, nx, ny, scale, shear, rotation, shift, bands, zeropoint, method, noise, seed
 ) -> Scene:
     """Check everything, and work out each galaxy's map to the sky."""
     n = len(stamps)
     for name, value in (("nx", nx), ("ny", ny), ("scale", scale)):
         if not (np.isfinite(value) and value > 0):
             raise GalSimRangeError(f"{name} must be positive", value, 0)
+    if method not in _METHODS:
+        raise GalSimValueError("Unknown method", method, _METHODS)
     psfs, psf_index = _psfs(psf, n)
     jacobian = _shear_matrix(shear, n) @ _rotation_matrix(rotation, n) @ stamps.jacobian
     if isinstance(shift, galsim.PositionD | galsim.PositionI):
@@ -76,6 +81,7 @@ def make_scene(
         psf_index,
         (int(ny), int(nx)),
         float(scale),
+        method == "auto",
         noise,
         seed,
         [zlib.crc32(str(getattr(band, "name", band)).encode()) for band in bands],

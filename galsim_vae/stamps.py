@@ -10,16 +10,13 @@ import numpy as np
 from astropy.table import QTable
 from galsim.errors import GalSimIncompatibleValuesError, GalSimIndexError
 
+from . import candels
 from .bands import (
     BANDS,
-    CANDELS_NOISE,
-    CANDELS_PIXEL_SCALE,
     REFERENCE,
-    STAMP_SIZE,
     ZEROPOINTS,
     ab_zeropoint,
     find_bandpass,
-    hst_psf,
 )
 from .conditions import NAMES, Conditions, to_table
 from .galaxy import VAEGalaxy
@@ -28,8 +25,6 @@ from .spectrum import band_weights, node_values, photon_spectra
 __all__ = ["Stamps", "in_counts"]
 
 _MAGNITUDE, _REDSHIFT = NAMES.index("magnitude"), NAMES.index("redshift")
-# Room around a stamp for the PSF, 0.06" pixels on each side.
-_CANDELS_MARGIN = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +165,12 @@ class Stamps:
         unit = 10 ** (-0.4 * (self.conditions.values[i, _MAGNITUDE] - zeropoint))
         return self._profile(i, image, unit * flux, gsparams)
 
-    def chromatic(self, i: int, gsparams: galsim.GSParams | None = None) -> galsim.ChromaticObject:
+    def chromatic(
+        self,
+        i: int,
+        gsparams: galsim.GSParams | None = None,
+        bandpass: galsim.Bandpass | None = None,
+    ) -> galsim.ChromaticSum:
         """One galaxy in all bands: draws through any `galsim.Bandpass` within reach.
 
         The sum over the bands of the band's profile times that part of the galaxy's spectrum which
@@ -184,22 +184,36 @@ class Stamps:
         i : int
             Row.
         gsparams : galsim.GSParams, optional
+        bandpass : galsim.Bandpass, optional
+            The only one that the galaxy will be drawn through, with an achromatic PSF. GalSim
+            draws the five parts of the sum one after the other; here they are added up before, as
+            this bandpass sees them, to one profile with the whole spectrum. The image is the same
+            to 1e-6 of its peak and costs a quarter. Colour gradients are lost where they matter:
+            with a chromatic PSF, another bandpass or redshift, or photons that are not all alike.
 
         Returns
         -------
         galsim.ChromaticSum
+            Of five parts, or of one.
 
         Raises
         ------
         galsim.GalSimIndexError
-            No such row. When drawn: `galsim.GalSimRangeError` for a bandpass that extends outside
-            300 to 1900 nm.
+            No such row.
+        galsim.GalSimRangeError
+            When drawn, or at once if it is given: a bandpass that extends outside 300 to 1900 nm.
         """
         i = self._row(i)
         magnitude, redshift = self.conditions.values[i, [_MAGNITUDE, _REDSHIFT]]
         unit = 10 ** (-0.4 * magnitude)
-        parts = []
         seds = photon_spectra(self._nodes[i], redshift)
+        if bandpass is not None:
+            # GalSim's own integrals, with which it weighs the parts of the sum.
+            photons = np.array([sed.calculateFlux(bandpass) for sed in seds])
+            image = self._mix(i, photons / photons.sum())
+            whole = self._profile(i, image, unit, gsparams) * sum(seds[1:], seds[0])
+            return galsim.ChromaticSum([whole])
+        parts = []
         for k, flux, sed in zip(self._order, self._fluxes[i], seds, strict=True):
             image = self.array[i, k if flux > 0 else self.bands.index(REFERENCE)]
             parts.append(self._profile(i, image, unit, gsparams) * sed)
@@ -256,7 +270,7 @@ class Stamps:
         render(self, psf, nx, ny, scale, **kwargs, out=torch.from_numpy(out))
         return out
 
-    def as_candels(self, rng: galsim.BaseDeviate) -> np.ndarray:
+    def as_candels(self, rng: galsim.BaseDeviate, renderer: str = "galsim") -> np.ndarray:
         """Draw the galaxies as CANDELS would have seen them.
 
         Through model HST PSFs (`galsim_vae.bands.hst_psf`), in e-/s at `ZEROPOINTS`, with white
@@ -267,22 +281,21 @@ class Stamps:
         ----------
         rng : galsim.BaseDeviate
             For the noise.
+        renderer : "galsim" or "batch"
+            GalSim, or `galsim_vae.render`: the same to the accuracy of either, the noise exactly.
+            The latter spends some seconds on the PSFs, and pays from hundreds of galaxies on.
 
         Returns
         -------
         (n, bands, m, m) float32
             0.06" pixels, centred on the galaxy; m is even and holds the largest galaxy.
+
+        Raises
+        ------
+        galsim.GalSimValueError
+            An unknown renderer.
         """
-        size = _candels_size(self.jacobian)
-        out = np.zeros((len(self), len(self.bands), size, size), dtype=np.float32)
-        for i in range(len(self)):
-            for k, band in enumerate(self.bands):
-                image = galsim.Image(out[i, k], scale=CANDELS_PIXEL_SCALE, copy=False)
-                if self.array[i, k].any():
-                    observed = galsim.Convolve(self.galaxy(i, band), hst_psf(band))
-                    observed.drawImage(image, method="no_pixel")
-                image.addNoise(galsim.GaussianNoise(rng, sigma=CANDELS_NOISE[band]))
-        return out
+        return candels.draw(self, rng, renderer)
 
     @property
     def _order(self) -> list[int]:
@@ -370,9 +383,3 @@ def _zeropoint(band: str | galsim.Bandpass, zeropoint: float | None) -> float:
         band=band,
         zeropoint=zeropoint,
     )
-
-
-def _candels_size(jacobian: np.ndarray) -> int:
-    """Even width, 0.06" pixels, that holds every stamp as it lies on the sky, and its PSF."""
-    reach = np.abs(jacobian).sum(axis=2).max(initial=0.0) * STAMP_SIZE / 2
-    return 2 * (int(np.ceil(reach / CANDELS_PIXEL_SCALE)) + _CANDELS_MARGIN)

@@ -47,6 +47,7 @@ def test_variables_are_read_as_yaml():
         (["sample", "n=3"], "Give output="),
         (["sample", "output=x.ecsv", "number=3"], "Unknown key"),
         (["draw", "output=x.jpg"], "must end in"),
+        (["draw", "output=x.fits", "renderer=abacus"], "Unknown renderer"),
         (["draw", "a.ecsv", "n=3", "output=x.png"], "not both"),
         (["info", "nothere"], "nothere"),
         (["ingest"], "Give one configuration"),
@@ -65,7 +66,7 @@ def test_sample_and_draw(tmp_path, monkeypatch, capsys):
     stub = stub_generator.StubGenerator()
     monkeypatch.setattr(galsim_vae.generator, "GalaxyGenerator", lambda weights: stub)
     table = tmp_path / "conditions.ecsv"
-    conditions = QTable({"id": [4, 5], "magnitude": [22.0, 23.0], "half_light_radius": [0.5, 0.6],
+    conditions = QTable({"id": [4, 5], "magnitude": [22.0, 23.0], "half_light_radius": [0.3, 0.3],
                          "g1": [0.1, 0.0], "g2": [0.0, 0.1], "redshift": [0.5, 0.6]})  # fmt: skip
     monkeypatch.setattr(stub, "sample_conditions", lambda n, rng: conditions[:n], raising=False)
     assert cli.main(["sample", f"output={table}", "n=2"]) == 0
@@ -77,6 +78,13 @@ def test_sample_and_draw(tmp_path, monkeypatch, capsys):
     with fits.open(images) as hdus:
         assert hdus["F814W"].data.shape[0] == 2 and hdus["F814W"].header["PIXSCALE"] == 0.06
         assert np.isfinite(hdus["F814W"].data).all() and len(hdus["CATALOG"].data) == 2
+    batch = tmp_path / "batch.fits"
+    assert cli.main(["draw", str(table), f"output={batch}", "seed=3", "renderer=batch"]) == 0
+    with fits.open(images) as hdus, fits.open(batch) as others:
+        for hdu, other in zip(hdus[1:-1], others[1:-1], strict=True):
+            assert not np.array_equal(other.data, hdu.data)
+            # What GalSim leaves out by default; the noise is the same.
+            np.testing.assert_allclose(other.data, hdu.data, rtol=0, atol=5e-4 * hdu.data.max())
     sheet = tmp_path / "galaxies.png"
     assert cli.main(["draw", str(table), "-v", "0", f"output={sheet}", "magnitude=23"]) == 0
     assert sheet.read_bytes().startswith(b"\x89PNG")

@@ -540,3 +540,41 @@ def test_unknown_weights(monkeypatch):
 
 def test_version():
     assert galsim_vae.__version__
+
+
+CHROMATIC_PSF = {"type": "ChromaticOpticalPSF", "lam": 600.0, "diam": 1.2}
+
+
+@pytest.mark.parametrize(
+    ("psf", "stamp", "parts"),
+    [
+        ({"type": "Kolmogorov", "fwhm": 0.7}, {}, 1),
+        (CHROMATIC_PSF, {}, 5),
+        ({"type": "Kolmogorov", "fwhm": 0.7}, {"draw_method": "phot"}, 5),
+    ],
+)
+def test_chromatic_galaxy_is_one_profile_where_that_is_the_same(
+    generator, monkeypatch, psf, stamp, parts
+):
+    """And its image is that of the five."""
+
+    def draw():
+        config = {
+            "gal": {"type": "VAEGalaxy", "magnitude": 22, "half_light_radius": 0.5, "flux": 1e3},
+            "psf": psf, "stamp": stamp, "modules": ["galsim_vae"],
+            "image": {"type": "Single", "size": 48, "pixel_scale": 0.2, "random_seed": 7,
+                      "bandpass": galsim.Bandpass("1", "nm", blue_limit=640, red_limit=650)},
+        }  # fmt: skip
+        return galsim.config.BuildImage(config).array
+
+    seen, chromatic = [], galsim_vae.Stamps.chromatic
+    monkeypatch.setattr(
+        galsim_vae.Stamps, "chromatic", lambda *args: seen.append(chromatic(*args)) or seen[-1]
+    )
+    image = draw()
+    assert [len(galaxy.obj_list) for galaxy in seen] == [parts]
+    if parts == 1:
+        monkeypatch.setattr(
+            galsim_vae.Stamps, "chromatic", lambda self, i, params, _: chromatic(self, i, params)
+        )
+        np.testing.assert_allclose(image, draw(), rtol=0, atol=1e-6 * image.max())

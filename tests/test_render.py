@@ -9,6 +9,7 @@ from stub_generator import StubGenerator
 
 from galsim_vae import fourier, pixelnoise, psf_table
 from galsim_vae import render as render_module
+from galsim_vae.bands import hst_psf
 from galsim_vae.render import render
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -145,6 +146,28 @@ def test_agrees_with_galsim(name, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_agrees_with_galsim_through_an_effective_psf_of_hst(device):
+    """As ``galsim-vae draw renderer=batch`` does; the pixel is in the PSF already.
+
+    The galaxy is exact, the PSF as it is: an OpticalPSF of other GSParams is another PSF.
+    """
+    stamps, psf, size = galaxies(1, seed=4, low=0.15, high=0.2), hst_psf("F814W"), 64
+    tight = galsim.GSParams(**TIGHT)
+    wcs = galsim.JacobianWCS(*stamps.jacobian[0].ravel())
+    galaxy = galsim.InterpolatedImage(
+        galsim.Image(stamps.array[0, 2].astype(float), wcs=wcs), flux=stamps.galaxy(0).flux,
+        offset=galsim.PositionD(*stamps.offset[0]), gsparams=tight, pad_factor=16,
+        calculate_maxk=False,
+    )  # fmt: skip
+    both = galsim.Convolve(galaxy, psf, gsparams=tight, propagate_gsparams=False)
+    truth = both.drawImage(nx=size, ny=size, scale=0.06, method="no_pixel", dtype=float).array
+    for dtype, accuracy in ACCURACY.items():
+        image = render(stamps, psf, size, size, 0.06, method="no_pixel", dtype=dtype, device=device)
+        error = np.abs(image[0, 0].cpu().numpy() - truth).max() / truth.max()
+        assert error < accuracy, (dtype, error)
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_agrees_with_vaegalaxy_through_galsim(device):
     stamps, moves = galaxies(2, seed=2, low=0.2), transforms(2)
     psf, band = galsim.Kolmogorov(fwhm=0.7), "LSST_r"
@@ -278,6 +301,14 @@ def test_bands_share_nothing_but_the_galaxy():
     assert abs(np.corrcoef(noise[:, 0].ravel(), noise[:, 1].ravel())[0, 1]) < 0.1
 
 
+def test_a_psf_that_has_the_pixel_in_it():
+    stamps, moves = galaxies(2), transforms(2)
+    effective = galsim.Convolve(KOLMOGOROV, galsim.Pixel(0.2))
+    a = render(stamps, effective, 32, 32, 0.2, **moves, method="no_pixel", dtype="float64")
+    b = render(stamps, KOLMOGOROV, 32, 32, 0.2, **moves, dtype="float64")
+    np.testing.assert_allclose(a, b, rtol=0, atol=ACCURACY["float64"] * float(b.max()))
+
+
 def test_weights_are_those_of_galaxy():
     stamps = galaxies(3)
     for band, zeropoint in (("F435W", None), ("LSST_i", 28.0)):
@@ -320,6 +351,7 @@ def test_no_galaxies_and_galsim_arguments():
         ({"bands": ["F606W"], "zeropoint": [1, 2]}, galsim.GalSimValueError, "zeropoint"),
         ({"noise": galsim.GaussianNoise()}, galsim.GalSimIncompatibleValuesError, "seed"),
         ({"noise": galsim.CCDNoise(), "seed": 1}, galsim.GalSimValueError, "noise"),
+        ({"method": "phot"}, galsim.GalSimValueError, "method"),
         ({"device": "abacus"}, galsim.GalSimValueError, "device"),
         ({"dtype": "float16"}, galsim.GalSimValueError, "dtype"),
         ({"out": torch.empty(1)}, galsim.GalSimValueError, "out must be"),

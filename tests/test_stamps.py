@@ -93,8 +93,9 @@ def test_extreme_colours_and_dark_bands(stamps, ratios):
         assert galaxy.image.array.min() >= 0
         bandpass = find_bandpass(band)
         assert all(part.sed.calculateFlux(bandpass) >= 0 for part in extreme.chromatic(0).obj_list)
-        chromatic = extreme.chromatic(0).calculateMagnitude(bandpass.withZeropoint("AB"))
-        assert chromatic == pytest.approx(magnitude[0], abs=1e-3)
+        for galaxy in (extreme.chromatic(0), extreme.chromatic(0, bandpass=bandpass)):
+            chromatic = galaxy.calculateMagnitude(bandpass.withZeropoint("AB"))
+            assert chromatic == pytest.approx(magnitude[0], abs=1e-3)
     for band, flux in zip(BANDS, ratios, strict=True):
         with np.errstate(divide="ignore"):
             magnitude = TABLE["magnitude"][1] - 2.5 * np.log10(flux)
@@ -157,6 +158,66 @@ def test_chromatic_redshift_is_applied_once(stamps):
         assert again.calculateFlux(bandpass) == galaxy.calculateFlux(bandpass)
 
 
+TRANSFORMS = {
+    "shear": lambda galaxy: galaxy.shear(g1=0.1, g2=0.05),
+    "rotate": lambda galaxy: galaxy.rotate(0.4 * galsim.radians),
+    "shift": lambda galaxy: galaxy.shift(0.1, 0.07),
+    "dilate": lambda galaxy: galaxy.dilate(1.3),
+    "lens": lambda galaxy: galaxy.lens(0.1, 0.02, 1.1),
+    "withFlux": lambda galaxy: galaxy.withFlux(7.0, VIS),
+    "scale": lambda galaxy: galaxy * 2,
+    "redshift": lambda galaxy: galaxy._atRedshift(galaxy.redshift),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+@pytest.mark.parametrize("band", ["LSST_g", "LSST_y", VIS])
+def test_chromatic_for_one_bandpass_is_one_profile(stamps, band, transform):
+    """With an achromatic PSF the image is that of the sum, after what GalSim's config does."""
+    bandpass, psf = find_bandpass(band), galsim.Gaussian(fwhm=0.2)
+
+    def draw(galaxy):
+        image = galsim.Convolve(transform(galaxy), psf)
+        return image.drawImage(bandpass, nx=64, ny=64, scale=0.1, dtype=float).array
+
+    for i in (0, 2):
+        whole, one = stamps.chromatic(i), stamps.chromatic(i, bandpass=bandpass)
+        assert len(whole.obj_list) == 5 and len(one.obj_list) == 1
+        assert one.redshift == whole.redshift
+        truth = draw(whole)
+        np.testing.assert_allclose(draw(one), truth, rtol=0, atol=1e-6 * truth.max())
+
+
+def test_one_profile_is_not_enough_for_another_bandpass_or_a_chromatic_psf(stamps):
+    """Its colours are those of the whole galaxy; its colour gradients are lost."""
+    r, z = (find_bandpass(f"LSST_{name}") for name in "rz")
+    psf = galsim.Gaussian(fwhm=0.2)
+    chromatic_psf = galsim.ChromaticObject(psf).dilate(lambda wave: (wave / 600) ** 3)
+    whole, one = stamps.chromatic(0), stamps.chromatic(0, bandpass=r)
+    for kernel, bandpass in ((psf, z), (chromatic_psf, r)):
+        a, b = (
+            galsim.Convolve(galaxy, kernel).drawImage(bandpass, nx=64, ny=64, scale=0.1).array
+            for galaxy in (whole, one)
+        )
+        assert a.sum() == pytest.approx(b.sum(), rel=1e-3)
+        assert np.abs(a - b).max() > 1e-4 * a.max()
+
+
+def test_sum_through_a_chromatic_psf_is_the_integral_over_wavelength(stamps):
+    bandpass = galsim.Bandpass("1", "nm", blue_limit=550, red_limit=650)
+    psf = galsim.ChromaticObject(galsim.Gaussian(fwhm=0.3)).dilate(lambda wave: wave / 600)
+    galaxy = galsim.Convolve(stamps.chromatic(0), psf)
+    drawn = galaxy.drawImage(bandpass, nx=48, ny=48, scale=0.2, dtype=float).array
+    waves, step = np.linspace(550, 650, 17, retstep=True)
+    weights = np.array([0.5, *[1.0] * 15, 0.5]) * step
+    exact = sum(
+        weight * galaxy.evaluateAtWavelength(wave).drawImage(
+            nx=48, ny=48, scale=0.2, dtype=float).array
+        for wave, weight in zip(waves, weights, strict=True)
+    )  # fmt: skip
+    np.testing.assert_allclose(drawn, exact, rtol=0, atol=1e-3 * exact.max())
+
+
 def test_chromatic_transforms_and_pickles(stamps):
     galaxy = stamps.chromatic(0)
     other = pickle.loads(pickle.dumps(galaxy.shear(g1=0.02, g2=0.01)))
@@ -168,6 +229,8 @@ def test_chromatic_out_of_reach(stamps):
     nisp_h = galsim.Bandpass("0.7", "nm", blue_limit=1522, red_limit=2021)
     with pytest.raises(galsim.GalSimRangeError):
         stamps.chromatic(0).drawImage(nisp_h, nx=16, ny=16, scale=0.2)
+    with pytest.raises(galsim.GalSimRangeError):
+        stamps.chromatic(0, bandpass=nisp_h)
 
 
 def test_as_candels(stamps):
