@@ -64,8 +64,9 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "galsim_vae.train.evaluate:command",
-        "WEIGHTS [data=TRAINING_FILE] [galaxies=N] [seed=S] [output=FOLDER]",
+        "WEIGHTS [--data TRAINING_FILE] [galaxies=N] [seed=S] [output=FOLDER]",
         "hold generated galaxies against held-out ones: tables, figures and Markdown",
+        options=("data",),
     ),
 }  # fmt: skip
 

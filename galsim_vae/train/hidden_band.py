@@ -16,7 +16,6 @@ from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
 from galsim_vae.train import likelihood
 from galsim_vae.train.dataset import Dataset, read
 from galsim_vae.train.observe import Batch
-from galsim_vae.train.refine import refine
 from galsim_vae.vae import VAE, psf_width
 
 HIDDEN = ("F606W", "F125W")
@@ -47,15 +46,16 @@ def as_batch(data: Dataset) -> Batch:
 
 
 def predict(vae: VAE, batch: Batch, band: int) -> NDArray:
-    """Error of the predicted magnitude of a band hidden from encoder and likelihood, (n,).
+    """Error of the predicted magnitude of a band hidden from the encoder, (n,).
 
-    The flux observed in that band is the best amplitude of its own predicted image.
+    The latent is the encoder's mean, as it was trained to predict hidden bands. The flux observed
+    in that band is the best amplitude of its own predicted image.
     """
     mask = batch.mask.clone()
     mask[:, band] = False
     seen = batch._replace(image=batch.image * mask, mask=mask)
-    latent = refine(vae, seen)
     with torch.no_grad():
+        latent, _ = vae.encoder(seen.image, seen.psf_width, seen.noise, seen.mask)
         model = likelihood.convolve(vae.decoder(latent), batch.otf)
     weight = likelihood.inverse_variance(seen.noise, seen.noise_area, seen.mask)
     amplitude = likelihood.fit_amplitude(seen.image, model, weight)
