@@ -15,6 +15,10 @@ from galsim_vae.conditions import NAMES
 
 # Splines are the identity beyond this many standard deviations.
 TAIL_BOUND = 5.0
+# Conditions enter as Gaussian bumps: so many over the range of each, as wide as they are apart.
+# Colours change with redshift within a small part of its range, and not monotonically.
+_BUMPS = 16
+_BASE_WIDTH = 256
 # Share of a condition's range at each end that the population's logit keeps clear of.
 _EDGE = 1e-4
 
@@ -44,9 +48,11 @@ POPULATION_FLOW = FlowConfig(layers=6, hidden=64)
 
 
 class CouplingFlow(nn.Module):
-    """Rational-quadratic coupling flow with fixed permutations.
+    """Conditional mean and width, then a rational-quadratic coupling flow with fixed permutations.
 
-    Durkan et al. 2019 (arXiv:1906.04032), section 3; built from nflows.
+    Durkan et al. 2019 (arXiv:1906.04032), section 3; built from nflows. Without the conditional
+    mean, the flow of a hundred dimensions learns the shape of their distribution long before it
+    learns how little of it a condition such as redshift leaves.
 
     Parameters
     ----------
@@ -80,6 +86,11 @@ class CouplingFlow(nn.Module):
                 )
             )
         self.transform = CompositeTransform(layers)
+        self.base = nn.Sequential(
+            nn.Linear(context, _BASE_WIDTH), nn.SiLU(), nn.Linear(_BASE_WIDTH, 2 * dimensions)
+        )
+        for parameter in self.base[2].parameters():
+            nn.init.zeros_(parameter)
         self.register_buffer("mean", torch.zeros(dimensions))
         self.register_buffer("scale", torch.ones(dimensions))
 
@@ -90,9 +101,16 @@ class CouplingFlow(nn.Module):
 
     def log_prob(self, values: Tensor, context: Tensor) -> Tensor:
         """Log density of `values` (n, dimensions) given `context`, tensor (n,)."""
-        noise, logdet = self.transform((values - self.mean) / self.scale, context)
+        mean, log_width = self._base(context)
+        unit = ((values - self.mean) / self.scale - mean) * torch.exp(-log_width)
+        noise, logdet = self.transform(unit, context)
         normal = -0.5 * (noise.square() + np.log(2 * np.pi)).sum(1)
-        return normal + logdet - self.scale.log().sum()
+        return normal + logdet - log_width.sum(1) - self.scale.log().sum()
+
+    def _base(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the width given `context`, tensors (n, dimensions)."""
+        mean, width = self.base(context).chunk(2, dim=1)
+        return mean, 3 * torch.tanh(width / 3)
 
     def from_noise(self, noise: Tensor, context: Tensor) -> Tensor:
         """Turn standard normal `noise` (n, dimensions) into samples given `context`.
@@ -105,7 +123,8 @@ class CouplingFlow(nn.Module):
         if bool(bad.any()):
             values = values.clone()
             values[bad] = self._inverse_in_double(noise[bad], context[bad])
-        return values * self.scale + self.mean
+        mean, log_width = self._base(context)
+        return (values * torch.exp(log_width) + mean) * self.scale + self.mean
 
     def _inverse(self, noise: Tensor, context: Tensor) -> Tensor:
         try:
@@ -158,16 +177,24 @@ class Flows(nn.Module):
         super().__init__()
         config = config or FlowConfig()
         count = len(NAMES)
-        self.latent = CouplingFlow(latent, 2 * count, config)
-        self.population = CouplingFlow(count, 2 * count, POPULATION_FLOW)
+        context = count * (_BUMPS + 2)
+        self.latent = CouplingFlow(latent, context, config)
+        self.population = CouplingFlow(count, context, POPULATION_FLOW)
         limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
         self.register_buffer("limits", _to_variables(limits).float(), persistent=False)
 
     def context(self, conditions: Tensor) -> Tensor:
-        """Conditions as a network sees them: in [-1, 1], zero where missing, and a flag each."""
+        """Conditions as networks see them, tensor (n, 4 * (bumps + 2)).
+
+        Each in [-1, 1], a flag each that it is given, and Gaussian bumps; zero where missing.
+        """
         given = torch.isfinite(conditions)
         unit = (_to_variables(conditions) - self.limits[0]) / (self.limits[1] - self.limits[0])
-        return torch.cat([torch.where(given, 2 * unit - 1, 0.0), given.to(unit.dtype)], 1)
+        unit = torch.where(given, unit, 0.0)
+        centres = torch.linspace(0, 1, _BUMPS, dtype=unit.dtype, device=unit.device)
+        bumps = torch.exp(-0.5 * ((unit[:, :, None] - centres) * (_BUMPS - 1)).square())
+        bumps = (bumps * given[:, :, None]).flatten(1)
+        return torch.cat([(2 * unit - 1) * given, given.to(unit.dtype), bumps], 1)
 
     def latent_log_prob(self, latents: Tensor, conditions: Tensor) -> Tensor:
         return self.latent.log_prob(latents, self.context(conditions))

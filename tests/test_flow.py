@@ -26,8 +26,11 @@ def test_inverse_undoes_forward(flow):
     noise = torch.randn(50, 4, generator=generator)
     context = torch.randn(50, 2, generator=generator)
     values = flow.from_noise(noise, context)
-    back, _ = flow.transform((values - flow.mean) / flow.scale, context)
+    mean, log_width = flow._base(context)
+    unit = ((values - flow.mean) / flow.scale - mean) * torch.exp(-log_width)
+    back, _ = flow.transform(unit, context)
     assert torch.allclose(back, noise, atol=1e-3)
+    assert log_width.abs().max() > 0.1 and mean.abs().max() > 0.1
 
 
 def test_density_is_that_of_the_change_of_variables(flow):
@@ -109,7 +112,36 @@ def test_missing_conditions_do_not_reach_the_network():
     flows = Flows(6, DEFAULT_RANGES, SMALL)
     context = flows.context(torch.tensor([[24.0, torch.nan, 0.3, torch.nan]]))
     assert context[0, [1, 3]].tolist() == [0, 0]
-    assert context[0, 4:].tolist() == [1, 0, 1, 0]
+    assert context[0, 4:8].tolist() == [1, 0, 1, 0]
+    bumps = context[0, 8:].reshape(4, -1)
+    assert (bumps[[1, 3]] == 0).all() and (bumps[[0, 2]].amax(1) > 0.8).all()
+
+
+def test_a_latent_that_follows_redshift_is_learnt_soon():
+    """A few of many dimensions, up and down with redshift as colours are."""
+    generator = torch.Generator().manual_seed(5)
+    n = 4096
+    low, high = (torch.tensor(v) for v in zip(*DEFAULT_RANGES.values(), strict=True))
+    conditions = low + (high - low) * torch.rand(n, 4, generator=generator)
+    latents = torch.randn(n, 32, generator=generator)
+    curve = torch.sin(4 * torch.log1p(conditions[:, 3]))
+    latents[:, :3] = curve[:, None] + 0.3 * latents[:, :3]
+    torch.manual_seed(6)
+    flows = Flows(32, DEFAULT_RANGES, FlowConfig(layers=2, hidden=16, bins=4))
+    flows.latent.fit_scale(latents)
+    optimizer = torch.optim.Adam(flows.latent.parameters(), lr=5e-3)
+    for _ in range(150):
+        rows = torch.randint(n, (256,), generator=generator)
+        loss = -flows.latent_log_prob(latents[rows], conditions[rows]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        drawn = flows.sample_latents(torch.randn(n, 32, generator=generator), conditions)
+    for part in range(5):
+        among = (curve > -1 + 0.4 * part) & (curve < -0.6 + 0.4 * part)
+        expected = latents[among, :3].mean()
+        assert drawn[among, :3].mean() == pytest.approx(expected.item(), abs=0.12)
 
 
 def test_given_conditions_come_back_and_drawn_ones_are_in_range():

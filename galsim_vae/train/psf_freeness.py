@@ -23,6 +23,8 @@ from galsim_vae.vae import VAE, psf_width
 # half-light radius = 0.7 FWHM.
 PSF_FWHM = (0.5, 1.0, 1 / 0.7)
 SIGNAL_TO_NOISE = 200.0
+# What a wide PSF blurs is found by many steps only.
+_STEPS, _LEARNING_RATE = 500, 0.4
 # f_nu relative to F814W of an Sbc galaxy at redshift 0.7 (CWW template); no colour gradients.
 COLOURS = (0.10, 0.34, 1.0, 2.04, 2.91)
 _APERTURE = math.pi * (2 * HALF_LIGHT_PIXELS) ** 2
@@ -92,7 +94,7 @@ def measure(vae: VAE, n: int = 64, seed: int = 1, psf: bool = True) -> Table:
         batch = observe(galaxies, fwhm * HALF_LIGHT_PIXELS, generator)
         if not psf:
             batch = batch._replace(otf=torch.ones_like(batch.otf))
-        latent = refine(vae, batch)
+        latent = refine(vae, batch, _STEPS, learning_rate=_LEARNING_RATE)
         with torch.no_grad():
             stamps = vae.decoder(latent)[:, reference]
         ratio = (adaptive_moments(stamps).sigma.square() / truth).numpy()

@@ -8,10 +8,14 @@ from galsim_vae.train.loop import LoopConfig
 from galsim_vae.train.observe import Batch
 from galsim_vae.vae import VAE
 
-_LEARNING_RATE = 0.05
 
-
-def refine(vae: VAE, batch: Batch, steps: int = 100, prior: float = LoopConfig.beta) -> Tensor:
+def refine(
+    vae: VAE,
+    batch: Batch,
+    steps: int = 100,
+    prior: float = LoopConfig.beta,
+    learning_rate: float = 0.05,
+) -> Tensor:
     """Maximise the posterior of each galaxy's latent, starting from the encoder's mean.
 
     An encoder is one function for all galaxies and PSFs; what it misses of one galaxy is made up
@@ -23,6 +27,7 @@ def refine(vae: VAE, batch: Batch, steps: int = 100, prior: float = LoopConfig.b
     batch : observed galaxies in the canonical frame.
     steps : steps of Adam.
     prior : weight of the standard normal prior; that of the KL term in training.
+    learning_rate : of Adam at the first step; it falls to zero at the last.
 
     Returns
     -------
@@ -32,7 +37,7 @@ def refine(vae: VAE, batch: Batch, steps: int = 100, prior: float = LoopConfig.b
     with torch.no_grad():
         mean, _ = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
     latent = mean.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([latent], lr=_LEARNING_RATE)
+    optimizer = torch.optim.Adam([latent], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         model = likelihood.convolve(vae.decoder(latent), batch.otf)
