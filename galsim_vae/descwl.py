@@ -1,4 +1,4 @@
-"""Galaxies with structure for descwl-shear-sims, in the place of its own galaxy catalogues.
+"""Galaxies with structure for descwl-shear-sims, in the place of its own galaxy catalogues::
 
     from descwl_shear_sims.sim import make_sim
     catalog = VAEGalaxyCatalog(

@@ -151,16 +151,23 @@ def compare(
     Returns
     -------
     dict of array, by name or name/sample:
-        conditions : (n, 4), complete.
-        features : (n, features), sizes in units of the pixel scale.
-        power : (n, 32), power in the band of structure at 1, 2, ... cycles a stamp, without
-            noise; NaN beyond the PSF.
-        edges : (n,), share of the F814W flux in the outer two pixels of the PSF-free stamp.
-        fluxes : (n, bands), drawn through the PSF without noise.
-        images : (n, 64, 64) float16, the band of structure over its noise, arcsinh-stretched.
-        drawn : (n, 2), radius [arcsec] and |g| of the stamps of ``free``.
-        sky : (n, 3), g1, g2 and F814W magnitude of the model's galaxies, drawn on the sky through
-            a round PSF.
+        ``conditions`` (n, 4), complete.
+
+        ``features`` (n, features), sizes in units of the pixel scale.
+
+        ``power`` (n, 32), power in the band of structure at 1, 2, ... cycles a stamp, without
+        noise; NaN beyond the PSF.
+
+        ``edges`` (n,), share of the F814W flux in the outer two pixels of the PSF-free stamp.
+
+        ``fluxes`` (n, bands), drawn through the PSF without noise.
+
+        ``images`` (n, 64, 64) float16, the band of structure over its noise, arcsinh-stretched.
+
+        ``drawn`` (n, 2), radius [arcsec] and abs(g) of the stamps of ``free``.
+
+        ``sky`` (n, 3), g1, g2 and F814W magnitude of the model's galaxies, drawn on the sky through
+        a round PSF.
     """
     n = len(seen)
     angle = np.pi * torch.rand(n, generator=random).numpy().astype(float)
