@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["BATCH_SIZES", "BatchSizes", "in_batches"]
+__all__ = ["BATCH_SIZES", "BatchSizes", "in_batches", "in_single_threads"]
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 
 class BatchSizes(NamedTuple):
@@ -60,7 +63,7 @@ def in_batches(
 
     starts = range(0, max(n, 1), size)
     if device.type == "cpu":
-        parts = _in_threads(run, starts)
+        parts = in_single_threads(run, starts)
     else:
         with _full_precision():
             parts = [run(start) for start in starts]
@@ -89,16 +92,28 @@ def _filled(rows: Tensor, size: int) -> Tensor:
     return torch.cat([rows, last.expand(size - len(rows), *rows.shape[1:])])
 
 
-def _in_threads(run: Callable[[int], list[Tensor]], starts: range) -> list[list[Tensor]]:
-    # One thread a batch also where there is only one: a sum depends on how it is shared out.
+def in_single_threads(
+    run: Callable[[_Job], _Result], jobs: Sequence[_Job], at_once: int = 1
+) -> list[_Result]:
+    """Run jobs side by side, as many as torch has threads, each with one thread of torch.
+
+    One also where there is only one job: a sum depends on how torch's threads share it out.
+
+    Parameters
+    ----------
+    run : takes a job.
+    jobs : sequence.
+    at_once : run at least so many side by side, such as one for each GPU.
+    """
     threads = torch.get_num_threads()
+    at_once = max(threads, at_once)
     try:
-        if threads == 1 or len(starts) == 1:
+        if at_once == 1 or len(jobs) == 1:
             torch.set_num_threads(1)
-            return [run(start) for start in starts]
+            return [run(job) for job in jobs]
         one = {"initializer": torch.set_num_threads, "initargs": (1,)}
-        with ThreadPoolExecutor(threads, **one) as pool:
-            return list(pool.map(run, starts))
+        with ThreadPoolExecutor(at_once, **one) as pool:
+            return list(pool.map(run, jobs))
     finally:
         torch.set_num_threads(threads)
 

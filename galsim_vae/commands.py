@@ -12,6 +12,7 @@ from . import modelfile
 from .bands import CANDELS_PIXEL_SCALE, ZEROPOINTS
 from .candels import RENDERERS
 from .cli import Call
+from .files import write_whole
 
 __all__ = ["draw", "info", "sample"]
 
@@ -122,7 +123,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 def _write_table(table: Table, output, overwrite: bool) -> None:
     path = Path(output)
     _refuse_existing(path, overwrite)
-    table.write(path, overwrite=overwrite)
+    write_whole(path, table.write)
     logger.info("wrote %s", path)
 
 
@@ -135,9 +136,7 @@ def _write_images(stamps, images: np.ndarray, path: Path) -> None:
         hdu.header["ZPT_AB"] = (ZEROPOINTS[band], "AB magnitude of 1 e-/s")
         hdus.append(hdu)
     hdus.append(fits.BinTableHDU(Table(stamps.table), name="CATALOG"))
-    temporary = path.with_name(path.name + ".part")
-    fits.HDUList(hdus).writeto(temporary, overwrite=True)
-    temporary.replace(path)
+    write_whole(path, fits.HDUList(hdus).writeto)
 
 
 def _write_sheet(stamps, path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bands import BANDS
+from .files import write_whole
 
 # Bands shown as red, green and blue, and what each is multiplied by (a typical galaxy is grey).
 _RGB = (("F125W", 0.55), ("F814W", 1.0), ("F606W", 1.8))
@@ -76,4 +77,4 @@ def contact_sheet(
         axis.set_title(title, fontsize=8)
     top = 1 - (0.25 / (panel * len(rows) + 0.25) if titles else 0)
     figure.subplots_adjust(0, 0, 1, top, 0.03, 0.03)
-    figure.savefig(path, dpi=100)
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=100))

@@ -7,7 +7,6 @@ rotation, shear, shift, PSF, pixels and noise. `galsim_vae.fourier` is the arith
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import galsim
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from . import fourier, pixelnoise
 from .bands import REFERENCE, STAMP_SIZE
+from .batches import in_single_threads
 from .psf_table import PSFTable, psf_table
 from .render_scene import Scene, make_scene
 
@@ -183,16 +183,7 @@ def _share(scene: Scene, rows: NDArray, devices: list[torch.device], out: Tensor
         for grid, size, batch in job[1]:
             _draw_batch(scene, grid, size, batch, job[0], out)
 
-    # As in the generator: sums depend on how threads share them out, so each batch has one.
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(
-            max(threads, len(devices)), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            for _ in pool.map(run, jobs):
-                pass
-    finally:
-        torch.set_num_threads(threads)
+    in_single_threads(run, jobs, at_once=len(devices))
 
 
 def _batches(scene: Scene, rows: NDArray, device: torch.device):

@@ -21,6 +21,7 @@ import galsim
 import yaml
 from astropy.table import Table
 
+from .files import write_whole
 from .shear_config import ESTIMATORS, CalibrationConfig
 from .shear_estimators import Detections, Estimator, Shapes, make_estimator
 from .shear_figures import draw_figures
@@ -165,6 +166,4 @@ def _versions() -> dict[str, str]:
 
 
 def _write(table: Table, path: Path) -> None:
-    temporary = path.with_name(path.name + ".part")
-    table.write(temporary, format="ascii.ecsv", overwrite=True)
-    temporary.replace(path)
+    write_whole(path, lambda temporary: table.write(temporary, format="ascii.ecsv"))

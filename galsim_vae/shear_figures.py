@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
+from .files import write_whole
 from .shear_results import DIFFERENCE
 
 __all__ = ["draw_figures"]
@@ -63,9 +64,9 @@ def _draw(table: Table, name: str, component: int, path: Path) -> Path:
     for panel, prop in zip(panels[-1], properties, strict=True):
         panel.set_xlabel(_LABELS.get(prop, ""))
     panels[0, 0].legend(fontsize="small")
-    temporary = path.with_name(path.name + ".part")
-    figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
-    temporary.replace(path)
+    write_whole(
+        path, lambda p: figure.savefig(p, dpi=110, format="png", metadata={"Software": None})
+    )
     return path
 
 

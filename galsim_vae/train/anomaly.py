@@ -27,6 +27,7 @@ from tqdm import tqdm
 from galsim_vae import modelfile
 from galsim_vae.bands import HALF_LIGHT_PIXELS, STAMP_SIZE
 from galsim_vae.conditions import NAMES
+from galsim_vae.files import write_whole
 from galsim_vae.plots import colour_image
 from galsim_vae.train import dataset, likelihood
 from galsim_vae.train.dataset import Dataset
@@ -334,7 +335,7 @@ def sheet(model: modelfile.Model, data: Dataset, listed: Table, path: os.PathLik
         third.imshow(sigma.numpy(), origin="lower", cmap="gray", vmin=-5, vmax=5)
         third.set_title(f"{row['score']:.1f}", fontsize=6, pad=2)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.15 / down, 0.03, 0.16)
-    figure.savefig(path, dpi=100)
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=100))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -349,7 +350,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     measured = measure(model, data, progress=True)
     listed = table(data, measured, calibrate(measured))
-    listed.write(options.output / "anomaly.ecsv", overwrite=True)
+    write_whole(options.output / "anomaly.ecsv", listed.write)
     sheet(model, data, listed[: options.worst], options.output / "anomaly.png")
     listed[: options.worst].pprint(max_lines=-1, max_width=-1)
 

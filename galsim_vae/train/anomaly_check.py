@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from galsim_vae import modelfile
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS
+from galsim_vae.files import write_whole
 from galsim_vae.train import anomaly, artefacts, dataset, population, synthetic
 from galsim_vae.train.colours import colour_table
 from galsim_vae.train.dataset import Dataset
@@ -166,7 +167,7 @@ def draw(sets: dict[str, tuple[Measured, dict[str, Measured]]], path: Path, seed
         axis.set(title=name, xlabel="galaxies left alone, share above the score")
         axis.legend(title="area under the curve", fontsize=8, loc="lower right")
     axes[0].set_ylabel("artefacts, share above the score")
-    figure.savefig(path, dpi=110)
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=110))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -188,7 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
         clean, spoilt = sets[name] = measure_kinds(model, galaxies, options.seed, noisy)
         tables.append(results(name, clean, spoilt, options.seed))
         tables[-1].pprint(max_lines=-1, max_width=-1)
-    vstack(tables).write(options.output / "auc.ecsv", overwrite=True)
+    write_whole(options.output / "auc.ecsv", vstack(tables).write)
     draw(sets, options.output / "roc.png", options.seed)
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .. import modelfile
+from ..files import write_whole
 from . import dataset, evaluate_calibration, evaluate_report, evaluate_rows, evaluate_score
 from .evaluate_real import real_pieces
 from .evaluate_sets import FEWEST, PIECE, Context, Task, synthetic_piece
@@ -153,11 +154,8 @@ def _make(item: tuple[Task, Path]) -> None:
     task, file = item
     assert _context is not None
     piece = synthetic_piece(task, _context)
-    temporary = file.with_suffix(f".part{os.getpid()}")
     arrays: dict[str, Any] = {name.replace("/", "."): array for name, array in piece.items()}
-    with temporary.open("wb") as handle:
-        np.savez(handle, **arrays)
-    os.replace(temporary, file)
+    write_whole(file, lambda path: np.savez(path, **arrays))
 
 
 def _load(file: Path) -> dict[str, NDArray]:

@@ -1,7 +1,5 @@
 """Tables, Markdown and figures of an evaluation."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from astropy.table import Table
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..files import write_whole
 from ..plots import contact_sheet
 from . import evaluate_calibration as calibration
 from . import evaluate_rows
@@ -44,29 +43,19 @@ def write(
     """
     table = evaluate_rows.as_table(rows)
     table.meta.update(facts)
-    _save(folder / f"{name}_scorecard.ecsv", lambda path: _ecsv(table, path))
+    write_whole(folder / f"{name}_scorecard.ecsv", lambda path: _ecsv(table, path))
     if bins:
         table = calibration.as_table(bins)
         table.meta.update(facts)
-        _save(folder / f"{name}_calibration.ecsv", lambda path: _ecsv(table, path))
+        write_whole(folder / f"{name}_calibration.ecsv", lambda path: _ecsv(table, path))
         figure = _calibration_figure(bins)
-        _save(folder / f"{name}_calibration.png", lambda path: figure.savefig(path, dpi=100))
+        write_whole(folder / f"{name}_calibration.png", lambda path: figure.savefig(path, dpi=100))
     text = markdown(rows, bins, facts)
-    _save(folder / f"{name}.md", lambda path: path.write_text(text))
+    write_whole(folder / f"{name}.md", lambda path: path.write_text(text))
     for kind, draw in (("features", _features_figure), ("power", _power_figure)):
         drawn = draw(measured)
-        _save(folder / f"{name}_{kind}.png", lambda path, f=drawn: f.savefig(path, dpi=100))
-    _save(folder / f"{name}_galaxies.png", lambda path: _galaxies(measured, path))
-
-
-def _save(path: Path, writer: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name, and rename it."""
-    temporary = path.with_name(f"{path.stem}.part{os.getpid()}{path.suffix}")
-    try:
-        writer(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_whole(folder / f"{name}_{kind}.png", lambda path, f=drawn: f.savefig(path, dpi=100))
+    write_whole(folder / f"{name}_galaxies.png", lambda path: _galaxies(measured, path))
 
 
 def _ecsv(table: Table, path: Path) -> None:

@@ -70,6 +70,4 @@ class Monitor:
             pictures.append((0.5 + residual / 10).clamp(0, 1).cpu().numpy())
             rows.append([*pictures, colour_image(free.cpu().numpy())])
         titles = ["data", "model", "residual/noise", "PSF-free"]
-        temporary = self.work / "contact_sheet.part.png"
-        contact_sheet(rows, temporary, titles)
-        temporary.replace(self.work / "contact_sheet.png")
+        contact_sheet(rows, self.work / "contact_sheet.png", titles)

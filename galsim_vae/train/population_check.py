@@ -8,7 +8,6 @@ every comparison but that of the counts is one at fixed magnitude.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import galsim
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from ..bands import HALF_LIGHT_PIXELS
+from ..files import write_whole
 from . import population, population_data, synthetic
 from .colours import colour_table
 from .observation import Observation
@@ -309,25 +309,15 @@ def _colours(sample, table, by, edges, model: Model) -> list[tuple]:
     return rows
 
 
-def _save(path: Path, write) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write(output: Path, table: Table, data: Catalogues, model: Model) -> None:
     """Write the table as population.ecsv, and the pictures."""
     from . import population_figures  # here, as the figures need this module's constants
 
     output.mkdir(parents=True, exist_ok=True)
-    _save(output / "population.ecsv", lambda path: table.write(path, format="ascii.ecsv"))
+    write_whole(output / "population.ecsv", lambda path: table.write(path, format="ascii.ecsv"))
     for name, draw in population_figures.FIGURES.items():
         figure: Figure = draw(data, model)
-        _save(output / f"{name}.png", lambda path, f=figure: f.savefig(path, dpi=110))
+        write_whole(output / f"{name}.png", lambda path, f=figure: f.savefig(path, dpi=110))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,7 +1,6 @@
 """What an ingest took and what it left, as a page with contact sheets."""
 
 import html
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import write_whole
 from ..plots import colour_image, contact_sheet
 from . import dataset
 
@@ -54,9 +54,7 @@ def write_report(training_file, folder) -> Path:
     galaxies, rejected = dataset.read(training_file), dataset.read_rejected(training_file)
     header = dataset.read_header(training_file)
     page = "".join(_page(Path(training_file).name, galaxies, rejected, header, folder))
-    temporary = folder / "index.html.part"
-    temporary.write_text(page)
-    os.replace(temporary, folder / "index.html")
+    write_whole(folder / "index.html", lambda path: path.write_text(page))
     return folder / "index.html"
 
 
