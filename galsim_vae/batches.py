@@ -8,6 +8,7 @@ constant of the kind of device.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -31,7 +32,7 @@ class BatchSizes(NamedTuple):
 
 #: One galaxy costs as much as a batch, and a simulation may ask for them one by one: on a CPU the
 #: sizes are the smallest that cost large sets no more than a tenth. A GPU wants to be kept busy.
-BATCH_SIZES = {"cpu": BatchSizes(16, 8, 16), "cuda": BatchSizes(1024, 256, 256)}
+BATCH_SIZES = {"cpu": BatchSizes(32, 16, 16), "cuda": BatchSizes(1024, 256, 256)}
 
 
 def in_batches(
@@ -55,19 +56,27 @@ def in_batches(
     tuple of tensors (n, ...), on the CPU
     """
     n = len(tensors[0])
+    whole: list[Tensor] = []
+    lock = threading.Lock()
 
-    def run(start: int) -> list[Tensor]:
+    def run(start: int) -> None:
         with torch.inference_mode():
             rows = [t[start : start + size].to(device) for t in tensors]
-            return [value.cpu() for value in _apply(function, size, rows)]
+            values = _apply(function, size, rows)
+            with lock:
+                if not whole:
+                    whole.extend(v.new_empty((n, *v.shape[1:]), device="cpu") for v in values)
+            for together, value in zip(whole, values, strict=True):
+                together[start : start + size] = value  # while it is in the processor's cache
 
     starts = range(0, max(n, 1), size)
     if device.type == "cpu":
-        parts = in_single_threads(run, starts)
+        in_single_threads(run, starts)
     else:
         with _full_precision():
-            parts = [run(start) for start in starts]
-    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+            for start in starts:
+                run(start)
+    return tuple(whole)
 
 
 def _apply(

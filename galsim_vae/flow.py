@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from nflows.nn.nets import ResidualNet
-from nflows.transforms.base import CompositeTransform, InputOutsideDomain
-from nflows.transforms.coupling import PiecewiseRationalQuadraticCouplingTransform
+from nflows.transforms.base import CompositeTransform
 from nflows.transforms.permutations import Permutation
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galsim_vae.conditions import NAMES
+from galsim_vae.spline import SplineCoupling
 
 # Splines are the identity beyond this many standard deviations.
 TAIL_BOUND = 5.0
@@ -19,6 +19,7 @@ TAIL_BOUND = 5.0
 # Colours change with redshift within a small part of its range, and not monotonically.
 _BUMPS = 16
 _BASE_WIDTH = 256
+_LEAST_WIDTH = 1e-6
 # Share of a condition's range at each end that the population's logit keeps clear of.
 _EDGE = 1e-4
 
@@ -61,7 +62,7 @@ class CouplingFlow(nn.Module):
     """
 
     mean: Tensor
-    scale: Tensor
+    root: Tensor
 
     def __init__(self, dimensions: int, context: int, config: FlowConfig):
         super().__init__()
@@ -70,7 +71,7 @@ class CouplingFlow(nn.Module):
         for layer in range(config.layers):
             layers.append(Permutation(torch.from_numpy(order.permutation(dimensions))))
             layers.append(
-                PiecewiseRationalQuadraticCouplingTransform(
+                SplineCoupling(
                     mask=(torch.arange(dimensions) + layer) % 2,
                     transform_net_create_fn=lambda inputs, outputs: ResidualNet(
                         inputs,
@@ -92,20 +93,32 @@ class CouplingFlow(nn.Module):
         for parameter in self.base[2].parameters():
             nn.init.zeros_(parameter)
         self.register_buffer("mean", torch.zeros(dimensions))
-        self.register_buffer("scale", torch.ones(dimensions))
+        self.register_buffer("root", torch.eye(dimensions))
 
     def fit_scale(self, values: Tensor) -> None:
-        """Take the standardisation from a sample, tensor (n, dimensions)."""
+        """Take mean and width of each dimension from a sample, tensor (n, dimensions)."""
         self.mean.copy_(values.mean(0))
-        self.scale.copy_(values.std(0).clamp(min=1e-6))
+        self.root.copy_(torch.diag(values.std(0).clamp(min=_LEAST_WIDTH)))
+
+    def fit_axes(self, values: Tensor) -> None:
+        """Take mean, principal axes and widths along them from a sample (n, dimensions).
+
+        Latents are correlated so much that the widths differ by a factor of hundreds, which
+        coupling layers would have to learn.
+        """
+        self.mean.copy_(values.mean(0))
+        variance, axes = torch.linalg.eigh(torch.cov(values.double().T))
+        widths = variance.clamp(min=0).sqrt().clamp(min=_LEAST_WIDTH)
+        self.root.copy_(widths[:, None] * axes.T)
 
     def log_prob(self, values: Tensor, context: Tensor) -> Tensor:
         """Log density of `values` (n, dimensions) given `context`, tensor (n,)."""
         mean, log_width = self._base(context)
-        unit = ((values - self.mean) / self.scale - mean) * torch.exp(-log_width)
+        unit = torch.linalg.solve(self.root, values - self.mean, left=False)
+        unit = (unit - mean) * torch.exp(-log_width)
         noise, logdet = self.transform(unit, context)
         normal = -0.5 * (noise.square() + np.log(2 * np.pi)).sum(1)
-        return normal + logdet - log_width.sum(1) - self.scale.log().sum()
+        return normal + logdet - log_width.sum(1) - self.root.slogdet().logabsdet
 
     def _base(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the width given `context`, tensors (n, dimensions)."""
@@ -113,49 +126,10 @@ class CouplingFlow(nn.Module):
         return mean, 3 * torch.tanh(width / 3)
 
     def from_noise(self, noise: Tensor, context: Tensor) -> Tensor:
-        """Turn standard normal `noise` (n, dimensions) into samples given `context`.
-
-        The inverse of a spline far out in a tail can fail in float32; it is then done again in
-        float64. Rows that fail even so come back as NaN.
-        """
-        values = self._inverse(noise, context)
-        bad = ~torch.isfinite(values).all(1)
-        if bool(bad.any()):
-            values = values.clone()
-            values[bad] = self._inverse_in_double(noise[bad], context[bad])
+        """Turn standard normal `noise` (n, dimensions) into samples given `context`."""
+        values, _ = self.transform.inverse(noise, context)
         mean, log_width = self._base(context)
-        return (values * torch.exp(log_width) + mean) * self.scale + self.mean
-
-    def _inverse(self, noise: Tensor, context: Tensor) -> Tensor:
-        try:
-            return self.transform.inverse(noise, context)[0]
-        except (AssertionError, InputOutsideDomain):  # of the splines, for the batch as a whole
-            return self._inverse_by_row(noise, context)
-
-    def _inverse_by_row(self, noise: Tensor, context: Tensor) -> Tensor:
-        """Find the rows that fail, each in a batch of the same shape; these become NaN.
-
-        The shape is kept because rounding depends on it, and the good rows must not change.
-        """
-        rows = []
-        for z, c in zip(noise, context, strict=True):
-            batch = z.expand_as(noise), c.expand_as(context)
-            try:
-                rows.append(self.transform.inverse(*batch)[0][0])
-            except (AssertionError, InputOutsideDomain):
-                rows.append(torch.full_like(z, torch.nan))
-        return torch.stack(rows)
-
-    def _inverse_in_double(self, noise: Tensor, context: Tensor) -> Tensor:
-        self.double()
-        try:
-            rows = [
-                self._inverse(n[None], c[None])
-                for n, c in zip(noise.double(), context.double(), strict=True)
-            ]
-        finally:
-            self.float()
-        return torch.cat(rows).to(noise.dtype)
+        return (values * torch.exp(log_width) + mean) @ self.root + self.mean
 
 
 class Flows(nn.Module):

@@ -12,10 +12,10 @@ from torch import Tensor
 
 # Half-light radius of a round Gaussian in units of its sigma.
 GAUSSIAN_HALF_LIGHT = math.sqrt(2 * math.log(2))
-# Over-relaxation of the moments' fixed point: 2 is Newton's step for a Gaussian, whose weighted
-# moments follow half of a change of the weight; they follow more of it in wider-winged galaxies,
-# which 2.5 suits best (3 oscillates).
-_STEP = 2.5
+# Powers of x and of y in the log of an elliptical Gaussian: x, y, x^2, x y, y^2.
+_X, _Y = torch.tensor([[1, 0, 2, 1, 0], [0, 1, 0, 1, 2]])
+# Largest relative change of the moments in one step; below 1 the weight stays an ellipse.
+_LARGEST_STEP = 0.7
 # Apertures are last evaluated on a grid finer by this factor.
 _FINER = 2
 
@@ -39,45 +39,38 @@ class Moments(NamedTuple):
     converged: Tensor
 
 
-def _polynomials(size: int, like: Tensor, finer: int = 1) -> Tensor:
-    """Values of 1, x, y, x^2, x*y, y^2 from the centre of a stamp, tensor (6, points).
-
-    The points are the pixel centres, or `finer` times as many in each direction from the first.
-    """
-    axis = torch.arange(size * finer, dtype=like.dtype, device=like.device) / finer
-    axis = axis - (size - 1) / 2
-    y, x = (a.reshape(-1) for a in torch.meshgrid(axis, axis, indexing="ij"))
-    return torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y])
+def _axis(size: int, like: Tensor, finer: int = 1) -> Tensor:
+    """Pixel centres from the centre of a stamp, or `finer` times as many from the first."""
+    return torch.arange(size * finer, dtype=like.dtype, device=like.device) / finer - (size - 1) / 2
 
 
-def _quadratic_form(x0, y0, a, b, c) -> Tensor:
-    """Coefficients (n, 6) of a (x-x0)^2 + 2 b (x-x0)(y-y0) + c (y-y0)^2 in `_polynomials`."""
-    return torch.stack(
-        [
-            a * x0 * x0 + 2 * b * x0 * y0 + c * y0 * y0,
-            -2 * (a * x0 + b * y0),
-            -2 * (b * x0 + c * y0),
-            a,
-            2 * b,
-            c,
-        ],
-        dim=1,
-    )
+def _powers(axis: Tensor, centre: Tensor, unit: Tensor, count: int) -> Tensor:
+    """Powers 0 to count - 1 of distances from centres (n,) in units (n,), (n, count, points)."""
+    distance = (axis - centre[:, None]) / unit[:, None]
+    return torch.stack([distance**k for k in range(count)], 1)
+
+
+def _quadratic_form(x: Tensor, y: Tensor, xx: Tensor, xy: Tensor, yy: Tensor) -> Tensor:
+    """Images of xx x^2 + 2 xy x y + yy y^2 for `_powers` x and y, coefficients (n,)."""
+    rows = torch.stack([xx[:, None] * x[:, 2], 2 * xy[:, None] * x[:, 1], yy[:, None] * x[:, 0]], 1)
+    return y[:, :3].mT @ rows
 
 
 def adaptive_moments(
-    images: Tensor, sigma: float = 5.0, tolerance: float = 1e-5, iterations: int = 100
+    images: Tensor, sigma: float = 5.0, tolerance: float = 1e-3, iterations: int = 100
 ) -> Moments:
     """Measure adaptive second moments: the elliptical Gaussian weight that matches the object.
 
-    The weight is iterated until twice the weighted second moments equal its own. The result
-    follows a shear of the image exactly, which is why it defines `ellipticity` here.
+    The weight is sought by Newton's method whose weighted centroid is its own and whose weighted
+    second moments are half its own. The result follows a shear of the image exactly, which is why
+    it defines `ellipticity` here.
 
     Parameters
     ----------
     images : tensor (n, size, size), noise-free surface brightness.
     sigma : size of the round starting weight [pixel].
-    tolerance : largest relative change of the moments at which the iteration stops.
+    tolerance : relative change of the moments at which the iteration stops; as each step squares
+        the error, that of the result is about the square of this.
     iterations : most iterations.
 
     Returns
@@ -90,44 +83,74 @@ def adaptive_moments(
     (MNRAS 343, 459), equations 4 and 5.
     """
     n, size, _ = images.shape
-    basis = _polynomials(size, images)
-    flat = images.reshape(n, -1)
-    x0 = images.new_zeros(n)
-    y0 = images.new_zeros(n)
-    mxx = images.new_full((n,), sigma**2)
-    myy = mxx.clone()
-    mxy = torch.zeros_like(mxx)
+    axis = _axis(size, images)
+    centre = images.new_zeros(n, 2, dtype=torch.float64)
+    matrix = centre.new_tensor([sigma**2, 0.0, sigma**2]).repeat(n, 1)  # xx, xy, yy
     converged = torch.zeros(n, dtype=torch.bool, device=images.device)
     for _ in range(iterations):
-        det = mxx * myy - mxy * mxy
-        form = _quadratic_form(x0, y0, myy / det, -mxy / det, mxx / det)
-        weighted = torch.exp((-0.5 * form @ basis).clamp_(min=-60.0)).mul_(flat)  # no denormals
-        sums = weighted @ basis.T
-        total = sums[:, 0]
-        x1, y1 = sums[:, 1] / total, sums[:, 2] / total
-        nxx = 2 * (sums[:, 3] / total - x1 * x1)
-        nxy = 2 * (sums[:, 4] / total - x1 * y1)
-        nyy = 2 * (sums[:, 5] / total - y1 * y1)
-        x1, y1 = x0 + _STEP * (x1 - x0), y0 + _STEP * (y1 - y0)
-        nxx, nxy, nyy = (m + _STEP * (k - m) for k, m in ((nxx, mxx), (nxy, mxy), (nyy, myy)))
-        trace = mxx + myy
-        safe = (nxx * nyy - nxy * nxy > 0.05 * det) & (nxx + nyy > 0.2 * trace)
-        nxx, nxy, nyy = (
-            torch.where(safe, k, m + (k - m) / _STEP)
-            for k, m in ((nxx, mxx), (nxy, mxy), (nyy, myy))
-        )
-        change = torch.stack([nxx - mxx, nxy - mxy, nyy - myy]).abs().amax(0) / (mxx + myy)
-        change = torch.maximum(change, torch.hypot(x1 - x0, y1 - y0) / (mxx + myy).sqrt())
-        step = torch.where(converged, 0.0, 1.0)  # a settled galaxy does not depend on its batch
-        x0, y0 = x0 + step * (x1 - x0), y0 + step * (y1 - y0)
-        mxx, mxy, myy = (m + step * (k - m) for m, k in ((mxx, nxx), (mxy, nxy), (myy, nyy)))
+        unit = _determinant(matrix) ** 0.25
+        scaled = matrix / unit.square()[:, None]
+        sums = _weighted_moments(images, axis, centre, unit, scaled)
+        shift, growth, change = _newton_step(sums / sums[:, :1, :1], scaled)
+        moving = ~converged[:, None]  # a settled galaxy does not depend on its batch
+        centre = torch.where(moving, centre + shift * unit[:, None], centre)
+        matrix = torch.where(moving, matrix + growth * unit.square()[:, None], matrix)
         converged = converged | (change < tolerance)
-        if bool(converged.all()):
+        if bool((converged | ~torch.isfinite(change)).all()):
             break
-    det = mxx * myy - mxy * mxy
-    scale = mxx + myy + 2 * det.clamp(min=0).sqrt()
-    good = converged & (det > 0) & (x0.abs() < size / 2) & (y0.abs() < size / 2)
-    return Moments(x0, y0, (mxx - myy) / scale, 2 * mxy / scale, det.clamp(min=0) ** 0.25, good)
+    (x, y), (xx, xy, yy) = centre.to(images).unbind(1), matrix.to(images).unbind(1)
+    det = xx * yy - xy * xy
+    scale = xx + yy + 2 * det.clamp(min=0).sqrt()
+    good = converged & (det > 0) & (x.abs() < size / 2) & (y.abs() < size / 2)
+    return Moments(x, y, (xx - yy) / scale, 2 * xy / scale, det.clamp(min=0) ** 0.25, good)
+
+
+def _determinant(matrix: Tensor) -> Tensor:
+    xx, xy, yy = matrix.unbind(1)
+    return xx * yy - xy * xy
+
+
+def _weighted_moments(
+    images: Tensor, axis: Tensor, centre: Tensor, unit: Tensor, matrix: Tensor
+) -> Tensor:
+    """Sums (n, 5, 5) of image * weight * y^j x^i from the centre; lengths in units of `unit`."""
+    x, y = (_powers(axis, c, unit.to(axis), 5) for c in centre.to(axis).unbind(1))
+    xx, xy, yy = matrix.to(axis).unbind(1)  # of determinant 1
+    exponent = _quadratic_form(x, y, -0.5 * yy, 0.5 * xy, -0.5 * xx)
+    weighted = exponent.clamp_(min=-60.0).exp_().mul_(images)  # no denormals
+    return (y @ weighted @ x.mT).double()
+
+
+def _newton_step(moments: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Change of centre (n, 2) and matrix (n, 3) of the weight, and how large it is, (n,).
+
+    The logarithm of the weight changes by t . f, f = (x, y, x^2, x y, y^2), and the weighted mean
+    of f by cov(f, f) t. Were it matched, the mean would be K t farther from where it is, with K
+    half the covariance of f in the weight (that of x and y: the whole). So (K - cov) t is what the
+    mean lacks. Where K - cov is not positive definite the iteration of plain moments (Hirata &
+    Seljak 2003) runs away from the solution; far from one, take a step of it instead.
+    """
+    mean = moments[:, _Y, _X]
+    covariance = moments[:, _Y[:, None] + _Y, _X[:, None] + _X] - mean[:, :, None] * mean[:, None]
+    xx, xy, yy = matrix.unbind(1)
+    zero = torch.zeros_like(xx)
+    rows = [
+        [xx, xy, zero, zero, zero],
+        [xy, yy, zero, zero, zero],
+        [zero, zero, xx * xx, xx * xy, xy * xy],
+        [zero, zero, xx * xy, 0.5 * (xx * yy + xy * xy), xy * yy],
+        [zero, zero, xy * xy, xy * yy, yy * yy],
+    ]
+    own = torch.stack([torch.stack(row, 1) for row in rows], 1)
+    lacks = mean - 0.5 * torch.stack([zero, zero, xx, xy, yy], 1)
+    factor, failed = torch.linalg.cholesky_ex(own - covariance)
+    plain, _ = torch.linalg.cholesky_ex(own)
+    factor = torch.where((failed > 0)[:, None, None], plain, factor)
+    step = torch.cholesky_solve(lacks[:, :, None], factor)
+    moved = own @ step
+    change = 2 * (step * moved).sum((1, 2)).clamp(min=0).sqrt()
+    moved = moved[:, :, 0] * (_LARGEST_STEP / change).clamp(max=1)[:, None]
+    return moved[:, :2], 2 * moved[:, 2:], change
 
 
 def half_light_radius(images: Tensor, moments: Moments) -> Tensor:
@@ -135,7 +158,7 @@ def half_light_radius(images: Tensor, moments: Moments) -> Tensor:
 
     The ellipse has the shape and centre of `moments`; flux is counted over the whole stamp. A pixel
     that the ellipse cuts counts by about the share inside. The radius found on the stamp's own
-    pixels is improved on a grid of half the step, interpolated in Fourier space.
+    pixels is improved on a grid of half the step, by band-limited interpolation.
 
     Parameters
     ----------
@@ -148,74 +171,92 @@ def half_light_radius(images: Tensor, moments: Moments) -> Tensor:
     """
     size = images.shape[-1]
     start = moments.sigma * GAUSSIAN_HALF_LIGHT
-    grid = _polynomials(size, images)
-    low, high = torch.full_like(start, 0.1), torch.full_like(start, float(size))
-    coarse = _solve_radius(images.flatten(1), grid, moments, start, (low, high), 1.0, 1e-3)
-    grid = _polynomials(size, images, _FINER)
-    fine = _upsample(images, _FINER).flatten(1)
-    limits = (0.8 * coarse, 1.2 * coarse)
-    return _solve_radius(fine, grid, moments, coarse, limits, 1.0 / _FINER, 1e-4)
+    limits = torch.full_like(start, 0.1), torch.full_like(start, float(size))
+    share = math.log(2) / start  # of a Gaussian's flux, per pixel of radius
+    coarse, share = _solve_radius(
+        images, _axis(size, images), moments, (start, share), limits, 1.0, 1e-2
+    )
+    fine, axis = _upsample(images, _FINER), _axis(size, images, _FINER)
+    limits = 0.8 * coarse, 1.2 * coarse
+    radius, _ = _solve_radius(fine, axis, moments, (coarse, share), limits, 1.0 / _FINER, 1e-4)
+    return radius
 
 
 def _upsample(images: Tensor, factor: int) -> Tensor:
-    """Band-limited interpolation of (n, size, size) to (n, factor * size, factor * size)."""
-    n, size, _ = images.shape
-    spectrum = torch.fft.rfft2(images)
-    padded = spectrum.new_zeros((n, factor * size, factor * size // 2 + 1))
-    half = size // 2
-    padded[:, :half, : half + 1] = spectrum[:, :half]
-    padded[:, -half:, : half + 1] = spectrum[:, half:]
-    return torch.fft.irfft2(padded, s=(factor * size, factor * size)) * factor**2
+    """Band-limited interpolation of (n, size, size) to (n, factor * size, factor * size).
+
+    By the periodic sinc function, as two matrix products: on a CPU these are faster than FFTs.
+    """
+    size = images.shape[-1]
+    apart = torch.arange(factor * (1 - size), factor * size, dtype=torch.float64) / factor
+    kernel = torch.sinc(apart) / torch.sinc(apart / size) * torch.cos(math.pi / size * apart)
+    matrix = kernel.to(images).unfold(0, factor * size, factor).flip(0)  # of apart = new - old
+    return (images.mT.contiguous() @ matrix).mT.contiguous() @ matrix
 
 
 def _solve_radius(
-    flat: Tensor,
-    grid: Tensor,
+    images: Tensor,
+    axis: Tensor,
     moments: Moments,
-    start: Tensor,
+    start: tuple[Tensor, Tensor],
     limits: tuple[Tensor, Tensor],
     step: float,
     tolerance: float,
     iterations: int = 30,
-) -> Tensor:
-    """Find the elliptical radius inside which half of the flux lies, by safeguarded Newton steps.
+) -> tuple[Tensor, Tensor]:
+    """Find the elliptical radius inside which half of the flux lies, by safeguarded secants.
 
     Parameters
     ----------
-    flat : tensor (n, points), surface brightness.
-    grid : tensor (6, points), `_polynomials` of the same points.
-    start : tensor (n,), first guess [pixel].
+    images : tensor (n, points, points), surface brightness.
+    axis : tensor (points,), coordinates of the points.
+    start : tensors (n,), first guesses of the radius [pixel] and of the share of the flux that a
+        pixel of radius adds.
     limits : tensors (n,), radii that the solution lies between [pixel].
     step : distance of the points [pixel]: the width of the ramp that softens the edge.
     tolerance : relative change of the radius at which the iteration stops.
+
+    Returns
+    -------
+    radius, share : improved guesses
     """
+    edge, slope = _edges(axis, moments, step)
+    flat = images.flatten(1)
+    total = flat.sum(1)
+    (radius, share), (low, high) = start, limits
+    last_radius, last_excess = radius, torch.full_like(radius, torch.nan)
+    done = torch.zeros_like(radius, dtype=torch.bool)
+    inside = torch.empty_like(edge)
+    for _ in range(iterations):
+        torch.addcmul(edge, slope, radius[:, None], out=inside)
+        excess = inside.clamp_(0, 1).mul_(flat).sum(1) / total - 0.5
+        secant = (excess - last_excess) / (radius - last_radius)
+        share = torch.where(secant > 0, secant, share)  # not where it is NaN
+        low = torch.where(excess < 0, torch.maximum(low, radius), low)
+        high = torch.where(excess > 0, torch.minimum(high, radius), high)
+        new = radius - excess / share
+        new = torch.where((new >= low) & (new <= high), new, 0.5 * (low + high))
+        new = torch.where(done, radius, new)
+        last_radius, last_excess, radius = radius, excess, new
+        done = done | ((radius - last_radius).abs() < tolerance * radius)
+        if bool(done.all()):
+            break
+    return radius, share
+
+
+def _edges(axis: Tensor, moments: Moments, step: float) -> tuple[Tensor, Tensor]:
+    """Edge and slope (n, points^2): a point's share inside a radius is edge + slope * radius.
+
+    Clamped to 0 to 1, it falls over one step across the ellipse of that radius.
+    """
+    x, y = (_powers(axis, c, torch.ones_like(c), 3) for c in (moments.x, moments.y))
     g_squared = moments.g1**2 + moments.g2**2
-    # Normalised to unit area: r^2 = x^T M^-1 x sqrt(det M).
+    # Normalised to unit area: r^2 = d^T A d with A = M^-1 sqrt(det M), of gradient |A d| / r.
     a = (1 + g_squared - 2 * moments.g1) / (1 - g_squared)
     b = -2 * moments.g2 / (1 - g_squared)
     c = (1 + g_squared + 2 * moments.g1) / (1 - g_squared)
-    r = (_quadratic_form(moments.x, moments.y, a, b, c) @ grid).clamp(min=1e-6).sqrt()
-    dx = grid[1] - moments.x[:, None]
-    dy = grid[2] - moments.y[:, None]
-    gradient = torch.hypot(a[:, None] * dx + b[:, None] * dy, b[:, None] * dx + c[:, None] * dy)
-    slope = r / (step * gradient).clamp(min=1e-3)
-    half = 0.5 * flat.sum(1)
-    radius = start
-    low, high = limits
-    done = torch.zeros_like(radius, dtype=torch.bool)
-    for _ in range(iterations):
-        share = (radius[:, None] - r).mul_(slope).add_(0.5)
-        inside = share.clamp(0, 1)
-        excess = torch.linalg.vecdot(inside, flat) - half
-        on_edge = torch.where(share == inside, slope, 0.0)
-        rate = torch.linalg.vecdot(on_edge, flat)
-        low = torch.where(excess < 0, torch.maximum(low, radius), low)
-        high = torch.where(excess > 0, torch.minimum(high, radius), high)
-        new = radius - excess / rate.clamp(min=1e-12)
-        new = torch.where((new > low) & (new < high), new, 0.5 * (low + high))
-        change = (new - radius).abs()
-        radius = torch.where(done, radius, new)
-        done = done | (change < tolerance * radius)
-        if bool(done.all()):
-            break
-    return radius
+    square = _quadratic_form(x, y, a, b, c).flatten(1).clamp_(min=1e-6)
+    twice = (step**2 * k for k in (a * a + b * b, a * b + b * c, b * b + c * c))
+    inverse = _quadratic_form(x, y, *twice).flatten(1).clamp_(min=1e-6).rsqrt_()
+    edge = (square * inverse).neg_().add_(0.5)
+    return edge, square.sqrt_().mul_(inverse)

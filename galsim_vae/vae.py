@@ -11,7 +11,11 @@ from torch.nn import functional as F
 # Brings images of unit flux to values of order one where the galaxy is brighter than the sky.
 _STRETCH = 200.0
 _CONDITION_WIDTH = 96
+# Of colours, as natural logarithms of flux ratios: width of their distribution, and their error
+# where an untrained encoder begins.
+_COLOUR_WIDTH, _COLOUR_ERROR = 0.5, 0.02
 _LEAK = 0.1  # slope of the activation below zero
+_FAINTEST = -40.0  # least logarithm of a pixel's brightness before the envelope
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,13 @@ class ResidualBlock(nn.Module):
 class Encoder(nn.Module):
     """Observed canonical stamps, their PSFs and noise -> mean and log-variance of the latent."""
 
+    window: Tensor
+
     def __init__(self, config: VAEConfig):
         super().__init__()
         wide, wider = config.encoder_widths
         self.condition = nn.Sequential(
-            nn.Linear(3 * config.bands, _CONDITION_WIDTH), nn.SiLU(),
+            nn.Linear(5 * config.bands, _CONDITION_WIDTH), nn.SiLU(),
             nn.Linear(_CONDITION_WIDTH, _CONDITION_WIDTH), nn.SiLU(),
         )  # fmt: skip
         self.stem = nn.Conv2d(2 * config.bands * 16, wide, 3, padding=1)
@@ -80,7 +86,9 @@ class Encoder(nn.Module):
         self.blocks2 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(2))
         self.down2 = nn.Conv2d(wider, wider, 3, stride=2, padding=1)
         self.blocks3 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(1))
-        self.head = nn.Linear(wider * (config.size // 16) ** 2, 2 * config.latent)
+        pooled = wider * (config.size // 16) ** 2
+        self.head = nn.Linear(pooled + _CONDITION_WIDTH + 5 * config.bands, 2 * config.latent)
+        self.register_buffer("window", _window(config.size), persistent=False)
         with torch.no_grad():  # start near the prior
             self.head.weight.mul_(0.1)
 
@@ -106,7 +114,12 @@ class Encoder(nn.Module):
         pixels = torch.asinh(images * (_STRETCH / scale[:, None, None, None]))
         width = torch.log(psf_width.clamp(min=1e-3))
         level = torch.log(_STRETCH * noise / scale[:, None] + 1e-3)
-        features = torch.cat([width * observed, level * observed, observed.to(width.dtype)], 1)
+        # Colours are a small part of what pixels say and a large part of what a galaxy is, so
+        # the fluxes, whole and of the centre, are given beside the pixels, with a straight path
+        # into the latent and, in the decoder, out of it.
+        fluxes = (_log_ratio(f.sum((2, 3)), scale) for f in (images, images * self.window))
+        columns = (width, level, torch.ones_like(width), *fluxes)
+        features = torch.cat([f * observed for f in columns], 1)
         c = self.condition(features)
         x = F.pixel_unshuffle(torch.cat([pixels, mask.to(pixels.dtype)], 1), 4)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
@@ -118,7 +131,8 @@ class Encoder(nn.Module):
         x = self.down2(x)
         for block in self.blocks3:
             x = block(x, c)
-        mean, log_variance = self.head(_activate(x).flatten(1)).float().chunk(2, dim=1)
+        pooled = torch.cat([_activate(x).flatten(1), c, features], 1)
+        mean, log_variance = self.head(pooled).float().chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 6.0)
 
 
@@ -137,7 +151,7 @@ class Decoder(nn.Module):
         self.condition = nn.Sequential(
             nn.Linear(config.latent, 2 * c), nn.SiLU(), nn.Linear(2 * c, c), nn.SiLU()
         )
-        self.colour = nn.Linear(c, config.bands)
+        self.colour = nn.Linear(c + config.latent, config.bands)
         self.stem = nn.Linear(config.latent, wider * (config.size // 8) ** 2)
         self.blocks1 = nn.ModuleList(ResidualBlock(wider, c) for _ in range(1))
         self.up1 = nn.Conv2d(wider, wide, 3, padding=1)
@@ -173,14 +187,15 @@ class Decoder(nn.Module):
         x = _double(self.up2(x))
         for block in self.blocks3:
             x = block(x, c)
-        x = F.leaky_relu_(F.pixel_shuffle(self.up3(_activate(x)), 2), _LEAK)
-        stamps = F.softplus(self.out(x).float().contiguous()) * self.envelope
+        x = F.leaky_relu_(F.pixel_shuffle(self.up3(F.leaky_relu_(x, _LEAK)), 2), _LEAK)
+        # Fainter pixels would be denormal numbers, with which a processor is slow.
+        level = self.out(x).float().contiguous().clamp_(min=_FAINTEST)
+        stamps = F.softplus(level) * self.envelope
         # The kernel is positive, and zero at the Nyquist frequency, where upsampling leaves a
         # checkerboard that GalSim would see as structure.
         stamps = _smooth(stamps) * self.taper
-        stamps = stamps / stamps.sum((2, 3), keepdim=True)
-        colour = self.colour(c).float().clamp(-8.0, 8.0)
-        ratio = torch.exp(colour - colour[:, self.config.reference, None])
+        colour = self.colour(torch.cat([c, latent], 1)).float().clamp(-8.0, 8.0)
+        ratio = torch.exp(colour - colour[:, self.config.reference, None]) / stamps.sum((2, 3))
         return stamps * ratio[:, :, None, None]
 
 
@@ -192,6 +207,27 @@ class VAE(nn.Module):
         self.config = config or VAEConfig()
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
+        self._begin_with_colours()
+
+    @torch.no_grad()
+    def _begin_with_colours(self) -> None:
+        """Let the first latents begin as the colours that the encoder is given.
+
+        Training finds this path late, as structure weighs more, and colours stay imprecise until
+        it does.
+        """
+        config, head, colour = self.config, self.encoder.head, self.decoder.colour
+        others = [band for band in range(config.bands) if band != config.reference]
+        n, flux = len(others), head.in_features - 2 * config.bands  # column of the first flux
+        for part in (head.weight[:n], head.weight[config.latent :][:n], head.bias[:n]):
+            part.zero_()
+        head.bias[config.latent :][:n] = 2 * math.log(_COLOUR_ERROR / _COLOUR_WIDTH)
+        colour.weight.zero_()
+        colour.bias.zero_()
+        for row, band in enumerate(others):
+            head.weight[row, flux + band] = 1 / _COLOUR_WIDTH
+            head.weight[row, flux + config.reference] = -1 / _COLOUR_WIDTH
+            colour.weight[band, _CONDITION_WIDTH + row] = _COLOUR_WIDTH
 
 
 def psf_width(otf: Tensor) -> Tensor:
@@ -219,6 +255,17 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def _log_ratio(flux: Tensor, scale: Tensor) -> Tensor:
+    """Logarithm of fluxes (n, bands) over a scale (n,), for noise's sake not below 1e-2."""
+    return torch.log((flux / scale[:, None]).clamp(min=1e-2))
+
+
+def _window(size: int) -> Tensor:
+    """Gaussian aperture of about the half-light radius."""
+    axis = (torch.arange(size) - (size - 1) / 2) / (size / 8)
+    return torch.exp(-0.5 * (axis[:, None].square() + axis.square()))
+
+
 def _envelope(size: int) -> Tensor:
     """Mean profile that the network modulates: exponential with a core and faint wide wings."""
     axis = torch.arange(size) - (size - 1) / 2
@@ -239,7 +286,7 @@ def _taper(size: int) -> Tensor:
 
 
 def _smooth(stamps: Tensor) -> Tensor:
-    """Convolve with (1, 2, 1) / 4 in x and in y; slices are much faster than a convolution."""
+    """Convolve with (1, 2, 1) in x and in y; slices are much faster than a convolution."""
     padded = F.pad(stamps, (1, 1, 1, 1))
-    rows = 0.25 * (padded[..., :-2] + padded[..., 2:]) + 0.5 * padded[..., 1:-1]
-    return 0.25 * (rows[..., :-2, :] + rows[..., 2:, :]) + 0.5 * rows[..., 1:-1, :]
+    rows = (padded[..., :-2] + padded[..., 2:]).add_(padded[..., 1:-1], alpha=2)
+    return (rows[..., :-2, :] + rows[..., 2:, :]).add_(rows[..., 1:-1, :], alpha=2)

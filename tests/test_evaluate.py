@@ -7,11 +7,17 @@ import torch
 
 from galsim_vae import shapes
 from galsim_vae.bands import BANDS
-from galsim_vae.train import evaluate_calibration, evaluate_rows, evaluate_score
+from galsim_vae.train import (
+    evaluate_calibration,
+    evaluate_lanusse,
+    evaluate_observables,
+    evaluate_rows,
+    evaluate_score,
+)
 from galsim_vae.train import evaluate_distances as distances
 from galsim_vae.train import evaluate_frame as frame
 from galsim_vae.train import evaluate_sersic as sersic
-from galsim_vae.train.evaluate_features import FEATURES, measure
+from galsim_vae.train.evaluate_features import COLOURS, FEATURES, measure
 
 SIZE = 64
 
@@ -43,6 +49,20 @@ def noisy(images: torch.Tensor, rms: float, seed: int = 1) -> torch.Tensor:
     return images + rms * torch.randn(images.shape, generator=generator)
 
 
+def observing(images: torch.Tensor, sigma: float = 0.0, noise: float = 0.0, pixel_scale=1.0):
+    """Observing through Gaussian PSFs of a width [pixel], in F814W, every pixel usable."""
+    n, size = len(images), frame.PADDED
+    k = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
+    otf = torch.exp(-2 * (np.pi * sigma * k) ** 2).expand(n, len(BANDS), -1, -1)
+    return evaluate_observables.Observing(
+        otf,
+        torch.full((n, len(BANDS)), noise),
+        torch.ones_like(images, dtype=torch.bool),
+        torch.full((n,), BANDS.index("F814W")),
+        torch.full((n,), pixel_scale),
+    )
+
+
 def lopsided() -> torch.Tensor:
     """A disc with a bright clump on one side, which is neither symmetric nor smooth."""
     image = sersic_stamps([1.0], g=0.2)
@@ -62,6 +82,29 @@ def test_shape_and_rho4_are_those_of_hsm():
         shape = hsm.observed_shape
         assert found["g"][i] == pytest.approx(np.hypot(shape.g1, shape.g2), abs=3e-4)
         assert found["rho4"][i] == pytest.approx(hsm.moments_rho4, abs=1e-3)
+
+
+def test_shape_and_rho4_are_those_of_hsm_in_noise():
+    # As bright as a galaxy of 25 mag in CANDELS: its centre is 10 times the noise.
+    images = sersic_stamps([0.5, 1.0, 2.5, 4.0], g=0.3).repeat(8, 1, 1, 1)
+    rms = float(images[1, 0].max()) / 10
+    images = noisy(images, rms)
+    found = features(images, rms)
+    hsm = evaluate_lanusse.adaptive(images, observing(images))
+    assert found["g"] == pytest.approx(hsm[:, 0], abs=5e-4)
+    assert found["rho4"] == pytest.approx(hsm[:, 2], abs=2e-3)
+    assert hsm[:, 2].std() > 0.05  # the noise is not negligible
+
+
+def test_adaptive_moments_of_a_gaussian():
+    image = galsim.Gaussian(sigma=5.0, flux=2.0).shear(g1=0.2).drawImage(
+        nx=SIZE, ny=SIZE, scale=1.0, method="no_pixel"
+    ).array  # fmt: skip
+    images = torch.from_numpy(image)[None, None].repeat(2, len(BANDS), 1, 1)
+    images[1] = 0
+    found = evaluate_lanusse.adaptive(images, observing(images, pixel_scale=0.03))
+    assert found[0] == pytest.approx([0.2, 5 * 0.03, 2.0, 2.0], rel=2e-3)
+    assert np.isnan(found[1]).all()
 
 
 def test_gaussian_has_its_known_size_and_concentration():
@@ -195,6 +238,52 @@ def test_fit_returns_the_profile_it_is_given():
     )
 
 
+# -- observables -------------------------------------------------------------------------------
+
+
+def test_power_of_a_gaussian_is_known_as_far_as_its_psf_reaches():
+    image = galsim.Gaussian(sigma=2.0, flux=3.0).drawImage(
+        nx=SIZE, ny=SIZE, scale=1.0, method="no_pixel", dtype=float
+    ).array  # fmt: skip
+    images = torch.from_numpy(image)[None, None].repeat(1, len(BANDS), 1, 1)
+    (found,) = evaluate_observables.power(images, observing(images, sigma=2.0))
+    k = torch.fft.fftfreq(SIZE) * SIZE
+    k = torch.hypot(k[:, None], k[None]).numpy()
+    known = np.array([np.exp(-((2 * np.pi * k[k.round() == ring] * 2.0 / SIZE) ** 2)).mean()
+                      for ring in range(1, 33)])  # fmt: skip
+    reached = np.isfinite(found)
+    assert found[reached] == pytest.approx(known[reached], rel=1e-3)
+    # The PSF is as wide as the galaxy: its amplitude is the square root of this power.
+    assert np.array_equal(reached, known > 0.05**2)
+
+
+def test_each_galaxy_has_the_cut_off_of_its_own_psf():
+    images = sersic_stamps([1.0, 1.0])
+    sharp, wide = observing(images[:1], sigma=1.03), observing(images[1:], sigma=3.0)
+    both = sharp._replace(
+        otf=torch.cat([sharp.otf, wide.otf]), noise=sharp.noise.repeat(2, 1),
+        mask=sharp.mask.repeat(2, 1, 1, 1), band=sharp.band.repeat(2),
+    )  # fmt: skip
+    reached = np.isfinite(evaluate_observables.power(images, both)).sum(1)
+    # exp(-2 (pi sigma k / 64)^2) is 0.05 at k = 24.2 and 8.3.
+    assert reached.tolist() == [24, 8]
+
+
+def test_noise_is_taken_off_the_power_of_noisy_images():
+    images = sersic_stamps([1.0]).repeat(200, 1, 1, 1)
+    rms = 2e-5
+    clean = evaluate_observables.power(images[:1], observing(images[:1]))[0]
+    found = evaluate_observables.power(noisy(images, rms), observing(images, noise=rms), noisy=True)
+    compared = np.isfinite(found).all(0)
+    assert 4 < compared.sum() < 32  # the rings beyond are noise
+    assert found.mean(0)[compared] == pytest.approx(clean[compared], rel=0.1)
+
+
+def test_flux_at_the_edge_of_a_flat_stamp_is_its_area():
+    flat = torch.ones(1, len(BANDS), SIZE, SIZE)
+    assert evaluate_observables.edges(flat) == pytest.approx(1 - (60 / 64) ** 2)
+
+
 # -- distances ---------------------------------------------------------------------------------
 
 
@@ -293,10 +382,15 @@ def comparison(shift: float, n: int = 300) -> dict[str, np.ndarray]:
     )  # fmt: skip
     known, made, bad, training = random.normal(size=(4, n, len(FEATURES)))
     power = np.exp(random.normal(0, 0.1, (n, 32)))
+    adaptive = random.uniform([0, 0.1, 2, 1], [0.8, 0.5, 3, 2], (n, 4))
     return {
         "conditions": conditions,
         "drawn": conditions[:, 1:3] * [np.exp(shift), 1 - 0.3 * shift],
-        "sky": np.column_stack([random.normal(0, 0.2, (n, 2)), conditions[:, 0] + 0.1 * shift]),
+        "sky/model": np.column_stack([random.normal(shift, 0.2, (n, 2)), conditions[:, 0]]),
+        "sky/free": np.column_stack([np.zeros((n, 2)), conditions[:, 0] + 0.1 * shift]),
+        "adaptive/held_out": adaptive,
+        "adaptive/model": adaptive,
+        "adaptive/free": adaptive * [1, 1 + shift, 1, 1 - shift] + [0.1 * shift, 0, shift, 0],
         "features/held_out": 5 + known,
         "features/model": 5 + made + shift,
         "features/free": 5 + made + shift,
@@ -329,6 +423,19 @@ def test_the_score_of_what_is_alike_is_the_floor_and_of_what_is_not_is_not():
     assert off["mean |g|, less that of held-out"].values["model"].value == pytest.approx(
         0.4, abs=0.2
     )
+    # 0.4 on the sky, with a scatter of 0.2 and 300 galaxies, is 35 sigma.
+    assert off["mean g1, in sigma"].values["model"].value == pytest.approx(35, abs=5)
+    assert abs(same["mean g1, in sigma"].values["model"].value) < 4
+
+
+def test_the_score_finds_copies_of_training_galaxies():
+    measured = comparison(0.0, 100)
+    other = np.random.default_rng(6).normal(size=measured["features/training"].shape)
+    for made, met in ((measured["features/training"] + 1e-3, False), (5 + other, True)):
+        measured["features/model"] = made
+        rows = {row.number: row for row in evaluate_score.scorecard(measured, 1, lambda part: None)}
+        assert rows[6].met == met
+    assert rows[6].values["model"].value == pytest.approx(1, abs=0.15)
 
 
 def test_real_galaxies_are_to_be_nearer_than_sersic_profiles():
@@ -361,3 +468,83 @@ def test_calibration_finds_biases():
     assert [b.bias for b in sizes] == pytest.approx([0.4] * len(sizes))
     (slope,) = [b for b in bins if b.quantity == "slope of |g|, less 1"]
     assert slope.bias == pytest.approx(-0.12)
+
+
+def test_redshift_is_regressed_from_colours():
+    measured = comparison(0.0, 600)
+    columns = [FEATURES.index(name) for name in COLOURS]
+    redshift = measured["conditions"][:, 3]
+    colours = np.column_stack([redshift, -redshift, redshift**2, np.sqrt(redshift)])
+    measured["features/held_out"][:, columns] = colours
+    for factor in (1.0, 1.2):  # galaxies with the colours of those 1.2 times as far
+        far = factor * redshift
+        made = np.column_stack([far, -far, far**2, np.sqrt(far)])
+        measured["features/free"][:, columns] = made
+        bins = evaluate_calibration.calibration(measured, 1)
+        part = [b for b in bins if b.quantity.startswith("ln(1 + z)") and b.high < 2.5]
+        middle = np.array([(b.low + b.high) / 2 for b in part])
+        wanted = np.log1p(factor * middle) - np.log1p(middle)
+        assert [b.bias for b in part] == pytest.approx(wanted, abs=0.03)
+
+
+# -- against Lanusse et al. ------------------------------------------------------------------------
+
+
+def test_what_lanusse_measured_is_found():
+    shift = 0.2
+    measured = comparison(shift, 1000)
+    for name, factor in (("model", 1), ("free", 1 - 0.1 * shift)):
+        measured[f"features/{name}"] = factor * measured["features/held_out"]
+    lines = evaluate_lanusse.against(measured, 1)
+    known = {
+        "mean abs(g), less held-out's": 0.1 * shift,
+        "mean sigma over held-out's, less 1": shift,
+        "mean half-light radius over held-out's, less 1": -0.1 * shift,
+        "median sigma over held-out's, less 1": shift,
+        "median flux over held-out's, less 1": -shift,
+        "median magnitude on the sky, less asked": 0.1 * shift,
+        "mean rho4, less held-out's": shift,
+    }
+    assert {line.quantity for line in lines} == set(known)
+    for line in lines:
+        assert line.found["model"].value == pytest.approx(0)
+        assert line.better("model") == "yes"
+        assert line.found["free"].value == pytest.approx(known[line.quantity])
+    better = {line.quantity: line.better("free") for line in lines}
+    assert [name for name, verdict in better.items() if verdict != "no"] == [
+        "median magnitude on the sky, less asked"
+    ]
+    sizes = [(line.low, line.high) for line in lines if line.asked == "half_light_radius"]
+    assert all(low < radius < high for (low, high), radius in zip(
+        sizes, (0.11, 0.15, 0.2, 0.26), strict=True))  # fmt: skip
+
+
+def test_what_lanusse_measured_is_of_the_galaxies_asked_for():
+    measured = comparison(0.0, 1000)
+    small = measured["conditions"][:, 1] < 0.13
+    measured["adaptive/free"][small, 1] *= 1.5
+    measured["adaptive/free"][0] = np.nan  # not measured: neither is its counterpart
+    lines = evaluate_lanusse.against(measured, 1)
+    sizes = [ln.found["free"].value for ln in lines if ln.asked == "half_light_radius"]
+    assert sizes == pytest.approx([0.5, 0, 0, 0])
+    (every,) = (ln for ln in lines if ln.quantity == "mean sigma over held-out's, less 1")
+    assert every.galaxies == 999
+
+
+def test_of_real_galaxies_means_are_compared():
+    measured = comparison(0.2)
+    del measured["fluxes/held_out"]
+    lines = evaluate_lanusse.against(measured, 1)
+    assert {line.asked for line in lines} == {""}
+    found = [line.found["free"].value for line in lines if "half" not in line.quantity]
+    assert found == pytest.approx([0.02, 0.2, 0.2])
+    assert all(line.galaxies == 300 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "verdict"),
+    [(0.03, 0.009, "yes"), (-0.03, 0.011, "unclear"), (0.06, 0.011, "no")],
+)
+def test_better_is_better_by_twice_the_error(value, error, verdict):
+    found = {"model": evaluate_rows.Estimate(value, error)}
+    assert evaluate_lanusse.Line("", "", 0, 1, 50, -0.05, found).better("model") == verdict

@@ -53,9 +53,10 @@ def test_all_files_are_written(results):
     names = {path.name for path in (folder / "out").iterdir()}
     assert names == {
         "pieces", "synthetic.md", "synthetic_scorecard.ecsv", "synthetic_calibration.ecsv",
+        "synthetic_lanusse.ecsv",
         "synthetic_features.png", "synthetic_power.png", "synthetic_calibration.png",
-        "synthetic_galaxies.png", "real.md", "real_scorecard.ecsv", "real_features.png",
-        "real_power.png", "real_galaxies.png",
+        "synthetic_galaxies.png", "real.md", "real_scorecard.ecsv", "real_lanusse.ecsv",
+        "real_features.png", "real_power.png", "real_galaxies.png",
     }  # fmt: skip
 
 

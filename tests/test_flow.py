@@ -17,7 +17,8 @@ def flow():
     flow = CouplingFlow(4, 2, SMALL)
     for p in flow.parameters():
         p.data += 0.3 * torch.randn_like(p)
-    flow.fit_scale(torch.randn(100, 4) * torch.tensor([1.0, 2.0, 0.5, 3.0]) + 1)
+    correlated = torch.randn(100, 4) @ torch.randn(4, 4) * torch.tensor([1.0, 2.0, 0.5, 3.0]) + 1
+    flow.fit_axes(correlated)
     return flow.eval().requires_grad_(False)
 
 
@@ -27,10 +28,19 @@ def test_inverse_undoes_forward(flow):
     context = torch.randn(50, 2, generator=generator)
     values = flow.from_noise(noise, context)
     mean, log_width = flow._base(context)
-    unit = ((values - flow.mean) / flow.scale - mean) * torch.exp(-log_width)
+    unit = (values - flow.mean) @ torch.linalg.inv(flow.root)
+    unit = (unit - mean) * torch.exp(-log_width)
     back, _ = flow.transform(unit, context)
     assert torch.allclose(back, noise, atol=1e-3)
     assert log_width.abs().max() > 0.1 and mean.abs().max() > 0.1
+
+
+def test_axes_whiten():
+    sample = torch.randn(500, 4) @ torch.randn(4, 4) + 3
+    flow = CouplingFlow(4, 2, SMALL)
+    flow.fit_axes(sample)
+    unit = (sample - flow.mean) @ torch.linalg.inv(flow.root)
+    assert torch.allclose(torch.cov(unit.T), torch.eye(4), atol=1e-4)
 
 
 def test_density_is_that_of_the_change_of_variables(flow):
@@ -44,68 +54,19 @@ def test_density_is_that_of_the_change_of_variables(flow):
     assert value.item() == pytest.approx(expected.item(), abs=2e-3)
 
 
-def test_spline_agrees_with_zuko():
-    from nflows.transforms.splines import unconstrained_rational_quadratic_spline
-    from zuko.transforms import MonotonicRQSTransform
-
-    generator = torch.Generator().manual_seed(3)
-    bins, bound = 6, 5.0
-    x = 3 * torch.randn(200, generator=generator, dtype=torch.float64)
-    # Equal bins and given slopes: the two libraries regularise raw parameters differently, so
-    # both are given a shape that means the same to each.
-    slopes = torch.rand(bins - 1, generator=generator, dtype=torch.float64) + 0.5
-    raw = torch.log(torch.expm1(slopes - 1e-3))
-    ours, logdet = unconstrained_rational_quadratic_spline(
-        x,
-        torch.zeros(200, bins, dtype=torch.float64),
-        torch.zeros(200, bins, dtype=torch.float64),
-        raw.expand(200, -1),
-        tail_bound=bound,
-    )
-    zeros = torch.zeros(bins, dtype=torch.float64)
-    # zuko bends log slopes as d / (1 + |d / log(slope)|); undo that beforehand.
-    floor, wanted = 1e-12, slopes.log()
-    bent = wanted / (1 - (wanted / math.log(floor)).abs())
-    theirs = MonotonicRQSTransform(zeros, zeros, bent, bound=bound, slope=floor)
-    y, ladj = theirs.call_and_ladj(x)
-    assert torch.allclose(ours, y, atol=1e-6)
-    assert torch.allclose(logdet, ladj, atol=1e-6)
-
-
 def test_noise_far_out_gives_finite_values(flow):
     noise = torch.tensor([[8.0, -8.0, 7.5, -30.0], [4.99, -4.999, 4.9999, -4.9]])
     assert torch.isfinite(flow.from_noise(noise, torch.zeros(2, 2))).all()
 
 
-def test_a_row_that_fails_does_not_change_the_others(flow, monkeypatch):
+def test_what_is_not_finite_stays_with_its_row(flow):
     noise = torch.randn(16, 4, generator=torch.Generator().manual_seed(7))
     context = torch.zeros(16, 2)
     expected = flow.from_noise(noise, context)
-    original = flow.transform.inverse
-
-    def refuses_the_first(z, c):
-        assert not bool((z.float() == noise[0]).all(1).any())
-        return original(z, c)
-
-    monkeypatch.setattr(flow.transform, "inverse", refuses_the_first)
+    noise[0, 1] = torch.nan
     values = flow.from_noise(noise, context)
-    assert torch.isnan(values[0]).all()
+    assert torch.isnan(values[0]).any()
     assert torch.equal(values[1:], expected[1:])
-
-
-def test_a_failed_inverse_is_done_again_in_double(flow, monkeypatch):
-    original = flow._inverse
-
-    def fails_in_single(noise, context):
-        if noise.dtype == torch.float32:
-            return torch.full_like(noise, torch.nan)
-        return original(noise, context)
-
-    noise, context = torch.randn(3, 4), torch.zeros(3, 2)
-    expected = flow.from_noise(noise, context)
-    monkeypatch.setattr(flow, "_inverse", fails_in_single)
-    assert torch.allclose(flow.from_noise(noise, context), expected, atol=1e-4)
-    assert next(flow.parameters()).dtype == torch.float32
 
 
 def test_missing_conditions_do_not_reach_the_network():

@@ -78,3 +78,44 @@ def test_an_image_without_a_galaxy_is_told_apart():
     arrays = torch.zeros(2, 64, 64)
     arrays[1] = torch.from_numpy(draw(galsim.Gaussian(sigma=4)).array)
     assert shapes.adaptive_moments(arrays).converged.tolist() == [False, True]
+
+
+def test_a_few_steps_suffice(images):
+    """Newton's method: each step about squares the error, so float32 has what float64 has."""
+    arrays = torch.from_numpy(np.array([i.array for i in images]))
+    few = shapes.adaptive_moments(arrays, iterations=12)
+    many = shapes.adaptive_moments(arrays.double(), tolerance=1e-10)
+    assert few.converged.all() and many.converged.all()
+    for a, b in zip(few[:5], many[:5], strict=True):
+        assert torch.allclose(a.double(), b, rtol=2e-6, atol=5e-6)
+
+
+def test_moments_of_a_lumpy_noisy_galaxy_are_those_of_hsm():
+    """Far from the solution Newton's step may lead away from it; a plain step is then taken."""
+    rng = np.random.default_rng(4)
+    found = 0
+    for _ in range(40):
+        g, angle = rng.uniform(0, 0.8), rng.uniform(0, 180) * galsim.degrees
+        profile = galsim.Sersic(rng.uniform(0.5, 4), half_light_radius=rng.uniform(3, 9))
+        profile = profile.shear(g=g, beta=angle)
+        for _ in range(3):
+            lump = galsim.Gaussian(sigma=rng.uniform(0.8, 2), flux=rng.uniform(0, 0.15))
+            profile = profile + lump.shift(*rng.normal(0, 5, 2))
+        image = draw(galsim.Convolve(profile, galsim.Gaussian(sigma=0.7)), *rng.uniform(-3, 3, 2))
+        image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(7), sigma=image.array.sum() / 2e4))
+        moments = shapes.adaptive_moments(torch.from_numpy(image.array)[None])
+        assert moments.converged.all()
+        hsm = galsim.hsm.FindAdaptiveMom(
+            image, guess_centroid=galsim.PositionD(32.5, 32.5), strict=False
+        )
+        if not hsm.error_message:
+            found += abs(moments.sigma[0].item() / hsm.moments_sigma - 1) < 1e-3
+            found += abs(moments.g1[0].item() - hsm.observed_shape.g1) < 1e-3
+    assert found >= 70
+
+
+def test_the_finer_grid_is_band_limited_interpolation():
+    x = torch.arange(128, dtype=torch.float64) / 2
+    kx, ky = 2 * np.pi * 5 / 64, 2 * np.pi * 29 / 64
+    image = torch.sin(kx * x) * torch.cos(ky * x + 0.3)[:, None] + 0.2
+    assert torch.allclose(shapes._upsample(image[None, ::2, ::2], 2)[0], image, atol=1e-9)

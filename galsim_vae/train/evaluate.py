@@ -21,7 +21,14 @@ from tqdm import tqdm
 
 from .. import modelfile
 from ..files import write_whole
-from . import dataset, evaluate_calibration, evaluate_report, evaluate_rows, evaluate_score
+from . import (
+    dataset,
+    evaluate_calibration,
+    evaluate_lanusse,
+    evaluate_report,
+    evaluate_rows,
+    evaluate_score,
+)
 from .evaluate_real import real_pieces
 from .evaluate_sets import FEWEST, PIECE, Context, Task, synthetic_piece
 
@@ -35,7 +42,7 @@ logger = logging.getLogger(__name__)
 GALAXIES = 20_000
 _BASELINES = 5000  # galaxies of the baselines that are slow to make
 _IMAGES = evaluate_score.IMAGES
-_FORMAT = 3  # of the pieces: increase it when they change
+_FORMAT = 4  # of the pieces: increase it when they change
 
 _context: Context | None = None  # of a worker
 
@@ -100,16 +107,19 @@ def _finish(name: str, measured: dict[str, NDArray], path: Path, output: Path, s
         rows = evaluate_score.scorecard(measured, seed, progress)
         bins = []
         if name == "synthetic":
+            progress("calibration")
             bins = evaluate_calibration.calibration(measured, seed)
         else:
             rows = evaluate_rows.against_sersic(rows)
+        progress("lanusse")
+        lines = evaluate_lanusse.against(measured, seed)
     facts = {
         "weights": path.name,
         "sha256": modelfile.read(path).sha256,
         "held_out_galaxies": len(measured["conditions"]),
         "seed": seed,
     }
-    evaluate_report.write(output, name, rows, bins, measured, facts)
+    evaluate_report.write(output, name, rows, bins, lines, measured, facts)
     print(f"{name}: {evaluate_report.headline(rows, facts)}; see {output / name}.md")
 
 

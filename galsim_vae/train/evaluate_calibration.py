@@ -58,7 +58,7 @@ def calibration(measured: dict[str, NDArray], seed: int) -> list[Bin]:
     asked: dict[str, NDArray] = dict(zip(NAMES, measured["conditions"].T, strict=True))
     radius, g = measured["drawn"].T
     nan = float("nan")
-    magnitude = measured["sky"][:, 2] - asked["magnitude"]
+    magnitude = measured["sky/free"][:, 2] - asked["magnitude"]
     bins = [*_binned("magnitude [mag]", "magnitude", magnitude, asked, seed, 0.01, 0.02)]
     size = np.log(radius / asked["half_light_radius"])
     bins += _binned("ln half_light_radius", "half_light_radius", size, asked, seed, 0.02, 0.08)

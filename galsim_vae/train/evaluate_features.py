@@ -230,10 +230,11 @@ def _cas(image: Tensor, usable: Tensor, sigma: Tensor, moments: shapes.Moments):
     radius = _distance(image, x0, y0)
     petrosian = _petrosian(*_growth(radius, image, usable))
     aperture = _inside(radius, _EXTENT * petrosian)
-    x0, y0 = _centre_of_symmetry(image, usable, aperture, x0, y0)
+    turned = _Turned(image, usable)
+    x0, y0 = _centre_of_symmetry(turned, aperture, x0, y0)
 
     radius = _distance(image, x0, y0)
-    difference, both = _turned_difference(image, usable, x0, y0)
+    difference, both = turned.difference(x0, y0)
     inside = _inside(radius, _EXTENT * petrosian) * both
     # |difference of two normal deviates| has the mean 2 / sqrt(pi).
     sky = 2 / math.sqrt(math.pi) * sigma * inside.sum((1, 2))
@@ -253,27 +254,42 @@ def _distance(image: Tensor, x0: Tensor, y0: Tensor) -> Tensor:
     return torch.hypot(x - x0[:, None, None], y - y0[:, None, None])
 
 
-def _turned_difference(image: Tensor, usable: Tensor, x0: Tensor, y0: Tensor):
-    """|image less itself turned by 180 degrees about a point|, and where both are usable."""
-    size = image.shape[-1]
-    ky, kx = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
-    phase = 4 * math.pi * (kx * x0[:, None, None] + ky * y0[:, None, None])
-    wave = torch.complex(phase.cos(), -phase.sin())
-    turned = torch.fft.irfft2(torch.fft.rfft2(image.flip(1, 2)) * wave, s=(size, size))
-    both = usable
-    if bool((usable == 0).any()):
-        turned_mask = torch.fft.irfft2(torch.fft.rfft2(usable.flip(1, 2)) * wave, s=(size, size))
-        both = usable * (turned_mask > 0.5)
-    return (image - turned).abs(), both
+class _Turned:
+    """Images turned by 180 degrees about any points, and where they are usable before and after."""
+
+    def __init__(self, image: Tensor, usable: Tensor):
+        self.image, self.usable = image, usable
+        self.spectrum = torch.fft.rfft2(image.flip(1, 2))
+        masked = bool((usable == 0).any())
+        self.mask_spectrum = torch.fft.rfft2(usable.flip(1, 2)) if masked else None
+
+    def difference(self, x0: Tensor, y0: Tensor) -> tuple[Tensor, Tensor]:
+        """|image less itself turned about a point|, and where both are usable."""
+        size = self.image.shape[-1]
+        ky, kx = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
+        along_x, along_y = kx * x0[:, None, None], ky * y0[:, None, None]
+        wave = _wave(along_x) * _wave(along_y)
+        turned = torch.fft.irfft2(self.spectrum * wave, s=(size, size))
+        both = self.usable
+        if self.mask_spectrum is not None:
+            both = both * (torch.fft.irfft2(self.mask_spectrum * wave, s=(size, size)) > 0.5)
+        return (self.image - turned).abs(), both
 
 
-def _centre_of_symmetry(image: Tensor, usable: Tensor, aperture: Tensor, x: Tensor, y: Tensor):
+def _wave(cycles: Tensor) -> Tensor:
+    """exp(-4 pi i cycles): twice the shift, as the image is turned about its own middle first."""
+    phase = 4 * math.pi * cycles
+    return torch.complex(phase.cos(), -phase.sin())
+
+
+def _centre_of_symmetry(turned: _Turned, aperture: Tensor, x: Tensor, y: Tensor):
     """Point about which the image is least asymmetric, by steps along either axis."""
+    brightness = turned.image.abs()
 
     def asymmetry(x: Tensor, y: Tensor) -> Tensor:
-        difference, both = _turned_difference(image, usable, x, y)
+        difference, both = turned.difference(x, y)
         weight = aperture * both
-        return (difference * weight).sum((1, 2)) / (image.abs() * weight).sum((1, 2))
+        return (difference * weight).sum((1, 2)) / (brightness * weight).sum((1, 2))
 
     best = asymmetry(x, y)
     for step in _CENTRE_STEPS:

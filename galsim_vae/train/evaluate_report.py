@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ..files import write_whole
 from ..plots import contact_sheet
 from . import evaluate_calibration as calibration
-from . import evaluate_rows
+from . import evaluate_lanusse, evaluate_rows
 from .evaluate_calibration import Bin
 from .evaluate_features import FEATURES
+from .evaluate_lanusse import Line
 from .evaluate_rows import COMPARED, Estimate, Row
 from .evaluate_score import power_ratio
 
@@ -28,6 +29,7 @@ def write(
     name: str,
     rows: list[Row],
     bins: list[Bin],
+    lines: list[Line],
     measured: dict[str, NDArray],
     facts: dict[str, Any],
 ) -> None:
@@ -37,8 +39,8 @@ def write(
     ----------
     folder : where to.
     name : first part of the files' names: ``<name>_scorecard.ecsv``, ``<name>_calibration.ecsv``,
-        ``<name>.md`` and the figures ``<name>_features.png``, ``_power``, ``_calibration`` and
-        ``_galaxies``.
+        ``<name>_lanusse.ecsv``, ``<name>.md`` and the figures ``<name>_features.png``,
+        ``_power``, ``_calibration`` and ``_galaxies``.
     facts : kept in the tables' headers.
     """
     table = evaluate_rows.as_table(rows)
@@ -50,7 +52,11 @@ def write(
         write_whole(folder / f"{name}_calibration.ecsv", lambda path: _ecsv(table, path))
         figure = _calibration_figure(bins)
         write_whole(folder / f"{name}_calibration.png", lambda path: figure.savefig(path, dpi=100))
-    text = markdown(rows, bins, facts)
+    if lines:
+        compared = evaluate_lanusse.as_table(lines)
+        compared.meta.update(facts)
+        write_whole(folder / f"{name}_lanusse.ecsv", lambda path: _ecsv(compared, path))
+    text = markdown(rows, bins, lines, facts)
     write_whole(folder / f"{name}.md", lambda path: path.write_text(text))
     for kind, draw in (("features", _features_figure), ("power", _power_figure)):
         drawn = draw(measured)
@@ -75,9 +81,9 @@ def headline(rows: list[Row], facts: dict[str, Any]) -> str:
     )
 
 
-def markdown(rows: list[Row], bins: list[Bin], facts: dict[str, Any]) -> str:
-    """The scorecard and the calibration as Markdown."""
-    lines = [
+def markdown(rows: list[Row], bins: list[Bin], lines: list[Line], facts: dict[str, Any]) -> str:
+    """The scorecard, the calibration and the comparison with Lanusse et al. as Markdown."""
+    text = [
         headline(rows, facts) + ".",
         "",
         "| # | metric | target | met | " + " | ".join(COMPARED) + " |",
@@ -88,18 +94,28 @@ def markdown(rows: list[Row], bins: list[Bin], facts: dict[str, Any]) -> str:
         values = [_text(row.values.get(name)) for name in COMPARED]
         metric = row.metric.replace("|", "\\|")
         cells = [str(row.number), metric, target, _yes(row.met), *values]
-        lines.append("| " + " | ".join(cells) + " |")
+        text.append("| " + " | ".join(cells) + " |")
     if bins:
         met = [b.met for b in bins if np.isfinite(b.bias_limit)]
-        lines += [
+        text += [
             "",
             f"Calibration, exact=False: {sum(met)} of {len(met)} bins within their limits.",
             "",
             "| quantity | asked | galaxies | bias | scatter | limits | met |",
             "|---|---|---|---|---|---|---|",
         ]
-        lines += [_bin(b) for b in bins]
-    return "\n".join(lines) + "\n"
+        text += [_bin(b) for b in bins]
+    if lines:
+        better = sum(line.better("model") == "yes" for line in lines)
+        text += [
+            "",
+            f"Against Lanusse et al. (2021): better in {better} of {len(lines)} lines (model).",
+            "",
+            "| quantity | asked | galaxies | theirs | model | better | free | better |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        text += [_line(line) for line in lines]
+    return "\n".join(text) + "\n"
 
 
 def _text(estimate: Estimate | None) -> str:
@@ -124,6 +140,15 @@ def _bin(b: Bin) -> str:
     asked = f"{b.asked} {b.low:g} to {b.high:g}"
     quantity = b.quantity.replace("|", "\\|")
     return f"| {quantity} | {asked} | {b.galaxies} | {bias} | {b.scatter:.3g} | {limits} | {met} |"
+
+
+def _line(line: Line) -> str:
+    asked = f"{line.asked} {line.low:g} to {line.high:g}" if line.asked else "all"
+    cells = [line.quantity, asked, str(line.galaxies), f"{line.theirs:+g}"]
+    for sample in evaluate_lanusse.SAMPLES:
+        better = line.better(sample)
+        cells += [_text(line.found[sample]), "**no**" if better == "no" else better]
+    return "| " + " | ".join(cells) + " |"
 
 
 def _features_figure(measured: dict[str, NDArray]) -> Figure:

@@ -9,12 +9,13 @@ from . import evaluate_distances as distances
 from .evaluate_features import COLOURS, FEATURES
 from .evaluate_rows import COMPARED, Estimate, Row
 
-__all__ = ["IMAGES", "Measured", "power_ratio", "scorecard"]
+__all__ = ["IMAGES", "Measured", "bootstrap", "power_ratio", "scorecard"]
 
 KERNEL_ROWS = 2000  # galaxies in an MMD
 IMAGES = 3000  # pairs that the network sees
 BOOTSTRAPS = 100
 _FEW = 0.2  # share of galaxies whose PSF must reach a wave number for it to count
+_RINGS = (4, 8, 12, 16, 20)  # cycles a stamp that have a row of their own
 _G, _SIZE = FEATURES.index("g"), FEATURES.index("size")
 
 Measured = dict[str, NDArray]
@@ -237,7 +238,7 @@ def _power(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[Ro
     """5: power spectra up to the PSF's cut-off."""
     kinds: dict[str, Callable[[NDArray], float]] = {
         "largest": lambda excess: float(np.nanmax(np.abs(excess))),
-        **{f"at {k} cycles": lambda excess, k=k: float(excess[k - 1]) for k in (4, 8, 16)},
+        **{f"at {k} cycles": lambda excess, k=k: float(excess[k - 1]) for k in _RINGS},
     }
     results: dict[str, dict[str, Estimate]] = {kind: {} for kind in kinds}
     for name in pairs.columns:
@@ -278,7 +279,7 @@ def _copies(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[R
 
 def _sky(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[Row]:
     """7: mean ellipticity, and flux at the edge; the floor's edge is the held-out galaxies'."""
-    shapes = pairs.measured["sky"][:, :2]
+    shapes = pairs.measured["sky/model"][:, :2]
     shapes = shapes[np.isfinite(shapes).all(1)]
     error = shapes.std(0) / np.sqrt(len(shapes))
     for k in (0, 1):
@@ -292,7 +293,7 @@ def _sky(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[Row]
             values[name] = Estimate(
                 float(column.mean()), float(column.std() / np.sqrt(len(column)))
             )
-    yield Row(7, "flux in the outer 2 px (floor: held-out)", values, 1e-3)
+    yield Row(7, "flux in the outer 2 px (under floor: that of held-out galaxies)", values, 1e-3)
 
 
 def _coverage(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[Row]:

@@ -27,7 +27,7 @@ from ..conditions import NAMES
 from ..generator import GalaxyGenerator
 from ..stamps import Stamps
 from . import evaluate_frame as frame
-from . import evaluate_sersic, population, synthetic
+from . import evaluate_lanusse, evaluate_sersic, population, synthetic
 from .colours import colour_table
 from .evaluate_observables import Observing, edges, features, power, stretched
 from .fitflows import SIGNAL_TO_NOISE
@@ -166,8 +166,10 @@ def compare(
 
         ``drawn`` (n, 2), radius [arcsec] and abs(g) of the stamps of ``free``.
 
-        ``sky`` (n, 3), g1, g2 and F814W magnitude of the model's galaxies, drawn on the sky through
-        a round PSF.
+        ``sky`` (n, 3), g1, g2 and F814W magnitude of galaxies of ``model`` and ``free``, drawn on
+        the sky through a round PSF.
+
+        ``adaptive`` (n, 4) of ``held_out``, ``model`` and ``free``: `evaluate_lanusse.adaptive`.
     """
     n = len(seen)
     angle = np.pi * torch.rand(n, generator=random).numpy().astype(float)
@@ -183,7 +185,8 @@ def compare(
     result = {
         "conditions": drawn.conditions.values,
         "drawn": _drawn(measured, drawn),
-        "sky": _on_the_sky(drawn),
+        "sky/model": _on_the_sky(drawn),
+        "sky/free": _on_the_sky(_uncorrected(drawn)),
     }
     if task.baselines:
         latent = torch.randn(n, context.vae.config.latent, generator=random)
@@ -208,6 +211,8 @@ def compare(
         else:
             result[f"power/{name}"] = power(seen, observing, noisy=True)
         result[f"features/{name}"] = features(observed, observing)
+        if name in ("held_out", *evaluate_lanusse.SAMPLES):
+            result[f"adaptive/{name}"] = evaluate_lanusse.adaptive(observed, observing)
         if task.images and name in ("held_out", "model", "sersic"):
             result[f"images/{name}"] = stretched(observed, observing)
     return result
@@ -231,12 +236,22 @@ def _as_asked(drawn: Stamps) -> Tensor:
 
     Their jacobians and offsets, less the position angle and the pixel scale.
     """
-    angle, scale = drawn.conditions.angle, drawn.conditions.values[:, 1] / HALF_LIGHT_PIXELS
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, -sin], [sin, cos]]) * scale
-    matrix = np.einsum("nij,jkn->nik", np.linalg.inv(drawn.jacobian), turn)
+    matrix = np.linalg.inv(drawn.jacobian) @ _asked_frame(drawn)
     matrix, offset = (torch.from_numpy(v).float() for v in (matrix, drawn.offset))
     return frame.resample(torch.from_numpy(drawn.array), matrix, offset)
+
+
+def _asked_frame(drawn: Stamps) -> NDArray:
+    """Maps from canonical pixels of the radius and angle that were asked for to the sky."""
+    angle, scale = drawn.conditions.angle, drawn.conditions.values[:, 1] / HALF_LIGHT_PIXELS
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.moveaxis(np.array([[cos, -sin], [sin, cos]]) * scale, -1, 0)
+
+
+def _uncorrected(drawn: Stamps) -> Stamps:
+    """The same stamps on the sky as exact=False would lay them there."""
+    offset = np.zeros_like(drawn.offset)
+    return Stamps(drawn.array, drawn.conditions, _asked_frame(drawn), offset, drawn.bands)
 
 
 def _encode(

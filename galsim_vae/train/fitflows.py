@@ -145,7 +145,7 @@ def train(vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: Fl
     outside = (conditions < limits[0]) | (conditions > limits[1])
     conditions = torch.where(outside, torch.nan, conditions)
     population = conditions[: len(made.latents)][made.from_population]
-    flows.latent.fit_scale(latents)
+    flows.latent.fit_axes(latents)
     _fit_latent(flows, latents, conditions, config)
     _fit_population(flows, population[torch.isfinite(population).all(1)], config)
     return flows.eval().requires_grad_(False)
@@ -169,7 +169,7 @@ def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> N
     """
     values = flows.population_values(conditions)
     flows.population.fit_scale(values)
-    mean, scale = flows.population.mean, flows.population.scale
+    mean, scale = flows.population.mean, flows.population.root.diagonal()
 
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked, target = conditions[index], values[index]

@@ -4,7 +4,7 @@ import copy
 import logging
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from galsim_vae.bands import HALF_LIGHT_PIXELS
-from galsim_vae.train import likelihood, population, synthetic
+from galsim_vae.train import likelihood, population, synthetic, truth
 from galsim_vae.train.observe import Batch, PSFTable, RealGalaxies, join, observe
 from galsim_vae.vae import VAE, VAEConfig
 
@@ -37,6 +37,7 @@ class LoopConfig:
     learning_rate : peak of the schedule (linear warm-up over 2 %, cosine decay to 1 %).
     average : decay of the moving average of the weights that is kept.
     seed : of the network's start and of every random number in training.
+    power, colour : weights of the misfits of synthetic galaxies' power spectra and colours.
     psf : compare with the data through each galaxy's PSF; False only to show what it is for.
     """
 
@@ -47,6 +48,8 @@ class LoopConfig:
     learning_rate: float = 1e-3
     average: float = 0.999
     seed: int = 1
+    power: float = 2000.0
+    colour: float = 100.0
     psf: bool = True
 
 
@@ -115,15 +118,19 @@ def canonical_pixel_scale(conditions: Tensor) -> Tensor:
     return torch.exp(conditions[:, 1]) / HALF_LIGHT_PIXELS
 
 
-def draw_batch(config: LoopConfig, sources: Sources, generator: torch.Generator) -> Batch:
-    """Make the galaxies of one step."""
+def draw_batch(
+    config: LoopConfig, sources: Sources, generator: torch.Generator
+) -> tuple[Batch, Tensor]:
+    """Make the galaxies of one step, the synthetic ones first, and these without PSF and noise."""
     conditions, stamps = fresh_galaxies(config.batch, sources, generator)
     batch = observe(stamps, canonical_pixel_scale(conditions), sources.psfs, generator)
     if sources.real is not None and config.real > 0:
         device = generator.device
         index = torch.randint(len(sources.real), (config.real,), generator=generator, device=device)
         batch = join(batch, sources.real.batch(index, generator))
-    return batch if config.psf else batch._replace(otf=torch.ones_like(batch.otf))
+    if not config.psf:
+        batch = batch._replace(otf=torch.ones_like(batch.otf))
+    return batch, stamps
 
 
 def hide_band(mask: Tensor, generator: torch.Generator) -> Tensor:
@@ -146,8 +153,16 @@ def hide_band(mask: Tensor, generator: torch.Generator) -> Tensor:
     return mask & shown[:, :, None, None]
 
 
-def losses(model: VAE, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Misfit and KL divergence [nat] and reduced chi-square of each galaxy, tensors (n,)."""
+def losses(
+    model: VAE, batch: Batch, true: Tensor, config: LoopConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss [nat], to be minimised; KL divergence [nat] and reduced chi-square of each galaxy (n,).
+
+    Parameters
+    ----------
+    batch : observed galaxies, the synthetic ones first.
+    true : tensor (m <= n, bands, size, size), the synthetic ones without PSF and noise.
+    """
     shown = hide_band(batch.mask, generator)
     mean, log_variance = model.encoder(batch.image, batch.psf_width, batch.noise, shown)
     stamps = model.decoder(likelihood.sample_posterior(mean, log_variance, generator))
@@ -156,7 +171,14 @@ def losses(model: VAE, batch: Batch, generator: torch.Generator) -> tuple[Tensor
     half_chi = likelihood.half_chi_square(batch.image, model_image, weight)
     dof = likelihood.degrees_of_freedom(batch.noise_area, batch.mask)
     kl = likelihood.kl_divergence(mean, log_variance)
-    return likelihood.misfit(half_chi, dof), kl, (2 * half_chi / dof).detach()
+    loss = (likelihood.misfit(half_chi, dof) + config.beta * kl).sum()
+    decoded, m = stamps[: len(true)], len(true)
+    observed = batch.mask[:m].flatten(2).any(2)
+    loss = loss + config.power * truth.power_misfit(decoded, true).sum()
+    loss = (
+        loss + config.colour * truth.colour_misfit(decoded, true, batch.noise[:m], observed).sum()
+    )
+    return loss / len(kl), kl.detach(), (2 * half_chi / dof).detach()
 
 
 def train(
@@ -199,11 +221,12 @@ def train(
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * schedule(step / config.steps)
-        batch = draw_batch(config, sources, generator)
+        batch, true = draw_batch(config, sources, generator)
         rise = 1.0 if start is not None else min(1.0, 0.1 + 10 * step / config.steps)
+        risen = replace(config, beta=config.beta * rise)
         with torch.autocast(device.type, torch.bfloat16):
-            misfit, kl, reduced = losses(model, batch, generator)
-        loss = (misfit + config.beta * rise * kl).mean() / 1000
+            loss, kl, reduced = losses(model, batch, true, risen, generator)
+        loss = loss / 1000
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()} at step {step}")
         optimizer.zero_grad(set_to_none=True)
