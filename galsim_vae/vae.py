@@ -161,7 +161,7 @@ class Decoder(nn.Module):
         self.up3 = nn.Conv2d(fine, 4 * finest, 3, padding=1)
         self.out = nn.Conv2d(finest, config.bands, 3, padding=1)
         self.register_buffer("envelope", _envelope(config.size), persistent=False)
-        self.register_buffer("taper", _taper(config.size), persistent=False)
+        self.register_buffer("taper", taper(config.size), persistent=False)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Decode.
@@ -247,6 +247,18 @@ def psf_width(otf: Tensor) -> Tensor:
     return (size**2 / (4 * math.pi * whole.clamp(min=1e-12))).sqrt()
 
 
+def taper(size: int) -> Tensor:
+    """Window that is 1 inside and falls to zero, as a squared cosine, over the outer tenth.
+
+    An edge-on galaxy reaches the ends of its stamp; cut there, it would have a visible edge.
+    """
+    edge = size / 10
+    axis = (torch.arange(size) - (size - 1) / 2).abs()
+    distance = (size / 2 - axis).clamp(max=edge)
+    window = torch.sin(0.5 * math.pi * distance / edge).square()
+    return window[:, None] * window[None, :]
+
+
 def _activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, _LEAK)
 
@@ -271,18 +283,6 @@ def _envelope(size: int) -> Tensor:
     axis = torch.arange(size) - (size - 1) / 2
     r = torch.hypot(axis[:, None], axis[None, :]) * (64 / size)
     return torch.exp(-r / 4.0) + 0.02 * torch.exp(-r / 10.0) + 2.0 * torch.exp(-r / 1.2)
-
-
-def _taper(size: int) -> Tensor:
-    """Window that is 1 inside and falls to zero, as a squared cosine, over the outer tenth.
-
-    An edge-on galaxy reaches the ends of its stamp; cut there, it would have a visible edge.
-    """
-    edge = size / 10
-    axis = (torch.arange(size) - (size - 1) / 2).abs()
-    distance = (size / 2 - axis).clamp(max=edge)
-    window = torch.sin(0.5 * math.pi * distance / edge).square()
-    return window[:, None] * window[None, :]
 
 
 def _smooth(stamps: Tensor) -> Tensor:

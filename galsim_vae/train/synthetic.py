@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from .. import shapes
-from ..bands import BANDS, HALF_LIGHT_PIXELS
+from ..bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
 from ..bands import REFERENCE as REFERENCE_BAND
+from ..vae import taper
 from . import sersic
 from .colours import ColourTable
 from .morphology import Morphology, draw
@@ -87,7 +88,8 @@ def sample(
         one = [REFERENCE]
         first = _draw(m, affine, centre, sed[..., one], waves[:, one], _FIRST_STEP)[:, 0]
         affine, centre = _correction(first, conditions[:, 2], m.bulge_fraction)
-        stamps = _draw(m, affine, centre, sed, waves, 1)
+        # As the decoder's stamps fade at their ends, which otherwise it would make up for beside.
+        stamps = _draw(m, affine, centre, sed, waves, 1) * taper(STAMP_SIZE).to(device)
         stamps = stamps / stamps[:, REFERENCE].sum((1, 2))[:, None, None, None]
     return Synthetic(stamps, m)
 

@@ -57,12 +57,23 @@ def colour_misfit(stamps: Tensor, truth: Tensor, noise: Tensor, observed: Tensor
 
 
 def _log_power(stamps: Tensor) -> Tensor:
-    """Logarithm of the mean power of stamps of unit flux in each ring, (n, bands, rings)."""
+    """Logarithm of the mean power of stamps of unit flux in each ring, (n, bands, rings).
+
+    Under a window: a galaxy cut off at the stamp's ends has power there that is not its own.
+    """
     size = stamps.shape[-1]
     cycles = torch.fft.fftfreq(size, device=stamps.device) * size
     ring = torch.hypot(cycles[:, None], cycles[: size // 2 + 1]).round()
     inside = (ring[..., None] == _RINGS.to(stamps.device)).flatten(0, 1).to(stamps.dtype)
-    unit = stamps / stamps.sum((2, 3), keepdim=True)
+    unit = _window(stamps) * stamps / stamps.sum((2, 3), keepdim=True)
     power = torch.fft.rfft2(unit).abs().square().flatten(2)
     with torch.autocast(stamps.device.type, enabled=False):  # powers span eight decades
         return torch.log(power @ (inside / inside.sum(0)) + _POWER_FLOOR)
+
+
+def _window(stamps: Tensor) -> Tensor:
+    """1 in the inner half of a stamp, falling to zero at its ends as a squared cosine."""
+    size = stamps.shape[-1]
+    axis = (torch.arange(size, device=stamps.device, dtype=stamps.dtype) - size // 2).abs()
+    window = torch.cos(torch.pi * (axis / size - 0.25).clamp(min=0) * 2).square()
+    return window[:, None] * window
