@@ -31,7 +31,7 @@ class BatchSizes(NamedTuple):
 
 
 #: One galaxy costs as much as a batch, and a simulation may ask for them one by one: on a CPU the
-#: sizes are the smallest that cost large sets no more than a tenth. A GPU wants to be kept busy.
+#: sizes are small, at the cost of about a tenth for large sets. A GPU wants to be kept busy.
 BATCH_SIZES = {"cpu": BatchSizes(32, 16, 16), "cuda": BatchSizes(1024, 256, 256)}
 
 
@@ -65,7 +65,8 @@ def in_batches(
             values = _apply(function, size, rows)
             with lock:
                 if not whole:
-                    whole.extend(v.new_empty((n, *v.shape[1:]), device="cpu") for v in values)
+                    with torch.inference_mode(False):  # ordinary tensors, for whoever asked
+                        whole.extend(torch.empty((n, *v.shape[1:]), dtype=v.dtype) for v in values)
             for together, value in zip(whole, values, strict=True):
                 together[start : start + size] = value  # while it is in the processor's cache
 

@@ -19,7 +19,7 @@ TAIL_BOUND = 5.0
 # Colours change with redshift within a small part of its range, and not monotonically.
 _BUMPS = 16
 _BASE_WIDTH = 256
-_LEAST_WIDTH = 1e-6
+_LEAST_WIDTH = 1e-6  # keeps a dimension that does not vary invertible
 # Share of a condition's range at each end that the population's logit keeps clear of.
 _EDGE = 1e-4
 
@@ -62,7 +62,7 @@ class CouplingFlow(nn.Module):
     """
 
     mean: Tensor
-    root: Tensor
+    root: Tensor  # root.T @ root is the covariance; its rows are axes times widths
 
     def __init__(self, dimensions: int, context: int, config: FlowConfig):
         super().__init__()
@@ -96,7 +96,10 @@ class CouplingFlow(nn.Module):
         self.register_buffer("root", torch.eye(dimensions))
 
     def fit_scale(self, values: Tensor) -> None:
-        """Take mean and width of each dimension from a sample, tensor (n, dimensions)."""
+        """Take mean and width of each dimension from a sample, tensor (n, dimensions).
+
+        For the population, where each condition must keep a dimension of its own.
+        """
         self.mean.copy_(values.mean(0))
         self.root.copy_(torch.diag(values.std(0).clamp(min=_LEAST_WIDTH)))
 

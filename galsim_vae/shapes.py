@@ -61,8 +61,8 @@ def adaptive_moments(
 ) -> Moments:
     """Measure adaptive second moments: the elliptical Gaussian weight that matches the object.
 
-    The weight is sought by Newton's method whose weighted centroid is its own and whose weighted
-    second moments are half its own. The result follows a shear of the image exactly, which is why
+    Newton's method seeks the weight that has the weighted image's centroid and twice its second
+    moments. The result follows a shear of the image exactly, which is why
     it defines `ellipticity` here.
 
     Parameters
@@ -127,8 +127,9 @@ def _newton_step(moments: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tenso
     The logarithm of the weight changes by t . f, f = (x, y, x^2, x y, y^2), and the weighted mean
     of f by cov(f, f) t. Were it matched, the mean would be K t farther from where it is, with K
     half the covariance of f in the weight (that of x and y: the whole). So (K - cov) t is what the
-    mean lacks. Where K - cov is not positive definite the iteration of plain moments (Hirata &
-    Seljak 2003) runs away from the solution; far from one, take a step of it instead.
+    mean lacks. Where K - cov is not positive definite there is no solution near, and Newton's step
+    may lead away; take one of the iteration of plain moments (Hirata & Seljak 2003), t with K t
+    what the mean lacks.
     """
     mean = moments[:, _Y, _X]
     covariance = moments[:, _Y[:, None] + _Y, _X[:, None] + _X] - mean[:, :, None] * mean[:, None]

@@ -16,7 +16,8 @@ class SplineCoupling(PiecewiseRationalQuadraticCouplingTransform):
     """nflows' coupling transform with linear tails, its splines evaluated by this module.
 
     nflows sorts the elements inside the bound from those outside, which moves all spline parameters
-    about in memory, and stops at the first element whose inverse fails by rounding.
+    about in memory, and stops at the first element whose inverse fails by rounding. The least width
+    of a bin is its least height, too.
     """
 
     def _piecewise_cdf(

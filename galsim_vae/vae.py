@@ -27,7 +27,7 @@ class VAEConfig:
     bands : number of bands.
     reference : index of the reference band, the one that has unit flux.
     size : side of the stamp [pixel], a multiple of 16.
-    latent : number of latent dimensions.
+    latent : number of latent dimensions, at least bands - 1.
     widths : channels of the decoder at 1/4 and at 1/8 of the stamp's resolution.
     fine_widths : channels of the decoder at 1/2 and at full resolution.
     encoder_widths : channels of the encoder at 1/4 and at 1/8 of the resolution and below; it
@@ -205,6 +205,11 @@ class VAE(nn.Module):
     def __init__(self, config: VAEConfig | None = None):
         super().__init__()
         self.config = config or VAEConfig()
+        if self.config.latent < self.config.bands - 1:
+            raise ValueError(
+                f"latent is {self.config.latent}; it must be at least {self.config.bands - 1}, "
+                "as the first latents begin as colours"
+            )
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
         self._begin_with_colours()
@@ -251,6 +256,10 @@ def taper(size: int) -> Tensor:
     """Window that is 1 inside and falls to zero, as a squared cosine, over the outer tenth.
 
     An edge-on galaxy reaches the ends of its stamp; cut there, it would have a visible edge.
+
+    Returns
+    -------
+    tensor (size, size)
     """
     edge = size / 10
     axis = (torch.arange(size) - (size - 1) / 2).abs()

@@ -26,6 +26,7 @@ def test_every_batch_has_the_same_size(n, threads):
     finally:
         torch.set_num_threads(before)
     assert torch.equal(a, 2 * x) and torch.equal(b, 2 * x)
+    assert not a.is_inference()
     assert set(sizes) == {8} and len(sizes) == max(1, -(-n // 8))
 
 

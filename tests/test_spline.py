@@ -39,6 +39,15 @@ def values(dtype=torch.float64, n=200):
     return x, torch.randn(n, CONTEXT, generator=generator, dtype=dtype)
 
 
+def test_nflows_calls_our_splines(monkeypatch):
+    seen = []
+    ours, _ = couplings(0.3)
+    original = ours._piecewise_cdf
+    monkeypatch.setattr(ours, "_piecewise_cdf", lambda *a: seen.append(1) or original(*a))
+    ours(*values())
+    assert seen
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_coupling_agrees_with_nflows(spread, direction):

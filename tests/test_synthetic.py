@@ -90,7 +90,7 @@ def test_canonical_frame(drawn):
     """Half-light radius, centroid, angle and |g|: percentiles of their errors."""
     conditions, galaxies = drawn
     image = galaxies.stamps[:, 2]
-    moments = shapes.adaptive_moments(image, tolerance=1e-3, iterations=40)
+    moments = shapes.adaptive_moments(image, iterations=40)
     radius = shapes.half_light_radius(image, moments)
     g = torch.hypot(moments.g1, moments.g2)
     good = moments.converged

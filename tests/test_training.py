@@ -1,5 +1,7 @@
 """Likelihood, observation model and training loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,39 @@ def test_observed_noise_and_flux_are_as_stated(sources):
     residual = batch.image - likelihood.convolve(stamps, batch.otf)
     measured = residual.std((2, 3)) / batch.noise
     assert measured.numpy() == pytest.approx(1.0, abs=0.06)
+
+
+def test_an_untrained_network_gives_back_colours():
+    torch.manual_seed(1)
+    vae = VAE(VAEConfig(latent=8, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8)))
+    vae = vae.requires_grad_(False)
+    colour = torch.exp(0.7 * torch.randn(32, 5))
+    colour[:, 2] = 1
+    stamps = vae.decoder(torch.randn(32, 8))
+    stamps = stamps / stamps.sum((2, 3), keepdim=True) * colour[:, :, None, None]
+    one, every = torch.ones(32, 5), torch.ones_like(stamps, dtype=torch.bool)
+    mean, _ = vae.encoder(stamps, one, 1e-5 * one, every)
+    assert torch.allclose(vae.decoder(mean).sum((2, 3)), colour, rtol=1e-4)
+
+
+def test_latents_must_hold_the_colours():
+    with pytest.raises(ValueError, match="latent is 3; it must be at least 4"):
+        VAE(VAEConfig(latent=3))
+
+
+def test_the_truth_counts_with_its_weights(sources):
+    torch.manual_seed(1)
+    model = VAE(TINY).requires_grad_(False)
+    config = loop.LoopConfig(batch=4, real=0, power=0.0, colour=0.0)
+    batch, true = loop.draw_batch(config, sources, torch.Generator().manual_seed(1))
+
+    def loss(**terms):
+        generator = torch.Generator().manual_seed(2)
+        return loop.losses(model, batch, true, replace(config, **terms), generator)[0].item()
+
+    for name in ("power", "colour"):
+        one, two = (loss(**{name: weight}) - loss() for weight in (1e4, 2e4))
+        assert one > 0 and two == pytest.approx(2 * one, rel=1e-2)
 
 
 def test_resumed_training_ends_like_uninterrupted(sources, tmp_path):

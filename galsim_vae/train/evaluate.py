@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 GALAXIES = 20_000
 _BASELINES = 5000  # galaxies of the baselines that are slow to make
 _IMAGES = evaluate_score.IMAGES
-_FORMAT = 4  # of the pieces: increase it when they change
+_FORMAT = 5  # of the pieces: increase it when they change
 
 _context: Context | None = None  # of a worker
 

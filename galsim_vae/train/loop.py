@@ -37,7 +37,8 @@ class LoopConfig:
     learning_rate : peak of the schedule (linear warm-up over 2 %, cosine decay to 1 %).
     average : decay of the moving average of the weights that is kept.
     seed : of the network's start and of every random number in training.
-    power, colour : weights of the misfits of synthetic galaxies' power spectra and colours.
+    power, colour : weights of the misfits of synthetic galaxies' power spectra and colours; see
+        `galsim_vae.train.truth`.
     psf : compare with the data through each galaxy's PSF; False only to show what it is for.
     """
 
@@ -110,7 +111,8 @@ def fresh_galaxies(n: int, sources: Sources, generator: torch.Generator, wide: b
     conditions = population.sample(n, generator)
     if wide:
         conditions = broaden(conditions, generator)
-    return conditions, synthetic.sample(conditions, generator, sources.colours).stamps
+    made = synthetic.sample(conditions, generator, sources.colours, device=generator.device)
+    return conditions, made.stamps
 
 
 def canonical_pixel_scale(conditions: Tensor) -> Tensor:
@@ -156,7 +158,7 @@ def hide_band(mask: Tensor, generator: torch.Generator) -> Tensor:
 def losses(
     model: VAE, batch: Batch, true: Tensor, config: LoopConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss [nat], to be minimised; KL divergence [nat] and reduced chi-square of each galaxy (n,).
+    """Mean loss [nat a galaxy]; KL divergence [nat] and reduced chi-square of each galaxy, (n,).
 
     Parameters
     ----------
@@ -171,13 +173,14 @@ def losses(
     half_chi = likelihood.half_chi_square(batch.image, model_image, weight)
     dof = likelihood.degrees_of_freedom(batch.noise_area, batch.mask)
     kl = likelihood.kl_divergence(mean, log_variance)
+    m = len(true)
+    # A hidden band is left to the likelihood, in which real galaxies count as well: the colours of
+    # synthetic ones are not quite theirs.
+    observed = shown[:m].flatten(2).any(2)
+    power = truth.power_misfit(stamps[:m], true).sum()
+    colour = truth.colour_misfit(stamps[:m], true, batch.noise[:m], observed).sum()
     loss = (likelihood.misfit(half_chi, dof) + config.beta * kl).sum()
-    decoded, m = stamps[: len(true)], len(true)
-    observed = batch.mask[:m].flatten(2).any(2)
-    loss = loss + config.power * truth.power_misfit(decoded, true).sum()
-    loss = (
-        loss + config.colour * truth.colour_misfit(decoded, true, batch.noise[:m], observed).sum()
-    )
+    loss = loss + config.power * power + config.colour * colour
     return loss / len(kl), kl.detach(), (2 * half_chi / dof).detach()
 
 

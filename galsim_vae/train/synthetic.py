@@ -60,7 +60,8 @@ def sample(
 
     A first pass draws F814W and measures centroid, shape and half-light radius; the second
     corrects them by an affine change of coordinates (with a shear of at most 0.35, so that |g|
-    comes out as asked) and draws all bands.
+    comes out as asked) and draws all bands. The stamps then fade over the outer tenth, as decoded
+    ones do (`galsim_vae.vae.taper`): a large or flat galaxy comes out a little smaller and rounder.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def sample(
         one = [REFERENCE]
         first = _draw(m, affine, centre, sed[..., one], waves[:, one], _FIRST_STEP)[:, 0]
         affine, centre = _correction(first, conditions[:, 2], m.bulge_fraction)
-        # As the decoder's stamps fade at their ends, which otherwise it would make up for beside.
+        # Decoded stamps fade at their ends; without this the decoder would add light inside.
         stamps = _draw(m, affine, centre, sed, waves, 1) * taper(STAMP_SIZE).to(device)
         stamps = stamps / stamps[:, REFERENCE].sum((1, 2))[:, None, None, None]
     return Synthetic(stamps, m)
@@ -162,7 +163,7 @@ def _draw(
 
 def _correction(image: Tensor, g: Tensor, wings: Tensor) -> tuple[Tensor, Tensor]:
     """Affine map and new centre that make a measured galaxy canonical, with the asked |g|."""
-    moments = shapes.adaptive_moments(image, 5.0 / _FIRST_STEP, tolerance=1e-3, iterations=30)
+    moments = shapes.adaptive_moments(image, 5.0 / _FIRST_STEP, iterations=30)
     radius = shapes.half_light_radius(image, moments) * _FIRST_STEP
     angle = 0.5 * torch.atan2(moments.g2, moments.g1)
     have = torch.hypot(moments.g1, moments.g2)

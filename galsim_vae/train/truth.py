@@ -12,7 +12,8 @@ from torch import Tensor
 # Cycles a stamp. Lower ones are the galaxy's size and shape, which pixels tell well enough; the
 # decoder's last kernel is zero at 32.
 _RINGS = torch.arange(4, 29)
-# Power, relative to that of the flux, below which nobody sees anything. Smooth galaxies end there.
+# Added to the power of stamps of unit flux (1 at zero cycles), so that rings in which a smooth
+# galaxy has next to none do not rule the logarithm.
 _POWER_FLOOR = 3e-6
 _FLUX_FLOOR = 0.02  # relative error of a flux below which there is little to gain
 # Noise of a galaxy's flux over that of a pixel, about: between an aperture of twice the half-light
@@ -37,8 +38,7 @@ def power_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
 def colour_misfit(stamps: Tensor, truth: Tensor, noise: Tensor, observed: Tensor) -> Tensor:
     """Difference of the logarithms of each band's flux, in units of what it can be known to.
 
-    Squared where small, the distance itself (pseudo-Huber) where large, as it is for bands that
-    the encoder must guess.
+    Squared where small, the distance itself (pseudo-Huber) where large.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def _log_power(stamps: Tensor) -> Tensor:
 
 
 def _window(stamps: Tensor) -> Tensor:
-    """1 in the inner half of a stamp, falling to zero at its ends as a squared cosine."""
+    """1 in the inner half of a stamp, falling nearly to zero at its ends as a squared cosine."""
     size = stamps.shape[-1]
-    axis = (torch.arange(size, device=stamps.device, dtype=stamps.dtype) - size // 2).abs()
-    window = torch.cos(torch.pi * (axis / size - 0.25).clamp(min=0) * 2).square()
+    axis = (torch.arange(size, device=stamps.device, dtype=stamps.dtype) - (size - 1) / 2).abs()
+    window = torch.cos(torch.pi * (2 * axis / size - 0.5).clamp(min=0)).square()
     return window[:, None] * window
