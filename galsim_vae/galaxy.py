@@ -98,9 +98,9 @@ class VAEGalaxy(galsim.InterpolatedImage):
         """
         if _force_maxk > 0 or not calculate_maxk:
             return super()._getMaxK(calculate_maxk, _force_maxk)
-        size = 2 * max(self.image.array.shape)
         import scipy.fft  # here, as it takes 0.1 s; in numpy 1 the transform is float64
 
+        size = 2 * max(self.image.array.shape)
         amplitude = np.abs(scipy.fft.rfft2(self.image.array, (size, size)))
         above = amplitude > self.gsparams.maxk_threshold * abs(self.image.array.sum())
         across = np.flatnonzero(above.any(axis=0)).max(initial=0)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from galsim_vae.bands import BANDS, STAMP_SIZE
 from galsim_vae.conditions import NAMES
+from galsim_vae.files import write_whole
 from galsim_vae.flow import FlowConfig, Flows
 from galsim_vae.vae import VAE, VAEConfig
 
@@ -72,7 +72,6 @@ def find(weights: str | os.PathLike) -> Path:
 
 def write(path: str | os.PathLike, model: Model) -> None:
     """Write a weights file; it appears under `path` only when complete."""
-    path = Path(path)
     tensors = _tensors(model)
     header = {
         "format_version": str(FORMAT_VERSION),
@@ -85,15 +84,12 @@ def write(path: str | os.PathLike, model: Model) -> None:
         "provenance": json.dumps(model.provenance, sort_keys=True),
     }
     header["sha256"] = _digest(header, tensors)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
+
+    def save(temporary: Path) -> None:
         save_file(tensors, temporary, metadata=header)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        os.chmod(temporary, 0o644)  # safetensors lets nobody else read it
+
+    write_whole(path, save)
 
 
 def read(path: str | os.PathLike) -> Model:

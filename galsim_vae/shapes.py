@@ -62,8 +62,8 @@ def adaptive_moments(
     """Measure adaptive second moments: the elliptical Gaussian weight that matches the object.
 
     Newton's method seeks the weight that has the weighted image's centroid and twice its second
-    moments. The result follows a shear of the image exactly, which is why
-    it defines `ellipticity` here.
+    moments. The result follows a shear of the image exactly, which is why it defines
+    `ellipticity` here.
 
     Parameters
     ----------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from .files import write_whole
 
 __all__ = ["ChunkStore"]
 
@@ -41,13 +42,15 @@ class ChunkStore:
     def write(self, number: int, arrays: dict[str, NDArray], seconds: dict[str, float]) -> None:
         """Store a chunk, in the place of one that is there."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.path(number).with_suffix(f".{os.getpid()}.part")
-        with h5py.File(temporary, "w") as file:
-            file.attrs["fingerprint"], file.attrs["number"] = self.fingerprint, number
-            for name, values in arrays.items():
-                file.create_dataset(name, data=values)
-            file.create_group("seconds").attrs.update(seconds)
-        os.replace(temporary, self.path(number))
+
+        def write_arrays(temporary: Path) -> None:
+            with h5py.File(temporary, "w") as file:
+                file.attrs["fingerprint"], file.attrs["number"] = self.fingerprint, number
+                for name, values in arrays.items():
+                    file.create_dataset(name, data=values)
+                file.create_group("seconds").attrs.update(seconds)
+
+        write_whole(self.path(number), write_arrays)
 
     def read(self, nchunks: int) -> dict[str, NDArray]:
         """Join all chunks, in their order."""

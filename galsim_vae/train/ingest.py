@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..bands import BANDS, REFERENCE
+from ..files import write_whole
 from ..plots import colour_image
 from . import dataset, frame
 from .reject import blended, reject
@@ -95,9 +95,7 @@ def _open_parts(output, recipe: str) -> Path:
     note = folder / "recipe"
     name = hashlib.sha256(recipe.encode()).hexdigest()
     if not note.exists():
-        temporary = folder / "recipe.new"
-        temporary.write_text(name)
-        os.replace(temporary, note)
+        write_whole(note, lambda temporary: temporary.write_text(name))
     elif note.read_text() != name:
         raise galsim.GalSimConfigError(
             f"{folder} is left from a run with another configuration: remove it, or give another "

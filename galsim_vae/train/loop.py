@@ -3,7 +3,6 @@
 import copy
 import logging
 import math
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from galsim_vae.bands import HALF_LIGHT_PIXELS
+from galsim_vae.files import write_whole
 from galsim_vae.train import likelihood, population, synthetic, truth
 from galsim_vae.train.observe import Batch, PSFTable, RealGalaxies, join, observe
 from galsim_vae.vae import VAE, VAEConfig
@@ -289,9 +289,7 @@ def _save(path: Path, settings: dict, step: int, model, average, optimizer, gene
         "optimizer": optimizer.state_dict(),
         "generator": generator.get_state(),
     }
-    temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    write_whole(path, lambda temporary: torch.save(state, temporary))
 
 
 def _load(path: Path, settings: dict, model, average, optimizer, generator) -> int:
