@@ -76,10 +76,11 @@ def draw(call: Call) -> None:
     The FITS file has one HDU a band, (n, m, m) e-/s, and the table of the galaxies. It is drawn by
     GalSim, or with ``renderer=batch`` by `galsim_vae.render`.
     """
-    asked = {name: call.variables.pop(name) for name in _CONDITIONS if name in call.variables}
     values = call.take(
-        output=..., n=None, seed=1234, weights="candels", renderer="galsim", overwrite=False
-    )
+        output=..., n=None, seed=1234, weights="candels", renderer="galsim", overwrite=False,
+        **dict.fromkeys(_CONDITIONS),
+    )  # fmt: skip
+    asked = {name: values[name] for name in _CONDITIONS if values[name] is not None}
     if values["renderer"] not in RENDERERS:
         raise galsim.GalSimConfigValueError("Unknown renderer", values["renderer"], RENDERERS)
     output = Path(values["output"])

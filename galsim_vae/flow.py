@@ -10,6 +10,7 @@ from nflows.transforms.permutations import Permutation
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from galsim_vae.bands import HALF_LIGHT_PIXELS
 from galsim_vae.conditions import NAMES
 from galsim_vae.spline import SplineCoupling
 
@@ -146,9 +147,15 @@ class Flows(nn.Module):
     latent : number of latent dimensions.
     ranges : (low, high) of each condition.
     config : sizes of the latent flow; those of the population's are `POPULATION_FLOW`.
+
+    Attributes
+    ----------
+    half_light_pixels : median half-light radius [pixel] of the stamps that the latents decode to:
+        a little less than the canonical one, since stamps fade at their ends.
     """
 
     limits: Tensor
+    half_light_pixels: Tensor
 
     def __init__(self, latent: int, ranges: dict, config: FlowConfig | None = None):
         super().__init__()
@@ -159,6 +166,7 @@ class Flows(nn.Module):
         self.population = CouplingFlow(count, context, POPULATION_FLOW)
         limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
         self.register_buffer("limits", _to_variables(limits).float(), persistent=False)
+        self.register_buffer("half_light_pixels", torch.tensor(HALF_LIGHT_PIXELS))
 
     def context(self, conditions: Tensor) -> Tensor:
         """Conditions as networks see them, tensor (n, 4 * (bumps + 2)).

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from galsim_vae import conditions as cond
 from galsim_vae import modelfile, shapes
-from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
 from galsim_vae.batches import BATCH_SIZES, in_batches
 from galsim_vae.galaxy import VAEGalaxy
 from galsim_vae.noise import draw_seed, galaxy_uniforms, normal
@@ -152,8 +152,8 @@ class GalaxyGenerator:
             are drawn from the population given those present.
         rng : two of its draws are used.
         exact, extrapolate : override what the generator was made with. With exact=False the
-            stamp is neither resized, sheared nor recentred, and the table of the result states
-            what was asked.
+            stamp is neither sheared nor recentred, nor resized by its own radius but by the median
+            one; the table of the result states what was asked.
 
         Raises
         ------
@@ -170,7 +170,8 @@ class GalaxyGenerator:
         complete = self._complete(asked, seed)
         decoded = self._draw(complete, seed)
         exact = self.exact if exact is None else exact
-        jacobian, offset = _geometry(decoded, complete, exact)
+        pixels = float(self._model.flows.half_light_pixels)
+        jacobian, offset = _geometry(decoded, complete, exact, pixels)
         array = decoded.array.numpy()
         _fix_band_fluxes(array, complete)
         return Stamps(array, complete, jacobian, offset, BANDS)
@@ -351,18 +352,19 @@ def _find_device(name: str) -> torch.device:
     return device
 
 
-def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool):
+def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool, pixels: float):
     """Map from stamp pixels to the sky: jacobian (n, 2, 2) [arcsec/pixel], offset (n, 2) [pixel].
 
     Exactly: dilated from the measured to the asked half-light radius, sheared from the measured
     to the asked shape (a shear leaves the radius as it is: the half-light ellipse of the sheared
-    galaxy is the sheared ellipse), recentred on the measured centroid, and turned.
+    galaxy is the sheared ellipse), recentred on the measured centroid, and turned. Else all
+    stamps are taken to have the median half-light radius, `pixels`.
     """
     radius = complete.values[:, cond.NAMES.index("half_light_radius")]
     g = complete.values[:, cond.NAMES.index("g")]
     n = len(radius)
     shear, offset = np.zeros(n, complex), np.zeros((n, 2))
-    scale = radius / HALF_LIGHT_PIXELS
+    scale = radius / pixels
     if exact:
         x, y, g1, g2, measured = (
             v.numpy().astype(np.float64)

@@ -19,7 +19,7 @@ from galsim_vae.files import write_whole
 from galsim_vae.flow import FlowConfig, Flows
 from galsim_vae.vae import VAE, VAEConfig
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 SUFFIX = ".safetensors"
 _FIELDS = ("format_version", "bands", "stamp_size", "vae", "flow", "ranges", "units", "provenance")
 UNITS = {"magnitude": "AB mag (F814W)", "half_light_radius": "arcsec", "g": "", "redshift": ""}

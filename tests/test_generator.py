@@ -133,6 +133,17 @@ def test_not_only_round_galaxies(gen):
     assert 0.9 <= slope <= 1.1
 
 
+def test_sizes_are_right_without_corrections(gen):
+    """Stamps fade at their ends, so decoded galaxies are smaller than six pixels."""
+    table = gen.sample_conditions(2000, galsim.BaseDeviate(12))
+    stamps = gen.sample(table, galsim.BaseDeviate(13), exact=False)
+    images = torch.from_numpy(stamps.array[:, REFERENCE_INDEX])
+    pixels = shapes.half_light_radius(images, shapes.adaptive_moments(images)).numpy()
+    found = pixels * np.sqrt(np.linalg.det(stamps.jacobian))
+    ratio = found / np.asarray(table["half_light_radius"])
+    assert np.median(ratio) == pytest.approx(1, abs=0.005)
+
+
 def test_population_has_the_training_ellipticities(gen):
     from scipy.stats import wasserstein_distance
 

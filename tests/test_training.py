@@ -174,6 +174,8 @@ def test_flows_learn_the_conditions_of_their_galaxies(sources):
     flows = fitflows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 16), config)
     made = fitflows.encode_synthetic(vae, sources, fitflows.FlowTraining(galaxies=512, seed=9))
     known = made.conditions[made.from_population]
+    usual = made.pixels[made.from_population].median().item()
+    assert flows.half_light_pixels.item() == pytest.approx(usual, rel=0.02)
     blank = Flows(TINY.latent, DEFAULT_RANGES, FlowConfig(2, 16))
     values = flows.population_values(known)
     blank.population.fit_scale(values)

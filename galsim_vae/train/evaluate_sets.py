@@ -58,11 +58,13 @@ class Task(NamedTuple):
 
 
 class Context:
-    """What every piece needs: the generator, the width of its latents, SEDs and PSF models."""
+    """What every piece needs: the generator, its networks, SEDs and PSF models."""
 
     def __init__(self, weights):
         self.generator = GalaxyGenerator(weights, device="cpu")
-        self.vae = modelfile.read(self.generator.path).vae
+        model = modelfile.read(self.generator.path)
+        self.vae = model.vae
+        self.half_light_pixels = float(model.flows.half_light_pixels)
         self.sources = Sources(colour_table(), PSFTable.hst())
 
 
@@ -176,17 +178,13 @@ def compare(
     rng = galsim.BaseDeviate(int(torch.randint(1, 2**31, (1,), generator=random)))
     ids = task.number * PIECE + np.arange(n)
     drawn = context.generator.sample(_table(conditions, angle, ids), rng, exact=True)
-    stamps = {
-        "held_out": held_out,
-        "model": _as_asked(drawn),
-        "free": torch.from_numpy(drawn.array),
-    }
-    measured = frame.truth(stamps["free"])
+    free = _uncorrected(drawn, context.half_light_pixels)
+    stamps = {"held_out": held_out, "model": _as_asked(drawn), "free": _as_asked(free)}
     result = {
         "conditions": drawn.conditions.values,
-        "drawn": _drawn(measured, drawn),
+        "drawn": _measured(stamps["free"], drawn),
         "sky/model": _on_the_sky(drawn),
-        "sky/free": _on_the_sky(_uncorrected(drawn)),
+        "sky/free": _on_the_sky(free),
     }
     if task.baselines:
         latent = torch.randn(n, context.vae.config.latent, generator=random)
@@ -236,22 +234,22 @@ def _as_asked(drawn: Stamps) -> Tensor:
 
     Their jacobians and offsets, less the position angle and the pixel scale.
     """
-    matrix = np.linalg.inv(drawn.jacobian) @ _asked_frame(drawn)
+    matrix = np.linalg.inv(drawn.jacobian) @ _frame_of(drawn, HALF_LIGHT_PIXELS)
     matrix, offset = (torch.from_numpy(v).float() for v in (matrix, drawn.offset))
     return frame.resample(torch.from_numpy(drawn.array), matrix, offset)
 
 
-def _asked_frame(drawn: Stamps) -> NDArray:
-    """Maps from canonical pixels of the radius and angle that were asked for to the sky."""
-    angle, scale = drawn.conditions.angle, drawn.conditions.values[:, 1] / HALF_LIGHT_PIXELS
+def _frame_of(drawn: Stamps, pixels: float) -> NDArray:
+    """Maps to the sky of stamps with the asked angle, and the asked radius in so many pixels."""
+    angle, scale = drawn.conditions.angle, drawn.conditions.values[:, 1] / pixels
     cos, sin = np.cos(angle), np.sin(angle)
     return np.moveaxis(np.array([[cos, -sin], [sin, cos]]) * scale, -1, 0)
 
 
-def _uncorrected(drawn: Stamps) -> Stamps:
-    """The same stamps on the sky as exact=False would lay them there."""
+def _uncorrected(drawn: Stamps, pixels: float) -> Stamps:
+    """The same stamps as exact=False would lay them on the sky."""
     offset = np.zeros_like(drawn.offset)
-    return Stamps(drawn.array, drawn.conditions, _asked_frame(drawn), offset, drawn.bands)
+    return Stamps(drawn.array, drawn.conditions, _frame_of(drawn, pixels), offset, drawn.bands)
 
 
 def _encode(
@@ -270,8 +268,9 @@ def _decode(latent: Tensor, context: Context) -> Tensor:
     return torch.from_numpy(context.generator.decode(latent.numpy()))
 
 
-def _drawn(measured: frame.Truth, drawn: Stamps) -> NDArray:
-    """Radius [arcsec] and |g| that the flow gave, before any correction: (n, 2)."""
+def _measured(stamps: Tensor, drawn: Stamps) -> NDArray:
+    """Radius [arcsec] and |g| of stamps in the canonical frame that was asked for: (n, 2)."""
+    measured = frame.truth(stamps)
     scale = drawn.conditions.values[:, 1] / HALF_LIGHT_PIXELS
     g = torch.hypot(measured.g1, measured.g2).numpy()
     values = np.stack((measured.radius.numpy() * scale, g), 1)

@@ -57,11 +57,13 @@ class FlowTraining:
 class Encoded(NamedTuple):
     """Latents (n, latent) and conditions (n, 4) measured on their decoded stamps.
 
-    `from_population` (n,) tells which galaxies were drawn from the population as it is.
+    `pixels` (n,) is the radius measured, in pixels; `from_population` (n,) tells which galaxies
+    were drawn from the population as it is.
     """
 
     latents: Tensor
     conditions: Tensor
+    pixels: Tensor
     from_population: Tensor
 
 
@@ -79,12 +81,12 @@ def encode(vae: VAE, batch: Batch, conditions: Tensor, pixel_scale: Tensor, gene
     latents = likelihood.sample_posterior(mean, log_variance, generator)
     image = vae.decoder(latents)[:, BANDS.index(REFERENCE)]
     moments = adaptive_moments(image)
-    radius = half_light_radius(image, moments) * pixel_scale
+    pixels = half_light_radius(image, moments)
     g = torch.hypot(moments.g1, moments.g2)
-    labels = torch.stack([conditions[:, 0], radius, g, conditions[:, 3]], 1)
+    labels = torch.stack([conditions[:, 0], pixels * pixel_scale, g, conditions[:, 3]], 1)
     keep = moments.converged
     every = torch.ones(int(keep.sum()), dtype=torch.bool, device=latents.device)
-    return Encoded(latents[keep], labels[keep], every)
+    return Encoded(latents[keep], labels[keep], pixels[keep], every)
 
 
 def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining) -> Encoded:
@@ -145,6 +147,7 @@ def train(vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: Fl
     outside = (conditions < limits[0]) | (conditions > limits[1])
     conditions = torch.where(outside, torch.nan, conditions)
     population = conditions[: len(made.latents)][made.from_population]
+    flows.half_light_pixels.copy_(made.pixels[made.from_population].nanmedian())
     flows.latent.fit_axes(latents)
     _fit_latent(flows, latents, conditions, config)
     _fit_population(flows, population[torch.isfinite(population).all(1)], config)
