@@ -63,6 +63,16 @@ def test_a_faint_line_stands_out_and_a_bright_knot_does_not():
     assert knot < 0.6 * line
 
 
+def test_a_galaxy_fades_before_its_stamp_ends_and_a_trail_does_not():
+    galaxy = gaussian(q=0.5)
+    trail = galaxy + 0.5 * gaussian(q=1e3, sigma=1.5)
+    assert anomaly.cut_off(explained(galaxy)) < 0.01
+    assert anomaly.cut_off(explained(trail)) > 0.25
+    nothing = explained(galaxy)
+    nothing.batch.mask[:] = False
+    assert anomaly.cut_off(nothing) == 0
+
+
 def test_model_error_excuses_residuals_where_the_galaxy_is_bright():
     galaxy = 1000 * gaussian()
     assert anomaly.misfit(explained(0.05 * galaxy, galaxy)) < 0.3

@@ -3,7 +3,7 @@
     python -m galsim_vae.train.anomaly real.h5 --weights candels --output DIR
 
 writes anomaly.ecsv (every galaxy, worst first, with the reason) and anomaly.png (the worst ones:
-data, model, residual). Six things are measured on each galaxy, `REASONS`; each is turned into the
+data, model, residual). Seven things are measured on each galaxy, `REASONS`; each is turned into the
 probability that a galaxy of the file with the same source and signal-to-noise ratio is as odd or
 odder, and `combine` makes the score of them. `anomaly_check` measures how well it works.
 """
@@ -42,6 +42,7 @@ REASONS = {
     "misfit": "reduced chi-square, with a model error of 10 % of the local brightness",
     "sharp_residual": "residual brighter and sharper than the PSF allows, as of a cosmic ray",
     "straight_residual": "residual along a straight line, as of a satellite trail",
+    "cut_off": "light at the border of what was observed, as of a satellite trail",
     "unlikely_latent": "-ln of the density of the latent under the flow",
     "irregular": "departure of the PSF-free model from its elliptical isophotes, as of a blend",
     "lopsided": "asymmetry of the image about its brightest point, as of a blend",
@@ -60,9 +61,10 @@ MIN_SIGNAL_TO_NOISE = 3.0  # images are brought to unit flux, or to this many ti
 _APERTURE = math.pi * (2 * HALF_LIGHT_PIXELS) ** 2
 # Lines: angles, clip of a pixel's residual [sigma] (a line is bright all along, a knot is not), and
 # the least usable length [pixel].
-_ANGLES, _CLIP, _LENGTH = 36, 5.0, 12.0
+_ANGLES, _CLIP, _LENGTH = 36, 3.0, 12.0
 _OFFSETS = 92
-_SMOOTH = 1.5  # before the asymmetry is measured [pixel]
+_BORDER = 2  # width of the border of what was observed [pixel]
+_SMOOTH = 1.5  # before asymmetry and borders are measured [pixel]
 MIN_GALAXIES = 20
 _BATCH = 32
 
@@ -161,6 +163,7 @@ def _measure(model: modelfile.Model, data: Dataset) -> dict[str, NDArray]:
         "misfit": misfit(explained).clamp(min=1e-6).log(),
         "sharp_residual": sharp_residual(explained).clamp(min=1.0).log(),
         "straight_residual": straight_residual(explained).clamp(min=1.0).log(),
+        "cut_off": cut_off(explained),
         "unlikely_latent": torch.where(batch.mask.flatten(1).any(1), -density, torch.inf),
         "irregular": irregularity(explained).clamp(min=1e-6).log(),
         "lopsided": lopsidedness(explained),
@@ -196,16 +199,42 @@ def sharp_residual(explained: Explained) -> Tensor:
 def straight_residual(explained: Explained) -> Tensor:
     """Largest mean residual along any line across a band, over its error, tensor (n,).
 
-    The Radon transform of the residual over sigma, each pixel clipped.
+    The mean is weighted by the inverse variance, so that the galaxy itself, where the model may be
+    wrong, counts less than the sky beside it; each pixel's residual over sigma is clipped.
     """
     lines = _lines()
     shape = explained.image.shape[:2]
-    clipped = (explained.residual / explained.sigma).clamp(-_CLIP, _CLIP).flatten(0, 1).flatten(1)
-    usable = explained.batch.mask.flatten(0, 1).flatten(1).numpy().T.astype(np.float32)
-    along, length = lines @ clipped.numpy().T, lines @ usable
-    error = np.sqrt(np.maximum(lines.power(2) @ usable, 1e-3))
+    sigma = explained.sigma
+    root_weight = sigma.flatten(2).amin(2)[:, :, None, None] / sigma  # 1 where best known
+    root_weight = torch.where(explained.batch.mask, root_weight, 0.0)
+    clipped = (explained.residual / sigma).clamp(-_CLIP, _CLIP) * root_weight
+    usable = _columns(explained.batch.mask.float())
+    along, length = lines @ _columns(clipped), lines @ usable
+    error = np.sqrt(np.maximum(lines.power(2) @ _columns(root_weight.square()), 1e-3))
     strength = np.where(length > _LENGTH, along / error, 0.0).max(0)
     return torch.from_numpy(strength.reshape(shape).max(1))
+
+
+def _columns(images: Tensor) -> NDArray:
+    """Images (n, bands, size, size) as a matrix (pixels, n * bands)."""
+    return images.flatten(0, 1).flatten(1).numpy().T
+
+
+def cut_off(explained: Explained) -> Tensor:
+    """Brightest place at the border of what was observed over the brightest anywhere, (n,).
+
+    Of the smoothed image, in the band where it is largest. A galaxy fades before its stamp or its
+    segment ends; a trail does not.
+    """
+    mask = explained.batch.mask.numpy()
+    over = (0, 0, _SMOOTH, _SMOOTH)
+    share = ndimage.gaussian_filter(mask.astype(np.float32), over, mode="constant")
+    image = (explained.batch.image * explained.batch.mask).numpy()
+    image = ndimage.gaussian_filter(image, over, mode="constant") / np.maximum(share, 1e-3)
+    cross = ndimage.generate_binary_structure(2, 1)[None, None]
+    inside = ndimage.binary_erosion(mask, cross, iterations=_BORDER)
+    anywhere, border = (np.where(at, image, 0).max((2, 3)) for at in (mask, mask & ~inside))
+    return torch.from_numpy((border / np.maximum(anywhere, 1e-12)).max(1))
 
 
 @functools.cache

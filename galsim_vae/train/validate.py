@@ -32,6 +32,8 @@ from galsim_vae.vae import VAE, psf_width
 
 # Signal-to-noise ratio of the reference band that chi-square is quoted at.
 SIGNAL_TO_NOISE = 50.0
+# Arms are found by more steps than size and colours are.
+_STEPS, _LEARNING_RATE = 200, 0.2
 
 
 @dataclass
@@ -97,7 +99,7 @@ def reconstruct_one(
     canonical = frame.to_canonical(observed, geometry)
     if blended(source, canonical.mask):
         return None
-    latent = refine(vae, as_batch(canonical))
+    latent = refine(vae, as_batch(canonical), _STEPS, learning_rate=_LEARNING_RATE)
     with torch.no_grad():
         stamp = vae.decoder(latent)[0].numpy()
     residuals = reconstruct.native_residuals(stamp, geometry, observed)
