@@ -47,6 +47,7 @@ REASONS = {
     "irregular": "departure of the PSF-free model from its elliptical isophotes, as of a blend",
     "lopsided": "asymmetry of the image about its brightest point, as of a blend",
 }
+_OF_BLENDS = ("irregular", "lopsided")
 # A model that smooths arms is wrong by a share of the local brightness; artefacts are not bound to
 # where the galaxy is bright.
 MODEL_ERROR = 0.1
@@ -312,10 +313,11 @@ def oddness(measured: dict[str, NDArray], usual: dict[str, Usual]) -> NDArray:
 def combine(odd: NDArray) -> NDArray:
     """Score of galaxies, (n,), from `oddness`: the sum over the reasons plus the largest.
 
-    The sum (Fisher's method) finds what is a little odd in several ways, such as a blend; the
-    largest what is odd in one, such as a cosmic ray.
+    The sum (Fisher's method) finds what is a little odd in several ways; the largest what is odd in
+    one, such as a cosmic ray. The two measures of a blend count together as one.
     """
-    return odd.sum(1) + odd.max(1)
+    blend = odd[:, [list(REASONS).index(name) for name in _OF_BLENDS]].sum(1)
+    return odd.sum(1) + np.maximum(odd.max(1), blend)
 
 
 def table(data: Dataset, measured: dict[str, NDArray], usual: dict[str, Usual]) -> Table:

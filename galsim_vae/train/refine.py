@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor
 
+from galsim_vae.flow import CouplingFlow
 from galsim_vae.train import likelihood
 from galsim_vae.train.loop import LoopConfig
 from galsim_vae.train.observe import Batch
 from galsim_vae.vae import VAE
+
+_WIDEST = 4.0  # standard deviations that a start may be from the mean
 
 
 def refine(
@@ -15,6 +18,7 @@ def refine(
     steps: int = 100,
     prior: float = LoopConfig.beta,
     learning_rate: float = 0.05,
+    known: CouplingFlow | None = None,
 ) -> Tensor:
     """Maximise the posterior of each galaxy's latent, starting from the encoder's mean.
 
@@ -26,8 +30,10 @@ def refine(
     ----------
     batch : observed galaxies in the canonical frame.
     steps : steps of Adam.
-    prior : weight of the standard normal prior; that of the KL term in training.
+    prior : weight of the normal prior; that of the KL term in training.
     learning_rate : of Adam at the first step; it falls to zero at the last.
+    known : the flow of the latents of known galaxies: the prior has their mean and covariance, and
+        steps are along their principal axes, in units of the width. If absent it is standard.
 
     Returns
     -------
@@ -36,15 +42,21 @@ def refine(
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
     with torch.no_grad():
         mean, _ = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
-    latent = mean.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([latent], lr=learning_rate)
+    centre, root, start = torch.zeros(1), torch.eye(mean.shape[1]), mean
+    if known is not None:
+        centre, root = known.mean, known.root
+        start = torch.linalg.solve(root, mean - centre, left=False)
+        # Along narrow axes a small error of the encoder is far out.
+        start = start.clamp(-_WIDEST, _WIDEST)
+    unit = start.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([unit], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        model = likelihood.convolve(vae.decoder(latent), batch.otf)
+        model = likelihood.convolve(vae.decoder(unit @ root + centre), batch.otf)
         misfit = likelihood.half_chi_square(batch.image, model, weight)
-        loss = (misfit + 0.5 * prior * latent.square().sum(1)).sum()
+        loss = (misfit + 0.5 * prior * unit.square().sum(1)).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         schedule.step()
-    return latent.detach()
+    return (unit @ root + centre).detach()
