@@ -95,6 +95,15 @@ def test_a_galaxy_off_centre_is_not_lopsided_and_one_with_a_companion_is():
     assert anomaly.lopsidedness(explained(pair + noise)) > 0.15
 
 
+def test_score_counts_the_two_measures_of_a_blend_together():
+    odd = np.zeros((3, len(anomaly.REASONS)))
+    odd[0, list(anomaly.REASONS).index("irregular")] = 1
+    odd[0, list(anomaly.REASONS).index("lopsided")] = 1
+    odd[1, list(anomaly.REASONS).index("misfit")] = 1
+    odd[1, list(anomaly.REASONS).index("cut_off")] = 1
+    assert anomaly.combine(odd).tolist() == [4, 3, 0]
+
+
 def test_oddness_is_the_tail_probability():
     random = np.random.default_rng(3)
     ratio = np.exp(random.uniform(3, 7, 4000))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from galsim_vae.conditions import DEFAULT_RANGES
-from galsim_vae.flow import FlowConfig, Flows
+from galsim_vae.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.train import augment, fitflows, likelihood, loop, observe
 from galsim_vae.train.colours import colour_table
 from galsim_vae.train.dataset import Dataset
@@ -278,3 +278,7 @@ def test_refining_improves_the_fit(sources):
 
     start, _ = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
     assert misfit(refine(vae, batch, steps=20)) < misfit(start)
+    known = CouplingFlow(TINY.latent, 4, FlowConfig(2, 16))
+    known.fit_axes(torch.randn(200, TINY.latent, generator=generator) * 0.1 + 3.0)
+    held = refine(vae, batch, 60, prior=1e6, learning_rate=0.2, known=known)
+    assert held.numpy() == pytest.approx(3.0, abs=0.1)

@@ -211,6 +211,7 @@ def straight_residual(explained: Explained) -> Tensor:
     clipped = (explained.residual / sigma).clamp(-_CLIP, _CLIP) * root_weight
     usable = _columns(explained.batch.mask.float())
     along, length = lines @ _columns(clipped), lines @ usable
+    # Lines that see next to nothing, and those through the brightest galaxies, count as faint.
     error = np.sqrt(np.maximum(lines.power(2) @ _columns(root_weight.square()), 1e-3))
     strength = np.where(length > _LENGTH, along / error, 0.0).max(0)
     return torch.from_numpy(strength.reshape(shape).max(1))

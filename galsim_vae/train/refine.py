@@ -42,7 +42,7 @@ def refine(
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
     with torch.no_grad():
         mean, _ = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
-    centre, root, start = torch.zeros(1), torch.eye(mean.shape[1]), mean
+    centre, root, start = mean.new_zeros(1), torch.eye(mean.shape[1]).to(mean), mean
     if known is not None:
         centre, root = known.mean, known.root
         start = torch.linalg.solve(root, mean - centre, left=False)
