@@ -115,11 +115,18 @@ class CouplingFlow(nn.Module):
         widths = variance.clamp(min=0).sqrt().clamp(min=_LEAST_WIDTH)
         self.root.copy_(widths[:, None] * axes.T)
 
+    def standardise(self, values: Tensor) -> Tensor:
+        """Components of `values` (n, dimensions) along the axes, in units of the widths."""
+        return torch.linalg.solve(self.root, values - self.mean, left=False)
+
+    def restore(self, unit: Tensor) -> Tensor:
+        """Values (n, dimensions) of components from `standardise`."""
+        return unit @ self.root + self.mean
+
     def log_prob(self, values: Tensor, context: Tensor) -> Tensor:
         """Log density of `values` (n, dimensions) given `context`, tensor (n,)."""
         mean, log_width = self._base(context)
-        unit = torch.linalg.solve(self.root, values - self.mean, left=False)
-        unit = (unit - mean) * torch.exp(-log_width)
+        unit = (self.standardise(values) - mean) * torch.exp(-log_width)
         noise, logdet = self.transform(unit, context)
         normal = -0.5 * (noise.square() + np.log(2 * np.pi)).sum(1)
         return normal + logdet - log_width.sum(1) - self.root.slogdet().logabsdet
@@ -133,7 +140,7 @@ class CouplingFlow(nn.Module):
         """Turn standard normal `noise` (n, dimensions) into samples given `context`."""
         values, _ = self.transform.inverse(noise, context)
         mean, log_width = self._base(context)
-        return (values * torch.exp(log_width) + mean) @ self.root + self.mean
+        return self.restore(values * torch.exp(log_width) + mean)
 
 
 class Flows(nn.Module):

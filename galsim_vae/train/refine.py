@@ -42,21 +42,23 @@ def refine(
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
     with torch.no_grad():
         mean, _ = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
-    centre, root, start = mean.new_zeros(1), torch.eye(mean.shape[1]).to(mean), mean
+    unit = mean.clone()
     if known is not None:
-        centre, root = known.mean, known.root
-        start = torch.linalg.solve(root, mean - centre, left=False)
         # Along narrow axes a small error of the encoder is far out.
-        start = start.clamp(-_WIDEST, _WIDEST)
-    unit = start.clone().requires_grad_(True)
+        unit = known.standardise(mean).clamp(-_WIDEST, _WIDEST)
+    unit.requires_grad_(True)
+
+    def latents() -> Tensor:
+        return unit if known is None else known.restore(unit)
+
     optimizer = torch.optim.Adam([unit], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        model = likelihood.convolve(vae.decoder(unit @ root + centre), batch.otf)
+        model = likelihood.convolve(vae.decoder(latents()), batch.otf)
         misfit = likelihood.half_chi_square(batch.image, model, weight)
         loss = (misfit + 0.5 * prior * unit.square().sum(1)).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         schedule.step()
-    return (unit @ root + centre).detach()
+    return latents().detach()
