@@ -37,16 +37,16 @@ class FlowConfig:
     bins : bins of each spline.
     """
 
-    layers: int = 6
-    hidden: int = 128
+    layers: int = 10
+    hidden: int = 256
     blocks: int = 1
-    bins: int = 8
+    bins: int = 4
 
     def to_dict(self) -> dict:
         return asdict(self)
 
 
-POPULATION_FLOW = FlowConfig(layers=6, hidden=64)
+POPULATION_FLOW = FlowConfig(layers=6, hidden=64, bins=8)
 
 
 class CouplingFlow(nn.Module):
@@ -104,16 +104,23 @@ class CouplingFlow(nn.Module):
         self.mean.copy_(values.mean(0))
         self.root.copy_(torch.diag(values.std(0).clamp(min=_LEAST_WIDTH)))
 
-    def fit_axes(self, values: Tensor) -> None:
+    def fit_axes(self, values: Tensor, first: int = 0) -> None:
         """Take mean, principal axes and widths along them from a sample (n, dimensions).
 
         Latents are correlated so much that the widths differ by a factor of hundreds, which
-        coupling layers would have to learn.
+        coupling layers would have to learn. The `first` dimensions, a galaxy's colours, have axes
+        of their own, and the others those of what the first leave unknown: at a redshift colours
+        lie on a narrow, curved sheet, which is not found among axes that mix them with structure.
         """
         self.mean.copy_(values.mean(0))
-        variance, axes = torch.linalg.eigh(torch.cov(values.double().T))
-        widths = variance.clamp(min=0).sqrt().clamp(min=_LEAST_WIDTH)
-        self.root.copy_(widths[:, None] * axes.T)
+        covariance = torch.cov(values.double().T)
+        own, shared = covariance[:first].tensor_split([first], 1)
+        told = torch.linalg.pinv(own, hermitian=True) @ shared
+        root = torch.zeros_like(covariance)
+        root[:first, :first] = _axes(own)
+        root[:first, first:] = root[:first, :first] @ told
+        root[first:, first:] = _axes(covariance[first:, first:] - told.T @ shared)
+        self.root.copy_(root)
 
     def standardise(self, values: Tensor) -> Tensor:
         """Components of `values` (n, dimensions) along the axes, in units of the widths."""
@@ -133,7 +140,7 @@ class CouplingFlow(nn.Module):
 
     def _base(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the width given `context`, tensors (n, dimensions)."""
-        mean, width = self.base(context).chunk(2, dim=1)
+        mean, width = self.base(context).float().chunk(2, dim=1)
         return mean, 3 * torch.tanh(width / 3)
 
     def from_noise(self, noise: Tensor, context: Tensor) -> Tensor:
@@ -218,6 +225,12 @@ class Flows(nn.Module):
         values = self.population.from_noise(noise, self.context(conditions))
         unit = torch.sigmoid(values) * (self.limits[1] - self.limits[0]) + self.limits[0]
         return torch.where(torch.isfinite(conditions), conditions, _from_variables(unit))
+
+
+def _axes(covariance: Tensor) -> Tensor:
+    """Principal axes times the widths along them, as rows."""
+    variance, axes = torch.linalg.eigh(covariance)
+    return variance.clamp(min=0).sqrt().clamp(min=_LEAST_WIDTH)[:, None] * axes.T
 
 
 def _to_variables(conditions: Tensor) -> Tensor:

@@ -35,12 +35,27 @@ def test_inverse_undoes_forward(flow):
     assert log_width.abs().max() > 0.1 and mean.abs().max() > 0.1
 
 
-def test_axes_whiten():
+@pytest.mark.parametrize("first", [0, 2])
+def test_axes_whiten(first):
     sample = torch.randn(500, 4) @ torch.randn(4, 4) + 3
     flow = CouplingFlow(4, 2, SMALL)
-    flow.fit_axes(sample)
+    flow.fit_axes(sample, first)
     unit = (sample - flow.mean) @ torch.linalg.inv(flow.root)
     assert torch.allclose(torch.cov(unit.T), torch.eye(4), atol=1e-4)
+    changed = sample.clone()
+    changed[:, first:] += 1
+    assert torch.allclose(flow.standardise(changed)[:, :first], unit[:, :first], atol=1e-4)
+
+
+def test_networks_in_half_precision_leave_the_splines_whole(flow):
+    layer = flow.transform._transforms[1]
+    generator = torch.Generator().manual_seed(3)
+    parameters = torch.randn(50, 2, 3 * SMALL.bins - 1, generator=generator).bfloat16()
+    values = torch.randn(50, 2, generator=generator)
+    expected = layer._piecewise_cdf(values, parameters.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer._piecewise_cdf(values, parameters)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_density_is_that_of_the_change_of_variables(flow):

@@ -49,7 +49,7 @@ class FlowTraining:
     real: float = 0.05
     steps: int = 4000
     batch: int = 256
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-2
     drop: float = 0.2
     seed: int = 2
 
@@ -148,7 +148,7 @@ def train(vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: Fl
     conditions = torch.where(outside, torch.nan, conditions)
     population = conditions[: len(made.latents)][made.from_population]
     flows.half_light_pixels.copy_(made.pixels[made.from_population].nanmedian())
-    flows.latent.fit_axes(latents)
+    flows.latent.fit_axes(latents, vae.config.bands - 1)
     _fit_latent(flows, latents, conditions, config)
     _fit_population(flows, population[torch.isfinite(population).all(1)], config)
     return flows.eval().requires_grad_(False)
@@ -159,7 +159,8 @@ def _fit_latent(flows: Flows, latents: Tensor, conditions: Tensor, config: FlowT
         asked = conditions[index]
         hide = _rand(asked.shape, generator) < config.drop
         asked = torch.where(hide, torch.nan, asked)
-        return -flows.latent_log_prob(latents[index], asked).mean()
+        with torch.autocast(latents.device.type, torch.bfloat16):
+            return -flows.latent_log_prob(latents[index], asked).mean()
 
     _minimise(flows.latent, loss, len(latents), config, "latent flow", config.seed + 2)
 
