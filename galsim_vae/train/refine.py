@@ -44,12 +44,14 @@ def refine(
         mean, _ = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
     unit = mean.clone()
     if known is not None:
+        # The axes of a flow need not be the principal ones, along which Adam's steps are best.
+        turn = torch.linalg.svd(known.root).U
         # Along narrow axes a small error of the encoder is far out.
-        unit = known.standardise(mean).clamp(-_WIDEST, _WIDEST)
+        unit = (known.standardise(mean) @ turn).clamp(-_WIDEST, _WIDEST)
     unit.requires_grad_(True)
 
     def latents() -> Tensor:
-        return unit if known is None else known.restore(unit)
+        return unit if known is None else known.restore(unit @ turn.T)
 
     optimizer = torch.optim.Adam([unit], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
