@@ -63,7 +63,7 @@ class CouplingFlow(nn.Module):
     """
 
     mean: Tensor
-    root: Tensor  # root.T @ root is the covariance; its rows are axes times widths
+    root: Tensor  # root.T @ root is the covariance
 
     def __init__(self, dimensions: int, context: int, config: FlowConfig):
         super().__init__()
@@ -107,10 +107,11 @@ class CouplingFlow(nn.Module):
     def fit_axes(self, values: Tensor, first: int = 0) -> None:
         """Take mean, principal axes and widths along them from a sample (n, dimensions).
 
-        Latents are correlated so much that the widths differ by a factor of hundreds, which
+        Latents are correlated so much that the widths differ by a factor of a hundred, which
         coupling layers would have to learn. The `first` dimensions, a galaxy's colours, have axes
-        of their own, and the others those of what the first leave unknown: at a redshift colours
-        lie on a narrow, curved sheet, which is not found among axes that mix them with structure.
+        of their own, and the others those of their residuals in a linear regression on the first
+        (if `first` is 0, they are ordinary principal axes): at a redshift colours lie on a narrow,
+        curved sheet, which is not found among axes that mix them with structure.
         """
         self.mean.copy_(values.mean(0))
         covariance = torch.cov(values.double().T)
@@ -123,7 +124,7 @@ class CouplingFlow(nn.Module):
         self.root.copy_(root)
 
     def standardise(self, values: Tensor) -> Tensor:
-        """Components of `values` (n, dimensions) along the axes, in units of the widths."""
+        """Uncorrelated components, of unit variance, of `values` (n, dimensions)."""
         return torch.linalg.solve(self.root, values - self.mean, left=False)
 
     def restore(self, unit: Tensor) -> Tensor:
@@ -140,7 +141,7 @@ class CouplingFlow(nn.Module):
 
     def _base(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the width given `context`, tensors (n, dimensions)."""
-        mean, width = self.base(context).float().chunk(2, dim=1)
+        mean, width = self.base(context).to(context.dtype).chunk(2, dim=1)
         return mean, 3 * torch.tanh(width / 3)
 
     def from_noise(self, noise: Tensor, context: Tensor) -> Tensor:

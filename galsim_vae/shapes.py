@@ -232,7 +232,8 @@ def _solve_radius(
         torch.addcmul(edge, slope, radius[:, None], out=inside)
         excess = inside.clamp_(0, 1).mul_(flat).sum(1) / total - 0.5
         secant = (excess - last_excess) / (radius - last_radius)
-        share = torch.where(secant > 0, secant, share)  # not where it is NaN
+        better = (secant > 0) & ~done  # false where it is NaN; a settled one must not learn more
+        share = torch.where(better, secant, share)
         low = torch.where(excess < 0, torch.maximum(low, radius), low)
         high = torch.where(excess > 0, torch.minimum(high, radius), high)
         new = radius - excess / share

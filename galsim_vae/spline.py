@@ -25,7 +25,7 @@ class SplineCoupling(PiecewiseRationalQuadraticCouplingTransform):
     ) -> tuple[Tensor, Tensor]:
         # Bins first: loops over a handful of neighbours in memory are not vectorised.
         # Knots are sums of widths, too fine for the half precision of a network in training.
-        parameters = transform_params.float().movedim(-1, 0).contiguous()
+        parameters = transform_params.to(inputs.dtype).movedim(-1, 0).contiguous()
         shape, slopes = parameters.tensor_split([2 * self.num_bins])
         shape = shape.unflatten(0, (2, self.num_bins))
         shape = shape / math.sqrt(self.transform_net.hidden_features)

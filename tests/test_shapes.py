@@ -74,6 +74,25 @@ def test_a_result_does_not_depend_on_the_rest_of_the_batch(images):
     assert torch.equal(a.g1[:8], b.g1[:8])
 
 
+def test_the_slope_found_on_the_way_to_a_radius_does_not_depend_on_the_batch(images):
+    """It is where the search on the finer grid starts, whose last bits would differ."""
+    batch = torch.from_numpy(np.array([image.array for image in images]))
+    moments = shapes.adaptive_moments(batch)
+
+    def solve(rows, spread):
+        some = shapes.Moments(*(v[rows] for v in moments))
+        start = spread[rows] * some.sigma, 0.1 / some.sigma
+        limits = torch.full_like(some.sigma, 0.1), torch.full_like(some.sigma, 64.0)
+        axis = shapes._axis(batch.shape[-1], batch)
+        return shapes._solve_radius(batch[rows], axis, some, start, limits, 1.0, 1e-2)
+
+    spread = torch.linspace(0.5, 3, len(batch))  # bad guesses take longer
+    together = solve(slice(None), spread)
+    for k in range(len(batch)):
+        alone = solve(slice(k, k + 1), spread)
+        assert all(a[0] == t[k] for a, t in zip(alone, together, strict=True))
+
+
 def test_an_image_without_a_galaxy_is_told_apart():
     arrays = torch.zeros(2, 64, 64)
     arrays[1] = torch.from_numpy(draw(galsim.Gaussian(sigma=4)).array)

@@ -40,7 +40,8 @@ class FlowTraining:
     ----------
     galaxies : synthetic galaxies encoded, half from the population, half spread over the ranges.
     real : share of real galaxies among the latent flow's training rows.
-    steps, batch, learning_rate : of the optimiser, for each flow.
+    steps, batch : of the optimiser, for each flow.
+    learning_rate, population_learning_rate : of the latents' flow, and of the conditions'.
     drop : probability that a condition is hidden from the latent flow.
     seed : of every random number.
     """
@@ -50,6 +51,7 @@ class FlowTraining:
     steps: int = 4000
     batch: int = 256
     learning_rate: float = 1e-2
+    population_learning_rate: float = 2e-3
     drop: float = 0.2
     seed: int = 2
 
@@ -162,7 +164,8 @@ def _fit_latent(flows: Flows, latents: Tensor, conditions: Tensor, config: FlowT
         with torch.autocast(latents.device.type, torch.bfloat16):
             return -flows.latent_log_prob(latents[index], asked).mean()
 
-    _minimise(flows.latent, loss, len(latents), config, "latent flow", config.seed + 2)
+    rate = config.learning_rate
+    _minimise(flows.latent, loss, len(latents), config, rate, "latent flow", config.seed + 2)
 
 
 def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> None:
@@ -185,23 +188,26 @@ def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> N
         asked = torch.where(given, asked, torch.nan)
         return -flows.population_log_prob(target, asked).mean()
 
-    _minimise(flows.population, loss, len(conditions), config, "population flow", config.seed + 3)
+    n, rate = len(conditions), config.population_learning_rate
+    _minimise(flows.population, loss, n, config, rate, "population flow", config.seed + 3)
 
 
 def _rand(shape, generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device)
 
 
-def _minimise(network, loss, n: int, config: FlowTraining, name: str, seed: int) -> None:
+def _minimise(
+    network, loss, n: int, config: FlowTraining, rate: float, name: str, seed: int
+) -> None:
     """Minimise loss(index, generator) over random batches; keeps a moving average of weights."""
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-3)
     average = copy.deepcopy(network)
     bar = tqdm(range(config.steps), desc=name, mininterval=10)
     for step in bar:
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule(step / config.steps)
+            group["lr"] = rate * schedule(step / config.steps)
         index = torch.randint(n, (config.batch,), generator=generator, device=device)
         value = loss(index, generator)
         if not torch.isfinite(value):

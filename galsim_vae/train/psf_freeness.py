@@ -74,7 +74,7 @@ def observe(galaxies: list[galsim.GSObject], fwhm: float, generator: torch.Gener
 
 
 def measure(
-    vae: VAE, n: int = 64, seed: int = 1, psf: bool = True, known: CouplingFlow | None = None
+    vae: VAE, n: int = 256, seed: int = 1, psf: bool = True, known: CouplingFlow | None = None
 ) -> Table:
     """Decode galaxies seen through each PSF and compare second moments with the truth.
 
