@@ -80,3 +80,24 @@ def test_bands_that_were_not_observed_stay_so():
     assert not seen[:, [0, 2, 3, 4]].any() and seen[:, 1].any()
     assert (turned[:, 0] == 0).all() and torch.isfinite(out).all()
     assert out[:, 1].sum((-1, -2)).numpy() == pytest.approx(image[:, 1].sum((-1, -2)), rel=2e-3)
+
+
+def test_exchanged_colours_are_those_of_another_of_the_survey(monkeypatch):
+    monkeypatch.setattr(augment, "_SCATTER", 0.0)
+    nan = torch.nan
+    log_flux = torch.tensor([[0.0, 1, 3, 3], [1, 1, 1, 4], [5, 2, 2, 9], [2, nan, 1, 0]])
+    survey = torch.tensor([0, 0, 1, 0])
+    index = torch.arange(3).repeat(2000)
+    factor = augment.exchange_colours(log_flux, survey, index, torch.Generator().manual_seed(1))
+    flux = log_flux[index] + factor.log()
+    assert torch.allclose(flux.mean(1), log_flux[index].mean(1), atol=1e-5)
+    assert torch.equal(factor[2::3], torch.ones(2000, 4))  # the only one of its survey
+    first = flux[::3] - flux[::3, :1]
+    kept, second, third = (
+        (first - first.new_tensor(colours)).abs().amax(1) < 1e-5
+        for colours in ([0, 1, 3, 3], [0, 0, 0, 3], [0, -2, -1, -2])
+    )
+    # The third lacks a band, which moves with the mean of the others.
+    assert (kept | second | third).all()
+    share = [chosen.float().mean().item() for chosen in (kept, second, third)]
+    assert share == pytest.approx([0.3 + 0.7 / 3, 0.7 / 3, 0.7 / 3], abs=0.04)

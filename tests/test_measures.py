@@ -60,3 +60,21 @@ def test_guess_is_right_for_galaxies_of_one_colour(tmp_path):
     assert errors == pytest.approx(0, abs=1e-4)
     flux[rows, f606w] *= 10**0.4  # a magnitude brighter than the guess
     assert hidden_band.colour_guess(data, flux, rows, f606w) == pytest.approx(1, abs=1e-4)
+
+
+def test_flux_of_a_hidden_band_against_its_prediction():
+    generator = torch.Generator().manual_seed(4)
+    n, noise = 1000, torch.tensor([0.05, 0.02, 0.4])
+    x = torch.arange(16.0) - 7.5
+    model = torch.exp(-0.5 * (x[:, None] ** 2 + x**2) / 4).expand(n, 3, 16, 16)
+    data = 7 * model * torch.tensor([1.0, 1.0, 1.5])[:, None, None]
+    data = data + noise[:, None, None] * torch.randn(data.shape, generator=generator)
+    mask = torch.ones_like(data, dtype=torch.bool)
+    weight = likelihood.inverse_variance(noise.expand(n, 3), torch.ones(n, 3), mask)
+    hidden = torch.tensor([False, False, True]).expand(n, 3)
+    magnitude, error = likelihood.predicted_flux(data, model, weight, hidden)
+    expected = 2.5 * np.log10(1.5)
+    sigma = 1.0857 * 0.4 / (10.5 * (model[0, 2] ** 2).sum().sqrt().item())
+    assert magnitude.mean().item() == pytest.approx(expected, abs=0.1 * sigma)
+    assert magnitude.std().item() == pytest.approx(sigma, rel=0.1)
+    assert error.numpy() == pytest.approx(sigma, rel=0.1)

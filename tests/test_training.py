@@ -238,6 +238,34 @@ def test_real_galaxies_are_renoised_as_stated(real_galaxies):
     assert (batch.noise_area >= 1.0).all() and (batch.noise_area <= 3.0).all()
 
 
+def test_exchanged_colours_keep_each_bands_signal_to_noise(real_galaxies):
+    real, _ = real_galaxies
+    index, level = torch.arange(3, 6).repeat(20), torch.full((60,), 1e5)
+    batch = real.batch(index, torch.Generator().manual_seed(9), level, exchange=True)
+    flux = (batch.image * batch.mask).sum((2, 3))
+    own = (real.image * real.mask).sum((2, 3))[index]
+    assert flux.amax(1).numpy() == pytest.approx(1.0, abs=0.02)
+    assert (flux / own)[:, 1:].log().std(1).max() > 0.05
+    ratio = (flux / batch.noise) / (own / real.noise[index])
+    assert ratio[:, 1:].numpy() == pytest.approx(1.0, abs=0.1)
+    assert (flux[:, 0] == 0).all()
+
+
+def test_a_hidden_band_of_real_galaxies_is_to_be_predicted(sources, real_galaxies):
+    torch.manual_seed(1)
+    model = VAE(TINY).requires_grad_(False)
+    both = loop.Sources(sources.colours, sources.psfs, real_galaxies[0])
+    config = loop.LoopConfig(batch=2, real=6, hidden=0.0)
+    batch, true = loop.draw_batch(config, both, torch.Generator().manual_seed(2))
+
+    def loss(weight):
+        generator = torch.Generator().manual_seed(3)
+        return loop.losses(model, batch, true, replace(config, hidden=weight), generator)[0]
+
+    assert loss(100.0) - loss(0.0) == pytest.approx((loss(50.0) - loss(0.0)).item() * 2, rel=1e-3)
+    assert loss(100.0) > loss(0.0)
+
+
 def test_hidden_bands_are_observed_ones_and_never_the_last():
     mask = torch.zeros((2000, 5, 4, 4), dtype=torch.bool)
     mask[:1000, 1] = True

@@ -1,4 +1,4 @@
-"""Variants of real galaxies: mirrored, stretched a little, each with its PSF and mask.
+"""Variants of real galaxies: mirrored, stretched a little, or with the colours of another one.
 
 In the canonical frame the major axis lies along x, so a stretch of x against y is a shear that
 changes |g|, and a common stretch is a dilation. Labels need no correction: radius and |g| are
@@ -11,6 +11,9 @@ from torch import Tensor
 # Largest shear and relative dilation.
 MAX_SHEAR = 0.05
 MAX_DILATION = 0.05
+# Share of galaxies that take the colours of another one, and the scatter of every band's flux then
+# [in its logarithm]: without it a few hundred sets of colours would be learnt by heart.
+_EXCHANGED, _SCATTER = 0.7, 0.1
 _LANCZOS = 4
 _CLEAN = 0.95  # share of the kernel's weight on good pixels that keeps a pixel good
 
@@ -39,6 +42,38 @@ def vary(
     ratio = torch.sqrt((1 + shear) / (1 - shear))
     image, mask, otf = mirror(image, mask, otf, *flips)
     return stretch(image, mask, otf, (1 + dilation) * ratio, (1 + dilation) / ratio)
+
+
+def exchange_colours(
+    log_flux: Tensor, survey: Tensor, index: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Factors of every band's flux that give galaxies the colours of others of their survey.
+
+    What a band's flux tells about another's is then learnt as that, and not for each of a few
+    galaxies that are known by their looks.
+
+    Parameters
+    ----------
+    log_flux : tensor (m, bands), ln flux of all galaxies, NaN where not measured.
+    survey : integer tensor (m,), who observed each.
+    index : tensor (n,), the galaxies wanted.
+
+    Returns
+    -------
+    tensor (n, bands); 1 for galaxies that keep their colours. A band that only one of the two has
+    keeps its ratio to the mean of the others.
+    """
+
+    def rand(*shape):
+        return torch.rand(shape, generator=generator, device=generator.device)
+
+    alike = survey[index, None] == survey
+    other = torch.multinomial(alike.float(), 1, generator=generator)[:, 0]
+    change = log_flux[other] - log_flux[index]
+    change = (change - change.nanmean(1, keepdim=True)).nan_to_num()
+    noise = torch.randn(change.shape, generator=generator, device=generator.device)
+    change = change + _SCATTER * noise
+    return torch.where(rand(len(index), 1) < _EXCHANGED, change, 0.0).exp()
 
 
 def mirror(image: Tensor, mask: Tensor, otf: Tensor, in_x: Tensor, in_y: Tensor):

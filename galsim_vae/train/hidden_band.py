@@ -19,6 +19,8 @@ from galsim_vae.train.observe import Batch
 from galsim_vae.vae import VAE, psf_width
 
 HIDDEN = ("F606W", "F125W")
+# Magnitude error beyond which the observed flux says too little to judge a prediction by.
+KNOWN = 0.15
 _CHUNK = 32
 
 
@@ -45,25 +47,26 @@ def as_batch(data: Dataset) -> Batch:
     )  # fmt: skip
 
 
-def predict(vae: VAE, batch: Batch, band: int) -> NDArray:
-    """Error of the predicted magnitude of a band hidden from the encoder, (n,).
+def predict(vae: VAE, batch: Batch, band: int) -> tuple[NDArray, NDArray]:
+    """Error of the predicted magnitude of a band hidden from the encoder, and of the observed one.
 
     The latent is the encoder's mean, as it was trained to predict hidden bands. The flux observed
     in that band is the best amplitude of its own predicted image.
+
+    Returns
+    -------
+    magnitude : array (n,), predicted less observed.
+    error : array (n,), rms of the observed one.
     """
-    mask = batch.mask.clone()
-    mask[:, band] = False
-    seen = batch._replace(image=batch.image * mask, mask=mask)
+    hidden = torch.zeros(batch.mask.shape[:2], dtype=torch.bool)
+    hidden[:, band] = True
+    mask = batch.mask & ~hidden[:, :, None, None]
     with torch.no_grad():
-        latent, _ = vae.encoder(seen.image, seen.psf_width, seen.noise, seen.mask)
+        latent, _ = vae.encoder(batch.image * mask, batch.psf_width, batch.noise, mask)
         model = likelihood.convolve(vae.decoder(latent), batch.otf)
-    weight = likelihood.inverse_variance(seen.noise, seen.noise_area, seen.mask)
-    amplitude = likelihood.fit_amplitude(seen.image, model, weight)
-    one = slice(band, band + 1)
-    observed = likelihood.fit_amplitude(
-        batch.image[:, one], model[:, one], batch.mask[:, one].to(model.dtype)
-    )
-    return (2.5 * torch.log10(observed.clamp(min=1e-9) / amplitude)).numpy()
+    weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
+    magnitude, error = likelihood.predicted_flux(batch.image, model, weight, hidden)
+    return magnitude.numpy(), error.numpy()
 
 
 def colour_guess(data: Dataset, flux: NDArray, rows: NDArray, band: int) -> NDArray:
@@ -85,29 +88,31 @@ def colour_guess(data: Dataset, flux: NDArray, rows: NDArray, band: int) -> NDAr
 def measure(vae: VAE, data: Dataset) -> Table:
     """Median absolute error [mag] of the model and of the guess, with bootstrap errors.
 
-    Held-out galaxies that were observed in the band and in at least one other.
+    Of held-out galaxies that were observed in the band and in at least one other: all of them, and
+    those whose flux in that band is itself known to `KNOWN` magnitudes.
     """
     flux = aperture_fluxes(data)
     table = Table(
-        names=("band", "galaxies", "model", "model_error", "guess", "guess_error"),
-        dtype=("U5", int, float, float, float, float),
+        names=("band", "of", "galaxies", "model", "model_error", "guess", "guess_error"),
+        dtype=("U5", "U8", int, float, float, float, float),
     )
     rng = np.random.default_rng(1)
     for name in HIDDEN:
         band = BANDS.index(name)
         usable = data.valid & np.isfinite(flux[:, band]) & (np.isfinite(flux).sum(1) > 1)
         rows = np.flatnonzero(usable)
-        model = np.concatenate(
-            [
-                predict(vae, as_batch(data[rows[i : i + _CHUNK]]), band)
-                for i in range(0, len(rows), _CHUNK)
-            ]
-        )
-        line: list = [name, len(rows)]
-        for errors in (np.abs(model), np.abs(colour_guess(data, flux, rows, band))):
-            boot = [np.median(rng.choice(errors, len(errors))) for _ in range(500)]
-            line += [float(np.median(errors)), float(np.std(boot))]
-        table.add_row(line)
+        parts = [
+            predict(vae, as_batch(data[rows[i : i + _CHUNK]]), band)
+            for i in range(0, len(rows), _CHUNK)
+        ]
+        model, error = (np.concatenate(values) for values in zip(*parts, strict=True))
+        guess = colour_guess(data, flux, rows, band)
+        for label, chosen in (("all", error > 0), ("measured", error < KNOWN)):
+            line: list = [name, label, int(chosen.sum())]
+            for errors in (np.abs(model[chosen]), np.abs(guess[chosen])):
+                boot = [np.median(rng.choice(errors, len(errors))) for _ in range(500)]
+                line += [float(np.median(errors)), float(np.std(boot))]
+            table.add_row(line)
     return table
 
 

@@ -1,7 +1,11 @@
 """The likelihood of observed stamps given decoded, PSF-free ones."""
 
+import math
+
 import torch
 from torch import Tensor
+
+POGSON = 2.5 / math.log(10)  # magnitudes in a factor of e
 
 
 def convolve(stamps: Tensor, otf: Tensor) -> Tensor:
@@ -52,6 +56,30 @@ def fit_amplitude(data: Tensor, model: Tensor, weight: Tensor) -> Tensor:
     """
     top = (weight * data * model).sum((1, 2, 3))
     return (top / (weight * model.square()).sum((1, 2, 3)).clamp(min=1e-20)).clamp(min=0)
+
+
+def predicted_flux(
+    data: Tensor, model: Tensor, weight: Tensor, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Flux of a hidden band, over what the bands that were shown predict, and how well it is known.
+
+    Parameters
+    ----------
+    data, model, weight : tensors (n, bands, size, size), as for `fit_amplitude`; all bands.
+    hidden : bool tensor (n, bands), one band each.
+
+    Returns
+    -------
+    magnitude : tensor (n,), observed less predicted flux [-mag]: positive if predicted too faint.
+    error : tensor (n,), of the magnitude, from the noise of the hidden band.
+    """
+    band = hidden[:, :, None, None]
+    alone = weight * band
+    expected = fit_amplitude(data, model, weight * ~band)
+    observed = fit_amplitude(data, model, alone)
+    signal_to_noise = observed * (alone * model.square()).sum((1, 2, 3)).sqrt()
+    ratio = observed.clamp(min=1e-9) / expected.clamp(min=1e-9)
+    return POGSON * torch.log(ratio), POGSON / signal_to_noise.clamp(min=1e-9)
 
 
 def half_chi_square(data: Tensor, model: Tensor, weight: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from galsim_vae.vae import VAE, VAEConfig
 logger = logging.getLogger(__name__)
 
 GRADIENT_CLIP = 1.0
+_KNOWN = 0.15  # magnitude error up to which a hidden band's flux is worth predicting
 _HIDE_BAND = 0.3  # probability that the encoder must predict a band that the likelihood sees
 
 
@@ -39,6 +40,7 @@ class LoopConfig:
     seed : of the network's start and of every random number in training.
     power, colour : weights of the misfits of synthetic galaxies' power spectra and colours; see
         `galsim_vae.train.truth`.
+    hidden : weight of the error of the magnitude predicted for a hidden band of real galaxies.
     psf : compare with the data through each galaxy's PSF; False only to show what it is for.
     """
 
@@ -51,6 +53,7 @@ class LoopConfig:
     seed: int = 1
     power: float = 2000.0
     colour: float = 100.0
+    hidden: float = 300.0
     psf: bool = True
 
 
@@ -129,7 +132,7 @@ def draw_batch(
     if sources.real is not None and config.real > 0:
         device = generator.device
         index = torch.randint(len(sources.real), (config.real,), generator=generator, device=device)
-        batch = join(batch, sources.real.batch(index, generator))
+        batch = join(batch, sources.real.batch(index, generator, exchange=True))
     if not config.psf:
         batch = batch._replace(otf=torch.ones_like(batch.otf))
     return batch, stamps
@@ -181,7 +184,22 @@ def losses(
     colour = truth.colour_misfit(stamps[:m], true, batch.noise[:m], observed).sum()
     loss = (likelihood.misfit(half_chi, dof) + config.beta * kl).sum()
     loss = loss + config.power * power + config.colour * colour
+    hidden = (batch.mask & ~shown).flatten(2).any(2)
+    loss = loss + config.hidden * _hidden_misfit(
+        batch.image[m:], model_image[m:], weight[m:], hidden[m:]
+    )
     return loss / len(kl), kl.detach(), (2 * half_chi / dof).detach()
+
+
+def _hidden_misfit(image: Tensor, model: Tensor, weight: Tensor, hidden: Tensor) -> Tensor:
+    """Sum of the errors [mag] of predicted fluxes that are known better than `_KNOWN`.
+
+    The distance itself and not its square, so that the median is learnt: a galaxy's colour may be
+    far from what its others tell.
+    """
+    magnitude, error = likelihood.predicted_flux(image, model, weight, hidden)
+    counts = hidden.any(1) & (error.detach() < _KNOWN)
+    return torch.where(counts, magnitude, 0.0).abs().sum()
 
 
 def train(

@@ -19,6 +19,7 @@ SIGNAL_TO_NOISE = (20.0, 600.0)
 # Width of the narrowest and the widest PSFs in training, relative to HST's.
 SHARPEST, WIDEST = 0.1, 3.0
 _APERTURE_AREA = np.pi * (2 * HALF_LIGHT_PIXELS) ** 2
+_DETECTED = 5.0  # signal-to-noise ratio from which a flux has a colour
 _DROP_BAND = 0.3  # probability that a synthetic galaxy lacks a given band
 _SEGMENT_ONLY = 0.3  # probability that only the detected segment of one was kept
 
@@ -181,6 +182,9 @@ class RealGalaxies:
         self.noise = noise / flux[:, None]
         self.noise_area = torch.from_numpy(data.noise_area[keep]).clamp(min=1.0)
         self.mask = mask
+        self.log_flux = _log_flux(self.image, self.noise, self.noise_area, mask)
+        _, survey = np.unique(data.source[keep], return_inverse=True)
+        self.survey = torch.from_numpy(survey)
         self.otf = torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
         self.psf_width = psf_width(self.otf)
         # magnitude, ln half_light_radius, |g|, redshift; NaN where missing
@@ -199,14 +203,31 @@ class RealGalaxies:
             setattr(self, name, value.to(device))
         return self
 
-    def batch(self, index: Tensor, generator: torch.Generator, signal_to_noise=None) -> Batch:
+    def batch(
+        self,
+        index: Tensor,
+        generator: torch.Generator,
+        signal_to_noise: Tensor | None = None,
+        exchange: bool = False,
+    ) -> Batch:
         """Mirror and stretch at random, add white noise down to a drawn signal-to-noise ratio.
 
         Noise already there is never taken away: a galaxy that is noisier than the ratio drawn
         stays as it is.
+
+        Parameters
+        ----------
+        index : tensor (n,), the galaxies wanted.
+        signal_to_noise : tensor (n,); drawn from `SIGNAL_TO_NOISE` if absent.
+        exchange : give most of them the colours of others (`augment.exchange_colours`).
         """
         n, bands = len(index), self.noise.shape[1]
         image, mask, otf = self.image[index], self.mask[index], self.otf[index]
+        own_noise = self.noise[index]
+        if exchange:
+            factor = augment.exchange_colours(self.log_flux, self.survey, index, generator)
+            factor = factor / (image * mask).sum((2, 3)).mul(factor).amax(1, keepdim=True)
+            image, own_noise = image * factor[:, :, None, None], own_noise * factor
         image, mask, otf, stretched = augment.vary(image, mask, otf, generator)
         if signal_to_noise is None:
             signal_to_noise = _signal_to_noise(n, generator)
@@ -215,7 +236,7 @@ class RealGalaxies:
             0.3 * torch.randn((n, bands), generator=generator, device=generator.device)
         )
         # Stretched by an area, noise of the same power per sky area is fainter per pixel.
-        own = self.noise[index] / stretched.sqrt()[:, None]
+        own = own_noise / stretched.sqrt()[:, None]
         area = self.noise_area[index]
         added = (target.square() - own.square() * area).clamp(min=0).sqrt()
         added = torch.maximum(added, 0.02 * target)
@@ -224,9 +245,16 @@ class RealGalaxies:
         )
         variance = own.square() + added.square()
         effective = own.square() * area + added.square()
-        return Batch(
-            image * mask, otf, psf_width(otf), variance.sqrt(), effective / variance, mask
-        )
+        return Batch(image * mask, otf, psf_width(otf), variance.sqrt(), effective / variance, mask)
+
+
+def _log_flux(image: Tensor, noise: Tensor, noise_area: Tensor, mask: Tensor) -> Tensor:
+    """ln flux in a circle of two half-light radii, (n, bands); NaN where not detected."""
+    axis = torch.arange(STAMP_SIZE) - (STAMP_SIZE - 1) / 2
+    inside = torch.hypot(axis[:, None], axis) < 2 * HALF_LIGHT_PIXELS
+    flux = (image * mask * inside).sum((2, 3))
+    error = noise * (noise_area * (mask & inside).sum((2, 3))).sqrt()
+    return torch.where(flux > _DETECTED * error, flux, torch.nan).log()
 
 
 def join(first: Batch, second: Batch) -> Batch:
