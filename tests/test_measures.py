@@ -72,9 +72,11 @@ def test_flux_of_a_hidden_band_against_its_prediction():
     mask = torch.ones_like(data, dtype=torch.bool)
     weight = likelihood.inverse_variance(noise.expand(n, 3), torch.ones(n, 3), mask)
     hidden = torch.tensor([False, False, True]).expand(n, 3)
-    magnitude, error = likelihood.predicted_flux(data, model, weight, hidden)
+    magnitude, error = likelihood.magnitude_error(data, model, weight, hidden)
     expected = 2.5 * np.log10(1.5)
-    sigma = 1.0857 * 0.4 / (10.5 * (model[0, 2] ** 2).sum().sqrt().item())
+    total = (model[0, 2] ** 2).sum().item()
+    shown = 1 / np.sqrt(total * (0.05**-2 + 0.02**-2)) / 7
+    sigma = 1.0857 * np.hypot(0.4 / (10.5 * np.sqrt(total)), shown)
     assert magnitude.mean().item() == pytest.approx(expected, abs=0.1 * sigma)
     assert magnitude.std().item() == pytest.approx(sigma, rel=0.1)
     assert error.numpy() == pytest.approx(sigma, rel=0.1)

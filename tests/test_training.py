@@ -126,14 +126,14 @@ def test_latents_must_hold_the_colours():
 def test_the_truth_counts_with_its_weights(sources):
     torch.manual_seed(1)
     model = VAE(TINY).requires_grad_(False)
-    config = loop.LoopConfig(batch=4, real=0, power=0.0, colour=0.0)
+    config = loop.LoopConfig(batch=4, real=0, power=0.0, colour=0.0, size=0.0)
     batch, true = loop.draw_batch(config, sources, torch.Generator().manual_seed(1))
 
     def loss(**terms):
         generator = torch.Generator().manual_seed(2)
         return loop.losses(model, batch, true, replace(config, **terms), generator)[0].item()
 
-    for name in ("power", "colour"):
+    for name in ("power", "colour", "size"):
         one, two = (loss(**{name: weight}) - loss() for weight in (1e4, 2e4))
         assert one > 0 and two == pytest.approx(2 * one, rel=1e-2)
 
@@ -251,7 +251,7 @@ def test_exchanged_colours_keep_each_bands_signal_to_noise(real_galaxies):
     assert (flux[:, 0] == 0).all()
 
 
-def test_a_hidden_band_of_real_galaxies_is_to_be_predicted(sources, real_galaxies):
+def test_a_hidden_band_is_to_be_predicted(sources, real_galaxies):
     torch.manual_seed(1)
     model = VAE(TINY).requires_grad_(False)
     both = loop.Sources(sources.colours, sources.psfs, real_galaxies[0])
@@ -266,17 +266,46 @@ def test_a_hidden_band_of_real_galaxies_is_to_be_predicted(sources, real_galaxie
     assert loss(100.0) > loss(0.0)
 
 
+def test_a_hidden_band_counts_by_its_magnitude_and_not_in_the_likelihood(monkeypatch):
+    mask = torch.ones(2, 5, 64, 64, dtype=torch.bool)
+    x = torch.arange(64.0) - 31.5
+    stamps = torch.exp(-0.5 * (x[:, None] ** 2 + x**2) / 25).expand(2, 5, 64, 64)
+    one = torch.ones(2, 5)
+    batch = observe.Batch(stamps, torch.ones(2, 5, 64, 33), one, 0.01 * one, one, mask)
+    shown = mask.clone()
+    shown[:, 1] = False
+    fainter = batch.image.clone()
+    fainter[:, 1] *= 10 ** (-0.4 * 0.3)
+    fainter = batch._replace(image=fainter)
+    assert loop._hidden_misfit(fainter, stamps, shown).item() == pytest.approx(0.6, abs=1e-4)
+    assert loop._hidden_misfit(fainter, stamps, mask) == 0
+    assert loop._hidden_misfit(batch, stamps, shown).item() == pytest.approx(0, abs=1e-5)
+    loud = torch.tensor([0.01, 10.0, 0.01, 0.01, 0.01]).expand(2, 5)
+    assert loop._hidden_misfit(fainter._replace(noise=loud), stamps, shown) == 0
+
+    torch.manual_seed(1)
+    model = VAE(TINY).requires_grad_(False)
+    monkeypatch.setattr(loop, "hide_band", lambda *_: shown)
+    config = loop.LoopConfig(hidden=0.0)
+    chi_squares = [
+        loop.losses(model, seen, stamps[:1], config, torch.Generator().manual_seed(3))[2]
+        for seen in (batch, fainter)
+    ]
+    assert torch.equal(*chi_squares)
+
+
 def test_hidden_bands_are_observed_ones_and_never_the_last():
     mask = torch.zeros((2000, 5, 4, 4), dtype=torch.bool)
     mask[:1000, 1] = True
     mask[1000:, 1:4] = True
-    shown = loop.hide_band(mask, torch.Generator().manual_seed(1))
+    shown = loop.hide_band(mask, 1500, torch.Generator().manual_seed(1))
     assert torch.equal(shown[:1000], mask[:1000])
     assert not (shown & ~mask).any()
     bands = shown[1000:].flatten(2).any(2)
     assert set(bands.sum(1).tolist()) == {2, 3}
-    hidden = 1 - bands.float().mean(0)
-    assert hidden[1:4].tolist() == pytest.approx([0.1] * 3, abs=0.03)
+    synthetic, real = (1 - half.float().mean(0)[1:4] for half in bands.split(500))
+    assert synthetic.numpy() == pytest.approx(0.1 / 3, abs=0.03)
+    assert real.numpy() == pytest.approx(0.6 / 3, abs=0.06)
 
 
 def test_training_step_with_real_galaxies(sources, real_galaxies, tmp_path):

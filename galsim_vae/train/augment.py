@@ -11,8 +11,8 @@ from torch import Tensor
 # Largest shear and relative dilation.
 MAX_SHEAR = 0.05
 MAX_DILATION = 0.05
-# Share of galaxies that take the colours of another one, and the scatter of every band's flux then
-# [in its logarithm]: without it a few hundred sets of colours would be learnt by heart.
+# Share of galaxies that take the colours of one drawn from their survey, and the scatter of every
+# band's flux then [in its logarithm]: without it a few hundred colours would be learnt by heart.
 _EXCHANGED, _SCATTER = 0.7, 0.1
 _LANCZOS = 4
 _CLEAN = 0.95  # share of the kernel's weight on good pixels that keeps a pixel good

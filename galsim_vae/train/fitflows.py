@@ -42,7 +42,8 @@ class FlowTraining:
     real : share of real galaxies among the latent flow's training rows.
     steps, batch : of the optimiser, for each flow.
     learning_rate, population_learning_rate : of the latents' flow, and of the conditions'.
-    drop : probability that a condition is hidden from the latent flow.
+    drop : share of galaxies of which each condition is hidden from the latent flow with
+        probability 1/2. What is drawn has all of them; the anomaly score has none.
     seed : of every random number.
     """
 
@@ -52,7 +53,7 @@ class FlowTraining:
     batch: int = 256
     learning_rate: float = 1e-2
     population_learning_rate: float = 2e-3
-    drop: float = 0.2
+    drop: float = 0.1
     seed: int = 2
 
 
@@ -159,7 +160,8 @@ def train(vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: Fl
 def _fit_latent(flows: Flows, latents: Tensor, conditions: Tensor, config: FlowTraining) -> None:
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked = conditions[index]
-        hide = _rand(asked.shape, generator) < config.drop
+        hide = _rand((len(asked), 1), generator) < config.drop
+        hide = hide & (_rand(asked.shape, generator) < 0.5)
         asked = torch.where(hide, torch.nan, asked)
         with torch.autocast(latents.device.type, torch.bfloat16):
             return -flows.latent_log_prob(latents[index], asked).mean()

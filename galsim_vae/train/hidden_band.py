@@ -19,8 +19,6 @@ from galsim_vae.train.observe import Batch
 from galsim_vae.vae import VAE, psf_width
 
 HIDDEN = ("F606W", "F125W")
-# Magnitude error beyond which the observed flux says too little to judge a prediction by.
-KNOWN = 0.15
 _CHUNK = 32
 
 
@@ -48,7 +46,7 @@ def as_batch(data: Dataset) -> Batch:
 
 
 def predict(vae: VAE, batch: Batch, band: int) -> tuple[NDArray, NDArray]:
-    """Error of the predicted magnitude of a band hidden from the encoder, and of the observed one.
+    """Error of the predicted magnitude of a band hidden from the encoder, and what of it is noise.
 
     The latent is the encoder's mean, as it was trained to predict hidden bands. The flux observed
     in that band is the best amplitude of its own predicted image.
@@ -56,7 +54,7 @@ def predict(vae: VAE, batch: Batch, band: int) -> tuple[NDArray, NDArray]:
     Returns
     -------
     magnitude : array (n,), predicted less observed.
-    error : array (n,), rms of the observed one.
+    error : array (n,), rms of the same by noise.
     """
     hidden = torch.zeros(batch.mask.shape[:2], dtype=torch.bool)
     hidden[:, band] = True
@@ -65,7 +63,7 @@ def predict(vae: VAE, batch: Batch, band: int) -> tuple[NDArray, NDArray]:
         latent, _ = vae.encoder(batch.image * mask, batch.psf_width, batch.noise, mask)
         model = likelihood.convolve(vae.decoder(latent), batch.otf)
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
-    magnitude, error = likelihood.predicted_flux(batch.image, model, weight, hidden)
+    magnitude, error = likelihood.magnitude_error(batch.image, model, weight, hidden)
     return magnitude.numpy(), error.numpy()
 
 
@@ -89,7 +87,7 @@ def measure(vae: VAE, data: Dataset) -> Table:
     """Median absolute error [mag] of the model and of the guess, with bootstrap errors.
 
     Of held-out galaxies that were observed in the band and in at least one other: all of them, and
-    those whose flux in that band is itself known to `KNOWN` magnitudes.
+    those whose noise lets it be known to `likelihood.KNOWN`.
     """
     flux = aperture_fluxes(data)
     table = Table(
@@ -107,7 +105,7 @@ def measure(vae: VAE, data: Dataset) -> Table:
         ]
         model, error = (np.concatenate(values) for values in zip(*parts, strict=True))
         guess = colour_guess(data, flux, rows, band)
-        for label, chosen in (("all", error > 0), ("measured", error < KNOWN)):
+        for label, chosen in (("all", np.isfinite(model)), ("measured", error < likelihood.KNOWN)):
             line: list = [name, label, int(chosen.sum())]
             for errors in (np.abs(model[chosen]), np.abs(guess[chosen])):
                 boot = [np.median(rng.choice(errors, len(errors))) for _ in range(500)]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 POGSON = 2.5 / math.log(10)  # magnitudes in a factor of e
+KNOWN = 0.15  # error [mag] of a hidden band's magnitude beyond which it says too little
 
 
 def convolve(stamps: Tensor, otf: Tensor) -> Tensor:
@@ -58,10 +59,10 @@ def fit_amplitude(data: Tensor, model: Tensor, weight: Tensor) -> Tensor:
     return (top / (weight * model.square()).sum((1, 2, 3)).clamp(min=1e-20)).clamp(min=0)
 
 
-def predicted_flux(
+def magnitude_error(
     data: Tensor, model: Tensor, weight: Tensor, hidden: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Flux of a hidden band, over what the bands that were shown predict, and how well it is known.
+    """Magnitude that the bands shown predict for a hidden one, less that observed.
 
     Parameters
     ----------
@@ -70,16 +71,19 @@ def predicted_flux(
 
     Returns
     -------
-    magnitude : tensor (n,), observed less predicted flux [-mag]: positive if predicted too faint.
-    error : tensor (n,), of the magnitude, from the noise of the hidden band.
+    magnitude : tensor (n,), positive if predicted too faint; without meaning if none is hidden.
+    error : tensor (n,), its rms from the noise of the hidden band and of those shown.
     """
     band = hidden[:, :, None, None]
-    alone = weight * band
-    expected = fit_amplitude(data, model, weight * ~band)
-    observed = fit_amplitude(data, model, alone)
-    signal_to_noise = observed * (alone * model.square()).sum((1, 2, 3)).sqrt()
-    ratio = observed.clamp(min=1e-9) / expected.clamp(min=1e-9)
-    return POGSON * torch.log(ratio), POGSON / signal_to_noise.clamp(min=1e-9)
+    variance = torch.zeros(len(data), device=data.device)
+    fluxes = []
+    for part in (weight * band, weight * ~band):
+        flux = fit_amplitude(data, model, part).clamp(min=1e-9)
+        signal_to_noise = flux * (part * model.square()).sum((1, 2, 3)).sqrt()
+        variance = variance + 1 / signal_to_noise.clamp(min=1e-9).square()
+        fluxes.append(flux)
+    observed, expected = fluxes
+    return POGSON * torch.log(observed / expected), POGSON * variance.sqrt()
 
 
 def half_chi_square(data: Tensor, model: Tensor, weight: Tensor) -> Tensor:

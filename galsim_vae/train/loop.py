@@ -20,8 +20,9 @@ from galsim_vae.vae import VAE, VAEConfig
 logger = logging.getLogger(__name__)
 
 GRADIENT_CLIP = 1.0
-_KNOWN = 0.15  # magnitude error up to which a hidden band's flux is worth predicting
-_HIDE_BAND = 0.3  # probability that the encoder must predict a band that the likelihood sees
+# Probability that a band is hidden, which the encoder must then predict: of real galaxies more
+# often, as the colours of synthetic ones are not quite theirs.
+_HIDE_SYNTHETIC, _HIDE_REAL = 0.1, 0.6
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class LoopConfig:
     learning_rate : peak of the schedule (linear warm-up over 2 %, cosine decay to 1 %).
     average : decay of the moving average of the weights that is kept.
     seed : of the network's start and of every random number in training.
-    power, colour : weights of the misfits of synthetic galaxies' power spectra and colours; see
-        `galsim_vae.train.truth`.
-    hidden : weight of the error of the magnitude predicted for a hidden band of real galaxies.
+    power, colour, size : weights of the misfits of synthetic galaxies' power spectra, colours and
+        sizes; see `galsim_vae.train.truth`.
+    hidden : weight of the error of the magnitude that is predicted for a hidden band.
     psf : compare with the data through each galaxy's PSF; False only to show what it is for.
     """
 
@@ -53,7 +54,8 @@ class LoopConfig:
     seed: int = 1
     power: float = 2000.0
     colour: float = 100.0
-    hidden: float = 300.0
+    size: float = 10.0
+    hidden: float = 2000.0
     psf: bool = True
 
 
@@ -138,23 +140,25 @@ def draw_batch(
     return batch, stamps
 
 
-def hide_band(mask: Tensor, generator: torch.Generator) -> Tensor:
+def hide_band(mask: Tensor, synthetic: int, generator: torch.Generator) -> Tensor:
     """Hide one observed band of some galaxies, never their only one.
-
-    The encoder that sees this mask learns to predict a missing band from the others, colours of
-    real galaxies included, since the likelihood still compares it with the data.
 
     Parameters
     ----------
     mask : bool tensor (n, bands, size, size), True where a pixel was observed and is clean.
+    synthetic : number of synthetic galaxies, which come first.
     """
+
+    def rand(*shape):
+        return torch.rand(shape, generator=generator, device=generator.device)
+
     observed = mask.flatten(2).any(2)
-    draws = torch.rand(observed.shape, generator=generator, device=generator.device)
-    band = torch.where(observed, draws, -1.0).argmax(1)
-    hide = torch.rand(len(mask), generator=generator, device=generator.device) < _HIDE_BAND
-    hide = hide & (observed.sum(1) > 1)
+    band = torch.where(observed, rand(*observed.shape), -1.0).argmax(1)
+    galaxy = torch.arange(len(mask), device=mask.device)
+    chance = torch.where(galaxy < synthetic, _HIDE_SYNTHETIC, _HIDE_REAL)
+    hide = (rand(len(mask)) < chance) & (observed.sum(1) > 1)
     shown = torch.ones_like(observed)
-    shown[torch.arange(len(mask), device=mask.device), band] = ~hide
+    shown[galaxy, band] = ~hide
     return mask & shown[:, :, None, None]
 
 
@@ -168,37 +172,37 @@ def losses(
     batch : observed galaxies, the synthetic ones first.
     true : tensor (m <= n, bands, size, size), the synthetic ones without PSF and noise.
     """
-    shown = hide_band(batch.mask, generator)
+    m = len(true)
+    shown = hide_band(batch.mask, m, generator)
     mean, log_variance = model.encoder(batch.image, batch.psf_width, batch.noise, shown)
     stamps = model.decoder(likelihood.sample_posterior(mean, log_variance, generator))
-    weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
+    # Of a hidden band the magnitude counts, of every galaxy as much: in the likelihood a few bright
+    # ones would rule what is learnt of everyone's colours.
+    weight = likelihood.inverse_variance(batch.noise, batch.noise_area, shown)
     model_image = likelihood.convolve(stamps, batch.otf)
     half_chi = likelihood.half_chi_square(batch.image, model_image, weight)
-    dof = likelihood.degrees_of_freedom(batch.noise_area, batch.mask)
+    dof = likelihood.degrees_of_freedom(batch.noise_area, shown)
     kl = likelihood.kl_divergence(mean, log_variance)
-    m = len(true)
-    # A hidden band is left to the likelihood, in which real galaxies count as well: the colours of
-    # synthetic ones are not quite theirs.
     observed = shown[:m].flatten(2).any(2)
     power = truth.power_misfit(stamps[:m], true).sum()
     colour = truth.colour_misfit(stamps[:m], true, batch.noise[:m], observed).sum()
     loss = (likelihood.misfit(half_chi, dof) + config.beta * kl).sum()
     loss = loss + config.power * power + config.colour * colour
-    hidden = (batch.mask & ~shown).flatten(2).any(2)
-    loss = loss + config.hidden * _hidden_misfit(
-        batch.image[m:], model_image[m:], weight[m:], hidden[m:]
-    )
+    loss = loss + config.size * truth.size_misfit(stamps[:m], true).sum()
+    loss = loss + config.hidden * _hidden_misfit(batch, model_image, shown)
     return loss / len(kl), kl.detach(), (2 * half_chi / dof).detach()
 
 
-def _hidden_misfit(image: Tensor, model: Tensor, weight: Tensor, hidden: Tensor) -> Tensor:
-    """Sum of the errors [mag] of predicted fluxes that are known better than `_KNOWN`.
+def _hidden_misfit(batch: Batch, model: Tensor, shown: Tensor) -> Tensor:
+    """Sum of the errors of predicted magnitudes that noise lets be known to `likelihood.KNOWN`.
 
     The distance itself and not its square, so that the median is learnt: a galaxy's colour may be
     far from what its others tell.
     """
-    magnitude, error = likelihood.predicted_flux(image, model, weight, hidden)
-    counts = hidden.any(1) & (error.detach() < _KNOWN)
+    hidden = (batch.mask & ~shown).flatten(2).any(2)
+    weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
+    magnitude, error = likelihood.magnitude_error(batch.image, model, weight, hidden)
+    counts = hidden.any(1) & (error.detach() < likelihood.KNOWN)
     return torch.where(counts, magnitude, 0.0).abs().sum()
 
 

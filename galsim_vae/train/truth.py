@@ -1,13 +1,16 @@
-"""What is known of a synthetic galaxy beside its image: its true power spectrum and colours.
+"""What is known of a synthetic galaxy beside its image: its true power spectrum, colours and size.
 
 Where the data do not say at which place there is structure, the mean of all that is possible is the
 best answer to the likelihood of pixels: too smooth a galaxy. That there is structure, and how much,
-is known; a network that is asked for it as well puts it somewhere. And colours, four numbers beside
-thousands of pixels, weigh little in that likelihood until all structure is right.
+is known; a network that is asked for it as well puts it somewhere. And colours and sizes, a few
+numbers beside thousands of pixels, weigh little in that likelihood until all structure is right.
 """
 
 import torch
 from torch import Tensor
+
+from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.shapes import Moments, adaptive_moments, half_light_radius
 
 # Cycles a stamp. Lower ones are the galaxy's size and shape, which pixels tell well enough; the
 # decoder's last kernel is zero at 32.
@@ -19,6 +22,10 @@ _FLUX_FLOOR = 0.02  # relative error of a flux below which there is little to ga
 # Noise of a galaxy's flux over that of a pixel, about: between an aperture of twice the half-light
 # radius (21) and the whole stamp (64).
 _FLUX_NOISE = 40.0
+# Relative errors of the adaptive second moment, whose change is that of the size, and of the flux
+# in the half-light ellipse, below which there is little to gain.
+_MOMENT_FLOOR, _HALF_FLOOR = 0.01, 0.003
+_SOFT_EDGE = 0.5  # of the half-light ellipse [pixel], so that its flux has a slope
 
 
 def power_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
@@ -54,6 +61,59 @@ def colour_misfit(stamps: Tensor, truth: Tensor, noise: Tensor, observed: Tensor
     variance = _FLUX_FLOOR**2 + (_FLUX_NOISE * noise / true).square()
     error = torch.log(stamps.sum((2, 3)) / true).square() / variance
     return (((1 + error).sqrt() - 1) * observed).sum(1)
+
+
+def size_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
+    """Errors of a galaxy's adaptive size and of its flux in the true half-light ellipse.
+
+    Both are weighted means of the F814W stamp, with the true galaxy's weights; in units of about
+    1 % of the adaptive size and 0.5 % of the half-light radius, the sum of what `colour_misfit`
+    makes of errors.
+
+    Parameters
+    ----------
+    stamps, truth : tensors (n, bands, size, size), decoded and true, without PSF and noise.
+
+    Returns
+    -------
+    tensor (n,); 0 where the true galaxy cannot be measured.
+    """
+    with torch.autocast(stamps.device.type, enabled=False):  # moments need full precision
+        image, true = (values[:, BANDS.index(REFERENCE)].float() for values in (stamps, truth))
+        return _size_misfit(image, true)
+
+
+def _size_misfit(image: Tensor, true: Tensor) -> Tensor:
+    with torch.no_grad():
+        moments = adaptive_moments(true)
+        radius = half_light_radius(true, moments)
+        good = moments.converged & torch.isfinite(radius)
+        distance = torch.where(good[:, None, None], _distance(true, moments), 1.0)
+        sigma = torch.where(good, moments.sigma, 1.0)
+        moment = (distance / sigma[:, None, None]).square()
+        weight = torch.exp(-0.5 * moment)
+        inside = torch.sigmoid((radius.nan_to_num()[:, None, None] - distance) / _SOFT_EDGE)
+
+    def measured(values: Tensor) -> tuple[Tensor, Tensor]:
+        weighted = weight * values
+        second = (weighted * moment).sum((1, 2)) / weighted.sum((1, 2))
+        half = (inside * values).sum((1, 2)) / values.sum((1, 2))
+        return second / _MOMENT_FLOOR, half / _HALF_FLOOR
+
+    errors = torch.stack(measured(image)) - torch.stack(measured(true))
+    return ((1 + torch.where(good, errors, 0.0).square()).sqrt() - 1).sum(0)
+
+
+def _distance(like: Tensor, moments: Moments) -> Tensor:
+    """Distance of every pixel from a galaxy's centre, as sqrt(ab) of its ellipse there [pixel]."""
+    axis = torch.arange(like.shape[-1], device=like.device) - (like.shape[-1] - 1) / 2
+    x, y = axis - moments.x[:, None, None], axis[:, None] - moments.y[:, None, None]
+    g = torch.hypot(moments.g1, moments.g2)
+    angle = 0.5 * torch.atan2(moments.g2, moments.g1)[:, None, None]
+    stretch = torch.sqrt((1 + g) / (1 - g))[:, None, None]
+    along = (torch.cos(angle) * x + torch.sin(angle) * y) / stretch
+    across = (torch.cos(angle) * y - torch.sin(angle) * x) * stretch
+    return torch.hypot(along, across)
 
 
 def _log_power(stamps: Tensor) -> Tensor:
