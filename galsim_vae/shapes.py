@@ -246,17 +246,45 @@ def _solve_radius(
     return radius, share
 
 
+def elliptical_radius(images: Tensor, moments: Moments) -> Tensor:
+    """Distance of every pixel from a galaxy's centre, as sqrt(ab) of its ellipse there [pixel].
+
+    Parameters
+    ----------
+    images : tensor (n, size, size).
+    moments : of each, from `adaptive_moments`.
+
+    Returns
+    -------
+    tensor (n, size, size); NaN where the moments are.
+    """
+    x, y = _offsets(_axis(images.shape[-1], images), moments)
+    return _quadratic_form(x, y, *_unit_area(moments)).clamp_(min=0).sqrt_()
+
+
+def _offsets(axis: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
+    """`_powers` of the distances in x and y from galaxies' centres."""
+    unit = torch.ones_like(moments.x)
+    return _powers(axis, moments.x, unit, 3), _powers(axis, moments.y, unit, 3)
+
+
+def _unit_area(moments: Moments) -> tuple[Tensor, Tensor, Tensor]:
+    """Elements xx, xy, yy of A = M^-1 sqrt(det M), (n,): r^2 = d^T A d has the ellipse's area."""
+    g_squared = moments.g1**2 + moments.g2**2
+    a = (1 + g_squared - 2 * moments.g1) / (1 - g_squared)
+    b = -2 * moments.g2 / (1 - g_squared)
+    c = (1 + g_squared + 2 * moments.g1) / (1 - g_squared)
+    return a, b, c
+
+
 def _edges(axis: Tensor, moments: Moments, step: float) -> tuple[Tensor, Tensor]:
     """Edge and slope (n, points^2): a point's share inside a radius is edge + slope * radius.
 
     Clamped to 0 to 1, it falls over one step across the ellipse of that radius.
     """
-    x, y = (_powers(axis, c, torch.ones_like(c), 3) for c in (moments.x, moments.y))
-    g_squared = moments.g1**2 + moments.g2**2
-    # Normalised to unit area: r^2 = d^T A d with A = M^-1 sqrt(det M), of gradient |A d| / r.
-    a = (1 + g_squared - 2 * moments.g1) / (1 - g_squared)
-    b = -2 * moments.g2 / (1 - g_squared)
-    c = (1 + g_squared + 2 * moments.g1) / (1 - g_squared)
+    x, y = _offsets(axis, moments)
+    a, b, c = _unit_area(moments)
+    # The gradient of r is |A d| / r.
     square = _quadratic_form(x, y, a, b, c).flatten(1).clamp_(min=1e-6)
     twice = (step**2 * k for k in (a * a + b * b, a * b + b * c, b * b + c * c))
     inverse = _quadratic_form(x, y, *twice).flatten(1).clamp_(min=1e-6).rsqrt_()

@@ -12,10 +12,10 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from galsim_vae import modelfile
-from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
+from galsim_vae.bands import BANDS
 from galsim_vae.train import likelihood
 from galsim_vae.train.dataset import Dataset, read
-from galsim_vae.train.observe import Batch
+from galsim_vae.train.observe import Batch, aperture
 from galsim_vae.vae import VAE, psf_width
 
 HIDDEN = ("F606W", "F125W")
@@ -24,9 +24,7 @@ _CHUNK = 32
 
 def aperture_fluxes(data: Dataset) -> NDArray:
     """Flux of every band in a circle of two half-light radii, (n, bands); NaN if unobserved."""
-    y, x = np.indices((STAMP_SIZE, STAMP_SIZE)) - (STAMP_SIZE - 1) / 2
-    inside = np.hypot(x, y) < 2 * HALF_LIGHT_PIXELS
-    flux = (data.image * data.mask)[..., inside].sum(-1)
+    flux = (data.image * data.mask)[..., aperture().numpy()].sum(-1)
     return np.where(data.mask.any((2, 3)) & (flux > 0), flux, np.nan)
 
 

@@ -248,10 +248,15 @@ class RealGalaxies:
         return Batch(image * mask, otf, psf_width(otf), variance.sqrt(), effective / variance, mask)
 
 
+def aperture() -> Tensor:
+    """Pixels within two half-light radii of the centre, bool tensor (size, size)."""
+    axis = torch.arange(STAMP_SIZE) - (STAMP_SIZE - 1) / 2
+    return torch.hypot(axis[:, None], axis) < 2 * HALF_LIGHT_PIXELS
+
+
 def _log_flux(image: Tensor, noise: Tensor, noise_area: Tensor, mask: Tensor) -> Tensor:
     """ln flux in a circle of two half-light radii, (n, bands); NaN where not detected."""
-    axis = torch.arange(STAMP_SIZE) - (STAMP_SIZE - 1) / 2
-    inside = torch.hypot(axis[:, None], axis) < 2 * HALF_LIGHT_PIXELS
+    inside = aperture()
     flux = (image * mask * inside).sum((2, 3))
     error = noise * (noise_area * (mask & inside).sum((2, 3))).sqrt()
     return torch.where(flux > _DETECTED * error, flux, torch.nan).log()

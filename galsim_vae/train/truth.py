@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
-from galsim_vae.shapes import Moments, adaptive_moments, half_light_radius
+from galsim_vae.shapes import adaptive_moments, elliptical_radius, half_light_radius
 
 # Cycles a stamp. Lower ones are the galaxy's size and shape, which pixels tell well enough; the
 # decoder's last kernel is zero at 32.
@@ -60,7 +60,7 @@ def colour_misfit(stamps: Tensor, truth: Tensor, noise: Tensor, observed: Tensor
     true = truth.sum((2, 3))
     variance = _FLUX_FLOOR**2 + (_FLUX_NOISE * noise / true).square()
     error = torch.log(stamps.sum((2, 3)) / true).square() / variance
-    return (((1 + error).sqrt() - 1) * observed).sum(1)
+    return (_pseudo_huber(error) * observed).sum(1)
 
 
 def size_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def _size_misfit(image: Tensor, true: Tensor) -> Tensor:
         moments = adaptive_moments(true)
         radius = half_light_radius(true, moments)
         good = moments.converged & torch.isfinite(radius)
-        distance = torch.where(good[:, None, None], _distance(true, moments), 1.0)
+        distance = torch.where(good[:, None, None], elliptical_radius(true, moments), 1.0)
         sigma = torch.where(good, moments.sigma, 1.0)
         moment = (distance / sigma[:, None, None]).square()
         weight = torch.exp(-0.5 * moment)
@@ -101,19 +101,12 @@ def _size_misfit(image: Tensor, true: Tensor) -> Tensor:
         return second / _MOMENT_FLOOR, half / _HALF_FLOOR
 
     errors = torch.stack(measured(image)) - torch.stack(measured(true))
-    return ((1 + torch.where(good, errors, 0.0).square()).sqrt() - 1).sum(0)
+    return _pseudo_huber(torch.where(good, errors, 0.0).square()).sum(0)
 
 
-def _distance(like: Tensor, moments: Moments) -> Tensor:
-    """Distance of every pixel from a galaxy's centre, as sqrt(ab) of its ellipse there [pixel]."""
-    axis = torch.arange(like.shape[-1], device=like.device) - (like.shape[-1] - 1) / 2
-    x, y = axis - moments.x[:, None, None], axis[:, None] - moments.y[:, None, None]
-    g = torch.hypot(moments.g1, moments.g2)
-    angle = 0.5 * torch.atan2(moments.g2, moments.g1)[:, None, None]
-    stretch = torch.sqrt((1 + g) / (1 - g))[:, None, None]
-    along = (torch.cos(angle) * x + torch.sin(angle) * y) / stretch
-    across = (torch.cos(angle) * y - torch.sin(angle) * x) * stretch
-    return torch.hypot(along, across)
+def _pseudo_huber(square: Tensor) -> Tensor:
+    """Half of `square`, the square of an error, where small; the error itself where large."""
+    return (1 + square).sqrt() - 1
 
 
 def _log_power(stamps: Tensor) -> Tensor:
