@@ -18,6 +18,8 @@ from galsim.errors import (
     GalSimValueError,
 )
 
+from .conditions import read_table
+from .noise import checked_seed
 from .stamps import Stamps
 from .survey_filters import survey_filters, within_reach
 
@@ -68,7 +70,7 @@ class VAECatalog(Catalog):
         random on a square of `DENSITY`.
     generator : galsim_vae.GalaxyGenerator
     seed : int
-        Not zero, which GalSim takes for a seed of its own choice.
+        1 to 2^32 - 1: GalSim takes 0 for a seed of its own choice.
     extrapolate : bool
         Reach u filters, most of which lies blueward of F435W, by the galaxy's F435W - F606W slope
         and its F435W structure (`galsim_vae.spectrum.band_weights`). It is logged as a warning.
@@ -79,15 +81,14 @@ class VAECatalog(Catalog):
         An unknown column; an id that is there twice; a magnitude that is not the galaxy's; a
         position that is not finite.
     galsim.GalSimRangeError
-        A condition outside the trained range; a seed of zero; no galaxies.
+        A condition outside the trained range; a seed that is none; no galaxies.
     """
 
     def __init__(self, raw_catalog: Table, generator, seed: int, extrapolate: bool = True):
-        if seed == 0:
-            raise GalSimRangeError("GalSim draws a seed of its own for 0; the seed must be", 0, 1)
         if len(raw_catalog) == 0:
             raise GalSimRangeError("A catalogue needs galaxies; their number is", 0, 1)
-        self.generator, self.seed, self.extrapolate = generator, int(seed), bool(extrapolate)
+        self.generator, self.seed = generator, checked_seed(seed)
+        self.extrapolate = bool(extrapolate)
         self._filters = {
             pair: band
             for pair, band in survey_filters().items()
@@ -108,7 +109,7 @@ class VAECatalog(Catalog):
         n : int
             Number of galaxies.
         seed : int
-            Of everything: conditions, galaxies and positions. Not zero.
+            Of everything: conditions, galaxies and positions; 1 to 2^32 - 1.
         density : float
             Galaxies per square arcmin, for the samplers that use positions.
         extrapolate : bool
@@ -116,7 +117,7 @@ class VAECatalog(Catalog):
         """
         if not density > 0:
             raise GalSimRangeError("The density must be positive", density, 0)
-        conditions = gen.sample_conditions(n, galsim.BaseDeviate(seed))
+        conditions = gen.sample_conditions(n, galsim.BaseDeviate(checked_seed(seed)))
         conditions["ra"], conditions["dec"] = _random_positions(n, seed, density)
         return cls(conditions, gen, seed, extrapolate)
 
@@ -144,11 +145,11 @@ class VAECatalog(Catalog):
         Raises
         ------
         OSError
-            There is no such file.
+            There is no such file, or it is no table.
         galsim.GalSimValueError
             The weights are not those that the file was made with; else as in `VAECatalog`.
         """
-        table = Table.read(os.fspath(catalog_files))
+        table = read_table(catalog_files, Table)
         meta = {key.upper(): value for key, value in table.meta.items()}
         if generator is None:
             from .generator import GalaxyGenerator  # imports torch
@@ -311,7 +312,7 @@ def _arcsec(name: str, column) -> np.ndarray:
 
 
 def _random_positions(n: int, seed: int, density: float) -> tuple[np.ndarray, np.ndarray]:
-    ra, dec = np.random.default_rng(abs(seed)).uniform(size=(n, 2)).T
+    ra, dec = np.random.default_rng(seed).uniform(size=(n, 2)).T
     width = 60 * np.sqrt(n / density)
     return width * ra, width * dec
 

@@ -41,12 +41,15 @@ COMMANDS = {
         "say what a weights file or a training file is; without a file, what is installed",
     ),
     "sample": Command(
-        "galsim_vae.commands:sample", "output=TABLE [n=N] [seed=S] [weights=W]",
+        "galsim_vae.commands:sample",
+        "output=TABLE.{ecsv,fits} [n=N] [seed=S] [weights=W] [overwrite=true]",
         "draw galaxy conditions from the population into a table",
     ),
     "draw": Command(
         "galsim_vae.commands:draw",
-        "[TABLE] output=FILE [n=N] [seed=S] [weights=W] [magnitude=M] [renderer=galsim|batch]",
+        "[TABLE] output=FILE.{fits,png} [n=N] [magnitude=M] [half_light_radius=R] [g1=G g2=G] "
+        "[redshift=Z] [extrapolate=true] [seed=S] [weights=W] [renderer=galsim|batch] "
+        "[overwrite=true]",
         "draw galaxies as CANDELS would see them (.fits), or a contact sheet of them (.png)",
     ),
     "ingest": Command(

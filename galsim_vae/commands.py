@@ -12,7 +12,9 @@ from . import modelfile
 from .bands import CANDELS_PIXEL_SCALE, ZEROPOINTS
 from .candels import RENDERERS
 from .cli import Call
+from .conditions import read_table
 from .files import write_whole
+from .noise import checked_seed
 
 __all__ = ["draw", "info", "sample"]
 
@@ -63,11 +65,13 @@ def sample(call: Call) -> None:
     values = call.take(output=..., n=100, seed=1234, weights="candels", overwrite=False)
     if call.files:
         raise galsim.GalSimConfigError(f"sample takes no file, but was given {call.files}")
+    output = _output(values, (".ecsv", ".fits"))
+    n, rng = _count(values["n"]), galsim.BaseDeviate(checked_seed(values["seed"]))
     from .generator import GalaxyGenerator
 
     generator = GalaxyGenerator(values["weights"])
-    table = generator.sample_conditions(values["n"], galsim.BaseDeviate(values["seed"]))
-    _write_table(table, values["output"], values["overwrite"])
+    write_whole(output, generator.sample_conditions(n, rng).write)
+    logger.info("wrote %s", output)
 
 
 def draw(call: Call) -> None:
@@ -78,20 +82,18 @@ def draw(call: Call) -> None:
     """
     values = call.take(
         output=..., n=None, seed=1234, weights="candels", renderer="galsim", overwrite=False,
-        **dict.fromkeys(_CONDITIONS),
+        extrapolate=False, **dict.fromkeys(_CONDITIONS),
     )  # fmt: skip
     asked = {name: values[name] for name in _CONDITIONS if values[name] is not None}
     if values["renderer"] not in RENDERERS:
         raise galsim.GalSimConfigValueError("Unknown renderer", values["renderer"], RENDERERS)
-    output = Path(values["output"])
-    if output.suffix not in (".fits", ".png"):
-        raise galsim.GalSimConfigValueError("output must end in", output.name, (".fits", ".png"))
-    _refuse_existing(output, values["overwrite"])
+    output = _output(values, (".fits", ".png"))
+    rng = galsim.BaseDeviate(checked_seed(values["seed"]))
     table = _conditions(call.files, asked, values["n"])
     from .generator import GalaxyGenerator
 
-    generator, rng = GalaxyGenerator(values["weights"]), galsim.BaseDeviate(values["seed"])
-    stamps = generator.sample(table, rng)
+    generator = GalaxyGenerator(values["weights"])
+    stamps = generator.sample(table, rng, extrapolate=bool(values["extrapolate"]))
     if output.suffix == ".png":
         _write_sheet(stamps, output)
     else:
@@ -106,26 +108,34 @@ def _conditions(files: list[str], asked: dict, n: int | None) -> QTable:
     if files and n is not None:
         raise galsim.GalSimConfigError("Give a table or n, not both")
     if files:
-        table = QTable.read(files[0])
+        table = read_table(files[0])
         n = len(table)
     else:
-        n = 20 if n is None else n
+        n = 20 if n is None else _count(n)
         table = QTable({"id": np.arange(n)})
     for name, value in asked.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise galsim.GalSimConfigValueError(f"{name} must be a number", value)
         table[name] = np.full(n, float(value))
     return table
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
+def _count(n) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise galsim.GalSimConfigValueError("n must be a whole number of galaxies from 1 on", n)
+    return n
+
+
+def _output(values: dict, endings: tuple[str, ...]) -> Path:
+    """The file to write, if it can be written."""
+    path = Path(str(values["output"]))
+    if path.suffix not in endings:
+        raise galsim.GalSimConfigValueError("output must end in", path.name, endings)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for the output {path.name}")
+    if path.exists() and not values["overwrite"]:
         raise FileExistsError(f"{path} exists: give overwrite=true, or another output")
-
-
-def _write_table(table: Table, output, overwrite: bool) -> None:
-    path = Path(output)
-    _refuse_existing(path, overwrite)
-    write_whole(path, table.write)
-    logger.info("wrote %s", path)
+    return path
 
 
 def _write_images(stamps, images: np.ndarray, path: Path) -> None:

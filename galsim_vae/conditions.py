@@ -16,12 +16,14 @@ A column that is absent, or masked in a row, is left to be drawn from the popula
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from astropy import units
+from astropy.io.registry import IORegistryError
 from astropy.table import QTable, Table
 from galsim import Shear
 from galsim.errors import (
@@ -149,12 +151,37 @@ def from_table(
     return Conditions(values, angle, ident, band_magnitudes)
 
 
+def read_table(path: str | os.PathLike, kind: type = QTable, **kwargs: Any) -> Any:
+    """Read a table of conditions: FITS, ECSV or what else astropy knows by the file's name.
+
+    Parameters
+    ----------
+    path : the file.
+    kind : QTable or Table.
+    **kwargs : of the reader.
+
+    Raises
+    ------
+    OSError : there is no such file, or it is no table.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no file {path!r}")
+    try:
+        return kind.read(path, **kwargs)
+    except IORegistryError:
+        why = "give a FITS (.fits) or ECSV (.ecsv) file"
+    except Exception as error:
+        why = str(error)
+    raise OSError(f"cannot read a table from {path!r}: {why}")
+
+
 def one_row(
     magnitude: float | None = None,
     half_light_radius: float | None = None,
     ellipticity: Shear | None = None,
     redshift: float | None = None,
-) -> dict[str, list]:
+) -> dict[str, Any]:
     """Make the table of one galaxy from the conditions that are not None.
 
     Raises
@@ -171,7 +198,8 @@ def one_row(
         "g2": None if ellipticity is None else ellipticity.g2,
         "redshift": redshift,
     }
-    return {name: [value] for name, value in table.items() if value is not None}
+    # Quantities keep their unit.
+    return {name: np.atleast_1d(value) for name, value in table.items() if value is not None}
 
 
 def to_table(conditions: Conditions) -> QTable:
@@ -233,6 +261,8 @@ def _column(column: Any, name: str) -> np.ndarray:
             raise GalSimValueError("Column id must hold an integer in every row", values.dtype)
         return values.astype(np.int64)
     try:
+        if values.dtype.kind in "SU":
+            raise ValueError
         values = values.astype(np.float64)
     except (TypeError, ValueError):
         raise GalSimValueError(f"Column {name} must hold numbers", values.dtype) from None
@@ -290,7 +320,8 @@ def _check_range(
     outside = (values < bounds[0]) | (values > bounds[1])
     if outside.any():
         row = int(np.argmax(outside))
-        hint = "" if extrapolate else ". extrapolate=True allows values outside the trained range"
+        possible = not extrapolate and physical[0] <= values[row] <= physical[1]
+        hint = ". extrapolate=True allows values outside the trained range" if possible else ""
         raise GalSimRangeError(
             f"{name} of row {row} ({int(outside.sum())} of {len(values)} rows) is out of range"
             f"{hint}.",

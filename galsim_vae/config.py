@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -42,7 +41,8 @@ from galsim.errors import (
 )
 
 from .bands import REFERENCE, check_reach
-from .conditions import one_row
+from .conditions import one_row, read_table
+from .noise import checked_seed
 from .stamps import Stamps, in_counts
 
 __all__ = ["CatalogInput", "CatalogLoader", "GeneratorInput"]
@@ -107,7 +107,8 @@ class CatalogInput(GeneratorInput):
     nobjects : int, optional
         Number of galaxies to draw from the population.
     seed : int, optional
-        Seed of the catalog; None leaves it to be set before the galaxies are decoded.
+        Seed of the catalog, 1 to 2^32 - 1; None leaves it to be set before the galaxies are
+        decoded.
     decode : bool
         Decode now and not when the galaxies are first needed.
     **settings
@@ -118,7 +119,7 @@ class CatalogInput(GeneratorInput):
     OSError
         The file does not exist or cannot be read as a table.
     galsim.GalSimRangeError
-        ``nobjects`` is not positive.
+        ``nobjects`` or the seed is not positive.
     """
 
     _opt_params = {**_SETTINGS, "seed": int}
@@ -135,7 +136,7 @@ class CatalogInput(GeneratorInput):
         super().__init__(**settings)
         if nobjects is not None and nobjects <= 0:
             raise GalSimRangeError("vae_catalog.nobjects must be positive", nobjects, 1)
-        self.seed = seed
+        self.seed = None if seed is None else checked_seed(seed)
         self._conditions = None if file_name is None else _read_table(file_name)
         self._nobjects = nobjects if self._conditions is None else len(self._conditions)
         self._stamps: Stamps | None = None
@@ -180,7 +181,7 @@ class CatalogLoader(galsim.config.InputLoader):
             kwargs["decode"] = True
             return kwargs, safe
         rng = galsim.config.GetRNG(config, base)
-        kwargs["seed"] = None if rng is None else int(rng.raw())
+        kwargs["seed"] = None if rng is None else _seed_of(rng)
         return kwargs, False
 
     def setupImage(  # noqa: N802
@@ -190,8 +191,13 @@ class CatalogLoader(galsim.config.InputLoader):
         if input_obj.seed is None:
             # BuildImage, called without BuildFile, loads inputs before it has an rng.
             rng = galsim.config.GetRNG(config, base, logger, "vae_catalog")
-            input_obj.seed = None if rng is None else int(rng.raw())
+            input_obj.seed = None if rng is None else _seed_of(rng)
         input_obj.decode()
+
+
+def _seed_of(rng: galsim.BaseDeviate) -> int:
+    """A seed drawn from GalSim's rng; never 0, which would be none."""
+    return int(rng.raw()) or 1
 
 
 @functools.lru_cache(maxsize=4)
@@ -224,13 +230,8 @@ def _threads(alone: bool) -> Iterator[None]:
 
 def _read_table(file_name: str) -> QTable:
     """Read a table; NaN in a FITS file stays NaN, to be refused like any other NaN."""
-    if not os.path.isfile(file_name):
-        raise FileNotFoundError(f"vae_catalog: there is no file {file_name!r}")
     is_fits = file_name.lower().removesuffix(".gz").endswith((".fits", ".fit"))
-    try:
-        return QTable.read(file_name, **({"mask_invalid": False} if is_fits else {}))
-    except Exception as error:
-        raise OSError(f"vae_catalog: cannot read a table from {file_name!r}: {error}") from error
+    return read_table(file_name, QTable, **({"mask_invalid": False} if is_fits else {}))
 
 
 def _build_galaxy(

@@ -1,9 +1,34 @@
 """Random numbers that belong to a galaxy: a function of (seed, id) alone."""
 
+import numbers
+
 import galsim
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+
+_MAX_SEED = 2**32 - 1
+
+
+def checked_seed(seed: int) -> int:
+    """Refuse what GalSim would not take as a seed of its own right.
+
+    Its deviates are seeded from the time by 0, take no notice of a text, and have 32 bits: a larger
+    number is the same as a smaller one.
+
+    Raises
+    ------
+    galsim.GalSimValueError : it is not a whole number.
+    galsim.GalSimRangeError : it is not in 1 to 2^32 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise galsim.GalSimValueError("seed must be a whole number", seed)
+    if not 1 <= seed <= _MAX_SEED:
+        raise galsim.GalSimRangeError(
+            "GalSim draws a seed of its own for 0; seed must be a positive number of 32 bits",
+            int(seed), 1, _MAX_SEED,
+        )  # fmt: skip
+    return int(seed)
 
 
 def draw_seed(rng: galsim.BaseDeviate) -> int:

@@ -90,7 +90,7 @@ def make_scene(
 
 def _psfs(psf, n: int) -> tuple[list[galsim.GSObject], NDArray]:
     """The distinct PSFs, and which of them each galaxy has."""
-    psfs = [psf] if isinstance(psf, galsim.GSObject) else list(psf)
+    psfs = list(psf) if np.iterable(psf) else [psf]
     for one in psfs:
         if not isinstance(one, galsim.GSObject):
             raise TypeError(f"A PSF must be a galsim.GSObject, not {one!r}")

@@ -71,7 +71,7 @@ def _draw(table: Table, name: str, component: int, path: Path) -> Path:
 
 
 def _panel(panel, rows: Table, name: str, prop: str) -> None:
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter
 
     panel.axhline(0, color="0.7", lw=1)
     for population in dict.fromkeys(rows["population"]):
@@ -84,6 +84,8 @@ def _panel(panel, rows: Table, name: str, prop: str) -> None:
         )  # fmt: skip
     if prop in _LOGARITHMIC:
         panel.set_xscale("log")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        # Not LogLocator, which has many more ticks where there is less than a decade.
+        ticks = [first * 10.0**power for power in range(-3, 6) for first in (1, 2, 5)]
+        panel.xaxis.set_major_locator(FixedLocator(ticks))
         panel.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         panel.xaxis.set_minor_formatter(NullFormatter())

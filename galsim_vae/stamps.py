@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import operator
 from dataclasses import dataclass
 
 import galsim
 import numpy as np
 from astropy.table import QTable
-from galsim.errors import GalSimIncompatibleValuesError, GalSimIndexError
+from galsim.errors import GalSimIncompatibleValuesError, GalSimIndexError, GalSimValueError
 
 from . import candels
 from .bands import (
@@ -153,7 +154,7 @@ class Stamps:
         galsim.GalSimRangeError
             A filter that the HST bands do not reach.
         galsim.GalSimValueError
-            An unknown band.
+            An unknown band, or a zero-point that is not finite.
         galsim.GalSimIncompatibleValuesError
             No zero-point for a filter that is not an HST band.
         galsim.GalSimIndexError
@@ -236,15 +237,14 @@ class Stamps:
         (n, bands) float64
             In the order of ``bands``.
         """
-        zeropoint = _zeropoint(band, zeropoint)
-        unit = 10 ** (-0.4 * (self.conditions.values[:, [_MAGNITUDE]] - zeropoint))
         weights = np.zeros((len(self), len(self.bands)))
         if isinstance(band, str) and band in self.bands:
             weights[:, self.bands.index(band)] = 1
         else:
             flux = band_weights(find_bandpass(band), self._nodes)
             weights[:, self._order] = _shares(flux, self._fluxes)
-        return unit * weights
+        zeropoint = _zeropoint(band, zeropoint)
+        return weights * 10 ** (-0.4 * (self.conditions.values[:, [_MAGNITUDE]] - zeropoint))
 
     def render(self, psf: galsim.GSObject, nx: int, ny: int, scale: float, **kwargs) -> np.ndarray:
         """Draw all the galaxies through a PSF, each on an image of its own.
@@ -330,7 +330,7 @@ class Stamps:
     def _row(self, i: int) -> int:
         if not -len(self) <= i < len(self):
             raise GalSimIndexError(f"There are {len(self)} stamps: no galaxy", i)
-        return int(i) % len(self)
+        return operator.index(i) % len(self)
 
     def _profile(
         self, i: int, image: np.ndarray, flux: float, gsparams: galsim.GSParams | None
@@ -358,7 +358,7 @@ def in_counts(
     galsim.ChromaticObject
         Drawn through ``bandpass`` (exposure and area 1) its flux is 10^(-0.4 (m_AB - zeropoint)).
     """
-    return galaxy * float(10 ** (0.4 * (zeropoint - ab_zeropoint(bandpass))))
+    return galaxy * float(10 ** (0.4 * (_finite(zeropoint) - ab_zeropoint(bandpass))))
 
 
 def _shares(weights: np.ndarray, fluxes: np.ndarray) -> np.ndarray:
@@ -375,11 +375,17 @@ def _shares(weights: np.ndarray, fluxes: np.ndarray) -> np.ndarray:
 
 def _zeropoint(band: str | galsim.Bandpass, zeropoint: float | None) -> float:
     if zeropoint is not None:
-        return float(zeropoint)
+        return _finite(zeropoint)
     if isinstance(band, str) and band in ZEROPOINTS:
         return ZEROPOINTS[band]
     raise GalSimIncompatibleValuesError(
         "Give a zeropoint (AB magnitude of one count): only HST bands have one of their own",
-        band=band,
+        band=getattr(band, "name", band),
         zeropoint=zeropoint,
     )
+
+
+def _finite(zeropoint: float) -> float:
+    if not np.isfinite(zeropoint):
+        raise GalSimValueError("The zeropoint must be a finite AB magnitude", zeropoint)
+    return float(zeropoint)

@@ -268,8 +268,13 @@ def test_bad_catalogs(tmp_path, catalog):
         VAECatalog(conditions(3, ra=0.0), Stub(), 1)
     with pytest.raises(GalSimError, match="ellipticity once"):
         VAECatalog(conditions(3, intrinsic_g1=0.1), Stub(), 1)
-    with pytest.raises(GalSimRangeError, match="seed"):
-        VAECatalog(conditions(3), Stub(), 0)
+    for seed, error in ((0, GalSimRangeError), (2**32, GalSimRangeError), ("a", GalSimValueError)):
+        with pytest.raises(error, match="seed"):
+            VAECatalog(conditions(3), Stub(), seed)
+        with pytest.raises(error, match="seed"):
+            VAECatalog.from_generator(Stub(), 3, seed)
+    with pytest.raises(OSError, match="give a FITS"):
+        VAECatalog.from_file(__file__, Stub())
     with pytest.raises(GalSimRangeError, match="needs galaxies"):
         VAECatalog(conditions(3)[:0], Stub(), 1)
     with pytest.raises(GalSimRangeError, match="density"):

@@ -4,6 +4,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import galsim
 import made_survey
 import numpy as np
 import pytest
@@ -46,6 +47,18 @@ def test_variables_are_read_as_yaml():
     [
         (["sample", "n=3"], "Give output="),
         (["sample", "output=x.ecsv", "number=3"], "Unknown key"),
+        (["sample", "output=x.txt"], "must end in"),
+        (["sample", "output=nofolder/x.ecsv"], "no folder nofolder"),
+        (["sample", "output=x.ecsv", "n=abc"], "n must be a whole number"),
+        (["sample", "output=x.ecsv", "n=0"], "n must be a whole number"),
+        (["sample", "output=x.ecsv", "seed=abc"], "seed must be a whole number"),
+        (["sample", "output=x.ecsv", "seed=1.5"], "seed must be a whole number"),
+        (["sample", "output=x.ecsv", "seed=0"], "seed of its own for 0"),
+        (["draw", "output=x.png", "seed=0"], "seed of its own for 0"),
+        (["draw", "output=x.png", "n=2.5"], "n must be a whole number"),
+        (["draw", "output=x.png", "magnitude=abc"], "magnitude must be a number"),
+        (["draw", __file__, "output=x.png"], "give a FITS"),
+        (["draw", "/nothere.fits", "output=x.png"], "no file '/nothere.fits'"),
         (["draw", "output=x.jpg"], "must end in"),
         (["draw", "output=x.fits", "renderer=abacus"], "Unknown renderer"),
         (["draw", "a.ecsv", "n=3", "output=x.png"], "not both"),
@@ -88,6 +101,14 @@ def test_sample_and_draw(tmp_path, monkeypatch, capsys):
     sheet = tmp_path / "galaxies.png"
     assert cli.main(["draw", str(table), "-v", "0", f"output={sheet}", "magnitude=23"]) == 0
     assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+def test_draw_beyond_the_trained_range_as_its_error_advises(tmp_path, capsys):
+    command = ["draw", f"output={tmp_path / 'faint.png'}", "n=1", "magnitude=28"]
+    assert cli.main(command) == 1
+    assert "extrapolate=True" in capsys.readouterr().err
+    with pytest.warns(galsim.GalSimWarning, match="outside the trained range"):
+        assert cli.main([*command, "extrapolate=true"]) == 0
 
 
 def test_ingest_and_info(tmp_path, capsys):

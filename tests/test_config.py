@@ -304,6 +304,12 @@ def test_catalog_seed_of_its_own():
     np.testing.assert_array_equal(stamps_of(config(inp)), stamps_of(config(inp, other)))
 
 
+def test_catalog_seed_of_nothing_is_refused():
+    """GalSim draws a seed from the time for 0: two bands would get different galaxies."""
+    with pytest.raises(galsim.GalSimError, match="seed of its own for 0"):
+        stamps_of(config({"input": {"vae_catalog": {"nobjects": 6, "seed": 0}}}))
+
+
 def test_catalog_values():
     """VAEValue reads the row of the current galaxy: its redshift places it, here."""
     fields = config(CATALOG, redshift={"type": "VAEValue", "key": "redshift"}, index=2)

@@ -348,6 +348,8 @@ def test_no_galaxies_and_galsim_arguments():
         ({"psf": galsim.Gaussian(sigma=1e-4)}, galsim.GalSimRangeError, "too fine"),
         ({"bands": "LSST_r"}, galsim.GalSimIncompatibleValuesError, "zeropoint"),
         ({"bands": "nonsense"}, galsim.GalSimError, "nonsense"),
+        ({"zeropoint": np.nan}, galsim.GalSimValueError, "zeropoint must be a finite"),
+        ({"psf": 0.7}, TypeError, "GSObject"),
         ({"bands": ["F606W"], "zeropoint": [1, 2]}, galsim.GalSimValueError, "zeropoint"),
         ({"noise": galsim.GaussianNoise()}, galsim.GalSimIncompatibleValuesError, "seed"),
         ({"noise": galsim.CCDNoise(), "seed": 1}, galsim.GalSimValueError, "noise"),

@@ -10,6 +10,7 @@ from conftest import TABLE
 
 from galsim_vae import Stamps, VAEGalaxy
 from galsim_vae.bands import BANDS, CANDELS_NOISE, ZEROPOINTS, find_bandpass, hst_bandpass, hst_psf
+from galsim_vae.stamps import in_counts
 
 VIS = galsim.Bandpass("0.7", "nm", blue_limit=550, red_limit=900)
 
@@ -54,6 +55,19 @@ def test_flux_in_a_band(stamps, band):
     np.testing.assert_allclose(
         stamps.magnitude(band), TABLE["magnitude"] - 2.5 * np.log10(ratio(stamps, band)), rtol=1e-9
     )
+
+
+@pytest.mark.parametrize("zeropoint", [np.nan, np.inf])
+def test_zeropoint_must_be_finite(stamps, zeropoint):
+    with pytest.raises(galsim.GalSimValueError, match="zeropoint must be a finite"):
+        stamps.galaxy(0, zeropoint=zeropoint)
+    with pytest.raises(galsim.GalSimValueError, match="zeropoint must be a finite"):
+        in_counts(stamps.chromatic(0), VIS, zeropoint)
+
+
+def test_row_must_be_a_whole_number(stamps):
+    with pytest.raises(TypeError, match="integer"):
+        stamps.galaxy(0.5)
 
 
 @pytest.mark.parametrize("band", ["LSST_g", "LSST_r.dat", "LSST_y", VIS])
