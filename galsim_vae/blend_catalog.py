@@ -59,7 +59,7 @@ class VAECatalog(Catalog):
     <filter>_ab           the same by the name of the filter alone: LSST's, where it has the name
     ===================== ======================================================================
 
-    Its ``meta`` holds SEED, WEIGHTS and SHA256, so that ``catalog.table.write("galaxies.fits")``
+    Its ``meta`` holds SEED, WEIGHTS and SHA256, so that ``catalog.table.write("catalogue.fits")``
     keeps all that `from_file` needs to make the same galaxies again.
 
     Parameters

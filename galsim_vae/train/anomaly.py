@@ -31,7 +31,7 @@ from galsim_vae.files import write_whole
 from galsim_vae.plots import colour_image
 from galsim_vae.train import dataset, likelihood
 from galsim_vae.train.dataset import Dataset
-from galsim_vae.train.irregular import asymmetry, departure
+from galsim_vae.train.irregular import departure, second_peak
 from galsim_vae.train.observe import Batch
 from galsim_vae.train.refine import refine
 from galsim_vae.train.usual import Usual
@@ -45,9 +45,9 @@ REASONS = {
     "cut_off": "light at the border of what was observed, as of a satellite trail",
     "unlikely_latent": "-ln of the density of the latent under the flow",
     "irregular": "departure of the PSF-free model from its elliptical isophotes, as of a blend",
-    "lopsided": "asymmetry of the image about its brightest point, as of a blend",
+    "second_peak": "second peak of the PSF-free model, as of a blend",
 }
-_OF_BLENDS = ("irregular", "lopsided")
+_OF_BLENDS = ("irregular", "second_peak")
 # A model that smooths arms is wrong by a share of the local brightness; artefacts are not bound to
 # where the galaxy is bright.
 MODEL_ERROR = 0.1
@@ -65,7 +65,9 @@ _APERTURE = math.pi * (2 * HALF_LIGHT_PIXELS) ** 2
 _ANGLES, _CLIP, _LENGTH = 36, 3.0, 12.0
 _OFFSETS = 92
 _BORDER = 2  # width of the border of what was observed [pixel]
-_SMOOTH = 1.5  # before asymmetry and borders are measured [pixel]
+_FADED = 0.003  # brightness, over the brightest, below which a border is dark
+_SMOOTH = 1.5  # before the brightest place is looked for [pixel]
+_SMOOTH_MODEL = 1.0  # before peaks are looked for [pixel]
 MIN_GALAXIES = 20
 _BATCH = 32
 
@@ -164,10 +166,10 @@ def _measure(model: modelfile.Model, data: Dataset) -> dict[str, NDArray]:
         "misfit": misfit(explained).clamp(min=1e-6).log(),
         "sharp_residual": sharp_residual(explained).clamp(min=1.0).log(),
         "straight_residual": straight_residual(explained).clamp(min=1.0).log(),
-        "cut_off": cut_off(explained),
+        "cut_off": cut_off(explained).clamp(min=_FADED).log(),
         "unlikely_latent": torch.where(batch.mask.flatten(1).any(1), -density, torch.inf),
         "irregular": irregularity(explained).clamp(min=1e-6).log(),
-        "lopsided": lopsidedness(explained),
+        "second_peak": peaks(explained),
         "signal_to_noise": ratio.clamp(min=MIN_SIGNAL_TO_NOISE),
     }
     # What is beyond the networks' numbers is as odd as can be.
@@ -223,20 +225,18 @@ def _columns(images: Tensor) -> NDArray:
 
 
 def cut_off(explained: Explained) -> Tensor:
-    """Brightest place at the border of what was observed over the brightest anywhere, (n,).
+    """Mean brightness at the border of what was observed over the brightest place, tensor (n,).
 
-    Of the smoothed image, in the band where it is largest. A galaxy fades before its stamp or its
-    segment ends; a trail does not.
+    In the band where it is largest. A galaxy fades before its stamp or its segment ends; a trail
+    does not.
     """
     mask = explained.batch.mask.numpy()
-    over = (0, 0, _SMOOTH, _SMOOTH)
-    share = ndimage.gaussian_filter(mask.astype(np.float32), over, mode="constant")
     image = (explained.batch.image * explained.batch.mask).numpy()
-    image = ndimage.gaussian_filter(image, over, mode="constant") / np.maximum(share, 1e-3)
+    brightest = ndimage.gaussian_filter(image, (0, 0, _SMOOTH, _SMOOTH), mode="constant")
     cross = ndimage.generate_binary_structure(2, 1)[None, None]
-    inside = ndimage.binary_erosion(mask, cross, iterations=_BORDER)
-    anywhere, border = (np.where(at, image, 0).max((2, 3)) for at in (mask, mask & ~inside))
-    return torch.from_numpy((border / np.maximum(anywhere, 1e-12)).max(1))
+    border = mask & ~ndimage.binary_erosion(mask, cross, iterations=_BORDER)
+    mean = (image * border).sum((2, 3)) / np.maximum(border.sum((2, 3)), 1)
+    return torch.from_numpy((mean / np.maximum(brightest.max((2, 3)), 1e-12)).max(1))
 
 
 @functools.cache
@@ -262,24 +262,23 @@ def irregularity(explained: Explained) -> Tensor:
 
     Observed bands only, on average.
     """
-    observed = explained.batch.mask.any(3).any(2).double()[:, :, None, None]
-    images = (explained.stamp * observed).sum(1) / observed.sum(1).clamp(min=1)
-    return torch.tensor([departure(image) for image in images.double().numpy()])
+    return torch.tensor([departure(image) for image in _model_mean(explained)])
 
 
-def lopsidedness(explained: Explained) -> Tensor:
-    """Asymmetry of the image about its brightest point, tensor (n,).
+def peaks(explained: Explained) -> Tensor:
+    """Height of the PSF-free model's second peak, smoothed a little, over the first, tensor (n,).
 
-    The bands are averaged with the weights that make the best signal-to-noise ratio, and smoothed.
+    Observed bands only, on average.
     """
-    batch = explained.batch
-    flux = (batch.image * batch.mask).sum((2, 3)).clamp(min=1e-6)
-    weight = torch.where(
-        batch.mask.any(3).any(2), flux.square() / (batch.noise.square() * batch.noise_area), 0.0
-    )
-    weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12) / flux
-    image = (weight[:, :, None, None] * batch.image * batch.mask).sum(1).numpy()
-    return torch.tensor([asymmetry(ndimage.gaussian_filter(one, _SMOOTH)) for one in image])
+    over = (0, _SMOOTH_MODEL, _SMOOTH_MODEL)
+    images = ndimage.gaussian_filter(_model_mean(explained), over)
+    return torch.tensor([second_peak(image) for image in images])
+
+
+def _model_mean(explained: Explained) -> NDArray:
+    """Mean of the PSF-free model over the observed bands, (n, 64, 64) float64."""
+    observed = explained.batch.mask.any(3).any(2).double()[:, :, None, None]
+    return ((explained.stamp * observed).sum(1) / observed.sum(1).clamp(min=1)).numpy()
 
 
 def calibrate(measured: dict[str, NDArray]) -> dict[str, Usual]:
@@ -312,13 +311,13 @@ def oddness(measured: dict[str, NDArray], usual: dict[str, Usual]) -> NDArray:
 
 
 def combine(odd: NDArray) -> NDArray:
-    """Score of galaxies, (n,), from `oddness`: the sum over the reasons plus the largest.
+    """Score of galaxies, (n,), from `oddness`: the sum over the reasons plus twice the largest.
 
     The sum (Fisher's method) finds what is a little odd in several ways; the largest what is odd in
     one, such as a cosmic ray. The two measures of a blend count together as one.
     """
     blend = odd[:, [list(REASONS).index(name) for name in _OF_BLENDS]].sum(1)
-    return odd.sum(1) + np.maximum(odd.max(1), blend)
+    return odd.sum(1) + 2 * np.maximum(odd.max(1), blend)
 
 
 def table(data: Dataset, measured: dict[str, NDArray], usual: dict[str, Usual]) -> Table:

@@ -28,7 +28,7 @@ from galsim_vae.train.dataset import Dataset
 from galsim_vae.train.observe import SIGNAL_TO_NOISE, PSFTable, observe
 
 SHARE = 0.05  # of the set that is artefacts
-SYNTHETIC = 80
+SYNTHETIC = 160
 BOOTSTRAPS = 200
 # Share of the set that one would look at: completeness is quoted there.
 LISTED = 0.1

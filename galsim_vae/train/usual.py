@@ -10,6 +10,8 @@ from scipy import optimize
 # Tail probabilities are counted down to TAIL and follow an exponential beyond; its scale is taken
 # between TAIL and CLEAN_TAIL, as the last few per cent may be artefacts.
 TAIL, CLEAN_TAIL = 0.2, 0.05
+# Measures are of order one: where a set has no tail at all, nothing is odd without limit.
+MIN_SCALE = 0.01
 # A source's own level counts as much as that of the whole set where it has so many galaxies.
 OWN = 5
 
@@ -56,7 +58,7 @@ class Usual:
         # Not the mean of the tail: artefacts are in it.
         last = float(np.percentile(excess, 100 * (1 - CLEAN_TAIL)))
         scale = (last - threshold) / math.log(TAIL / CLEAN_TAIL)
-        tail = (threshold, max(scale, 1e-12))
+        tail = (threshold, max(scale, MIN_SCALE))
         return cls(float(level), float(slope), limits, offsets, excess, *tail)
 
     def oddness(self, value: NDArray, signal_to_noise: NDArray, source: NDArray) -> NDArray:
