@@ -18,7 +18,7 @@ from galsim.errors import (
     GalSimValueError,
 )
 
-from .conditions import read_table
+from .conditions import read_conditions
 from .noise import checked_seed
 from .stamps import Stamps
 from .survey_filters import survey_filters, within_reach
@@ -79,9 +79,9 @@ class VAECatalog(Catalog):
     ------
     galsim.GalSimValueError
         An unknown column; an id that is there twice; a magnitude that is not the galaxy's; a
-        position that is not finite.
+        position that is not finite; a seed that is not a whole number.
     galsim.GalSimRangeError
-        A condition outside the trained range; a seed that is none; no galaxies.
+        A condition outside the trained range; a seed outside its range; no galaxies.
     """
 
     def __init__(self, raw_catalog: Table, generator, seed: int, extrapolate: bool = True):
@@ -149,7 +149,7 @@ class VAECatalog(Catalog):
         galsim.GalSimValueError
             The weights are not those that the file was made with; else as in `VAECatalog`.
         """
-        table = read_table(catalog_files, Table)
+        table = read_conditions(catalog_files, Table)
         meta = {key.upper(): value for key, value in table.meta.items()}
         if generator is None:
             from .generator import GalaxyGenerator  # imports torch
@@ -164,9 +164,7 @@ class VAECatalog(Catalog):
                 generator.sha256,
                 (digest,),
             )
-        return cls(
-            table, generator, int(meta.get("SEED", 1)) if seed is None else seed, extrapolate
-        )
+        return cls(table, generator, meta.get("SEED", 1) if seed is None else seed, extrapolate)
 
     def stamps(self, ids: np.ndarray) -> Stamps:
         """Decode some of the galaxies in one call.

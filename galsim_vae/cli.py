@@ -94,7 +94,8 @@ class Call:
 
         Raises
         ------
-        galsim.GalSimConfigValueError : a variable that has no default.
+        galsim.GalSimConfigValueError : a variable that has no default; one that is neither true nor
+            false where the default is one of them.
         galsim.GalSimConfigError : a default of ... means that the variable must be given.
         """
         for key in self.variables:
@@ -104,6 +105,8 @@ class Call:
         for key, value in values.items():
             if value is ...:
                 raise galsim.GalSimConfigError(f"Give {key}=...")
+            if isinstance(defaults[key], bool) and not isinstance(value, bool):
+                raise galsim.GalSimConfigValueError(f"{key} must be true or false", value)
         return values
 
 

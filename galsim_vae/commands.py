@@ -12,7 +12,7 @@ from . import modelfile
 from .bands import CANDELS_PIXEL_SCALE, ZEROPOINTS
 from .candels import RENDERERS
 from .cli import Call
-from .conditions import read_table
+from .conditions import read_conditions
 from .files import write_whole
 from .noise import checked_seed
 
@@ -93,7 +93,7 @@ def draw(call: Call) -> None:
     from .generator import GalaxyGenerator
 
     generator = GalaxyGenerator(values["weights"])
-    stamps = generator.sample(table, rng, extrapolate=bool(values["extrapolate"]))
+    stamps = generator.sample(table, rng, extrapolate=values["extrapolate"])
     if output.suffix == ".png":
         _write_sheet(stamps, output)
     else:
@@ -108,15 +108,16 @@ def _conditions(files: list[str], asked: dict, n: int | None) -> QTable:
     if files and n is not None:
         raise galsim.GalSimConfigError("Give a table or n, not both")
     if files:
-        table = read_table(files[0])
+        table = read_conditions(files[0])
         n = len(table)
     else:
         n = 20 if n is None else _count(n)
         table = QTable({"id": np.arange(n)})
     for name, value in asked.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise galsim.GalSimConfigValueError(f"{name} must be a number", value)
-        table[name] = np.full(n, float(value))
+        try:
+            table[name] = np.full(n, float(value))  # YAML takes 1e-2 for a text
+        except (TypeError, ValueError):
+            raise galsim.GalSimConfigValueError(f"{name} must be a number", value) from None
     return table
 
 

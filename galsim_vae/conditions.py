@@ -151,29 +151,36 @@ def from_table(
     return Conditions(values, angle, ident, band_magnitudes)
 
 
-def read_table(path: str | os.PathLike, kind: type = QTable, **kwargs: Any) -> Any:
+def read_conditions(path: str | os.PathLike, kind: type = QTable) -> Any:
     """Read a table of conditions: FITS, ECSV or what else astropy knows by the file's name.
 
     Parameters
     ----------
-    path : the file.
+    path : the file; ``~`` is the home folder.
     kind : QTable or Table.
-    **kwargs : of the reader.
+
+    Returns
+    -------
+    `kind`; a NaN in a FITS file stays one, and `from_table` refuses it like any other.
 
     Raises
     ------
     OSError : there is no such file, or it is no table.
     """
-    path = os.fspath(path)
+    path = os.path.expanduser(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no file {path!r}")
+    is_fits = path.lower().removesuffix(".gz").endswith((".fits", ".fit"))
     try:
-        return kind.read(path, **kwargs)
-    except IORegistryError:
-        why = "give a FITS (.fits) or ECSV (.ecsv) file"
+        return kind.read(path, **({"mask_invalid": False} if is_fits else {}))
+    except IORegistryError as error:
+        # Its message is a list of forty formats.
+        raise OSError(
+            f"{path!r} is not a table that astropy recognises: give a FITS (.fits) or ECSV (.ecsv) "
+            "file"
+        ) from error
     except Exception as error:
-        why = str(error)
-    raise OSError(f"cannot read a table from {path!r}: {why}")
+        raise OSError(f"cannot read a table from {path!r}: {error}") from error
 
 
 def one_row(
@@ -260,9 +267,9 @@ def _column(column: Any, name: str) -> np.ndarray:
         if values.dtype.kind not in "iu" or mask.any():
             raise GalSimValueError("Column id must hold an integer in every row", values.dtype)
         return values.astype(np.int64)
+    if values.dtype.kind in "SU":
+        raise GalSimValueError(f"Column {name} must hold numbers", values.dtype)
     try:
-        if values.dtype.kind in "SU":
-            raise ValueError
         values = values.astype(np.float64)
     except (TypeError, ValueError):
         raise GalSimValueError(f"Column {name} must hold numbers", values.dtype) from None

@@ -41,7 +41,7 @@ from galsim.errors import (
 )
 
 from .bands import REFERENCE, check_reach
-from .conditions import one_row, read_table
+from .conditions import one_row, read_conditions
 from .noise import checked_seed
 from .stamps import Stamps, in_counts
 
@@ -119,7 +119,7 @@ class CatalogInput(GeneratorInput):
     OSError
         The file does not exist or cannot be read as a table.
     galsim.GalSimRangeError
-        ``nobjects`` or the seed is not positive.
+        ``nobjects`` is not positive; a seed outside its range.
     """
 
     _opt_params = {**_SETTINGS, "seed": int}
@@ -137,7 +137,7 @@ class CatalogInput(GeneratorInput):
         if nobjects is not None and nobjects <= 0:
             raise GalSimRangeError("vae_catalog.nobjects must be positive", nobjects, 1)
         self.seed = None if seed is None else checked_seed(seed)
-        self._conditions = None if file_name is None else _read_table(file_name)
+        self._conditions = None if file_name is None else read_conditions(file_name)
         self._nobjects = nobjects if self._conditions is None else len(self._conditions)
         self._stamps: Stamps | None = None
         if decode:
@@ -226,12 +226,6 @@ def _threads(alone: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _read_table(file_name: str) -> QTable:
-    """Read a table; NaN in a FITS file stays NaN, to be refused like any other NaN."""
-    is_fits = file_name.lower().removesuffix(".gz").endswith((".fits", ".fit"))
-    return read_table(file_name, QTable, **({"mask_invalid": False} if is_fits else {}))
 
 
 def _build_galaxy(

@@ -22,7 +22,7 @@ def checked_seed(seed: int) -> int:
     galsim.GalSimRangeError : it is not in 1 to 2^32 - 1.
     """
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise galsim.GalSimValueError("seed must be a whole number", seed)
+        raise galsim.GalSimValueError(f"seed must be a whole number from 1 to {_MAX_SEED}", seed)
     if not 1 <= seed <= _MAX_SEED:
         raise galsim.GalSimRangeError(
             "GalSim draws a seed of its own for 0; seed must be a positive number of 32 bits",

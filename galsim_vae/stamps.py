@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from dataclasses import dataclass
 
@@ -386,6 +387,7 @@ def _zeropoint(band: str | galsim.Bandpass, zeropoint: float | None) -> float:
 
 
 def _finite(zeropoint: float) -> float:
-    if not np.isfinite(zeropoint):
+    zeropoint = float(zeropoint)
+    if not math.isfinite(zeropoint):
         raise GalSimValueError("The zeropoint must be a finite AB magnitude", zeropoint)
-    return float(zeropoint)
+    return zeropoint

@@ -57,6 +57,7 @@ def test_variables_are_read_as_yaml():
         (["draw", "output=x.png", "seed=0"], "seed of its own for 0"),
         (["draw", "output=x.png", "n=2.5"], "n must be a whole number"),
         (["draw", "output=x.png", "magnitude=abc"], "magnitude must be a number"),
+        (["draw", "output=x.png", "extrapolate=maybe"], "extrapolate must be true or false"),
         (["draw", __file__, "output=x.png"], "give a FITS"),
         (["draw", "/nothere.fits", "output=x.png"], "no file '/nothere.fits'"),
         (["draw", "output=x.jpg"], "must end in"),
@@ -99,7 +100,7 @@ def test_sample_and_draw(tmp_path, monkeypatch, capsys):
             # What GalSim leaves out by default; the noise is the same.
             np.testing.assert_allclose(other.data, hdu.data, rtol=0, atol=5e-4 * hdu.data.max())
     sheet = tmp_path / "galaxies.png"
-    assert cli.main(["draw", str(table), "-v", "0", f"output={sheet}", "magnitude=23"]) == 0
+    assert cli.main(["draw", str(table), "-v", "0", f"output={sheet}", "magnitude=2.3e1"]) == 0
     assert sheet.read_bytes().startswith(b"\x89PNG")
 
 

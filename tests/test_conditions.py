@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galsim_vae import from_table, to_table
-from galsim_vae.conditions import DEFAULT_RANGES, NAMES, one_row
+from galsim_vae.conditions import DEFAULT_RANGES, NAMES, one_row, read_conditions
 
 GOOD = {"magnitude": 24.0, "half_light_radius": 0.4, "g1": 0.1, "g2": -0.2, "redshift": 0.8}
 
@@ -76,6 +76,22 @@ def test_one_galaxy_may_be_given_with_units():
     assert from_table(row).values[0, :2].tolist() == [21.0, 0.5]
     with pytest.raises(galsim.GalSimValueError, match="half_light_radius has a wrong unit"):
         from_table(one_row(half_light_radius=1 * u.kg))
+
+
+def test_tables_of_files(tmp_path, monkeypatch):
+    """NaN of a FITS file is refused, masked entries of an ECSV file are drawn; ~ is home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table = QTable({"magnitude": [21.0, np.nan]})
+    table.write(tmp_path / "a.fits")
+    with pytest.raises(galsim.GalSimValueError, match="magnitude, row 1"):
+        from_table(read_conditions("~/a.fits"))
+    QTable({"magnitude": MaskedColumn([21.0, 22.0], mask=[False, True])}).write(tmp_path / "a.ecsv")
+    assert np.isnan(from_table(read_conditions(tmp_path / "a.ecsv")).values[1, 0])
+    (tmp_path / "b.fits").write_text("nonsense")
+    with pytest.raises(OSError, match="not a table that astropy recognises"):
+        read_conditions(tmp_path / "b.fits")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        read_conditions(tmp_path / "c.fits")
 
 
 def test_scalars_make_one_row():

@@ -28,10 +28,10 @@ def departure(image: NDArray) -> float:
 
 
 def second_peak(image: NDArray) -> float:
-    """Height of the highest peak but one over its saddle, relative to the highest peak, 0 to 1.
+    """Largest height of any other peak over its saddle towards the highest, relative to that.
 
-    What is left above the reconstruction by dilation from the highest peak alone: Vincent 1993
-    (IEEE Trans. Image Processing 2, 176).
+    What is left above the reconstruction by dilation from the highest peak alone (Vincent 1993,
+    IEEE Trans. Image Processing 2, 176); 0 to 1 of an image that is nowhere negative.
     """
     top = np.argmax(image)
     if not image.flat[top] > 0:  # no band was observed

@@ -10,7 +10,7 @@ from scipy import optimize
 # Tail probabilities are counted down to TAIL and follow an exponential beyond; its scale is taken
 # between TAIL and CLEAN_TAIL, as the last few per cent may be artefacts.
 TAIL, CLEAN_TAIL = 0.2, 0.05
-# Measures are of order one: where a set has no tail at all, nothing is odd without limit.
+# A floor for sets without a tail, small beside the scales of real sets (0.08 and more).
 MIN_SCALE = 0.01
 # A source's own level counts as much as that of the whole set where it has so many galaxies.
 OWN = 5
