@@ -147,11 +147,23 @@ class Regauss(Estimator):
     Galaxies of a resolution below 0.3 or a distortion above 2 are left out, as in HSC.
     The response is that of an unweighted distortion, 2 (1 - e1^2) (Bernstein & Jarvis 2002, AJ 123,
     583, equation 5-33): it knows nothing of noise, so m has noise bias.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        HSM cannot measure the PSF: Roman's, in its own pixels.
     """
 
     def __init__(self, seen: Observation, size: int):
         super().__init__(seen, size)
         self._psf = galsim.Image(psf_image(seen, size), scale=seen.scale)
+        failure = galsim.hsm.FindAdaptiveMom(self._psf, strict=False).error_message
+        if failure:
+            raise galsim.GalSimValueError(
+                f"REGAUSS cannot measure this PSF ({failure.strip()}). Leave regauss out of the "
+                "estimators, or give a wider psf_fwhm; its FWHM in pixels is",
+                round(seen.fwhm / seen.scale, 2),
+            )
 
     def stamps(self, images: NDArray, renoise: NDArray) -> Shapes:
         """See `Estimator.stamps`."""

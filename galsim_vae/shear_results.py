@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
+from galsim.errors import galsim_warn
 from numpy.typing import NDArray
 
 from .shear_chunk import PROPERTIES
@@ -141,6 +142,8 @@ def make_table(config: CalibrationConfig, arrays: dict[str, NDArray]) -> Table:
     for estimator in config.estimators:
         keys = [f"{population}/{estimator}" for population in config.populations]
         ok = np.all([arrays[f"{key}/ok"] for key in keys], axis=0)
+        if not ok.any():
+            galsim_warn(f"{estimator} measured no galaxy in all of its images: the table lacks it")
         for name, low, high, inside in _bins(config, arrays):
             use = inside & ok
             if not use.any():

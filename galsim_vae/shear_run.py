@@ -181,6 +181,8 @@ class _Forecast:
         e, r = (arrays[f"{self._key}/{name}"][ok] for name in "er")
         if ok.any():
             self._sums.append(Sums.of(e, r, groups=10))
+        if not self._sums:
+            return ""
         joined = Sums(*(np.concatenate(part) for part in zip(*self._sums, strict=True)))
         error = bias(joined, self._config.shear).m_err[self._component]
         if not np.isfinite(error) or error == 0:

@@ -20,7 +20,7 @@ from galsim_vae import cli, shapes, shear, shear_chunk
 from galsim_vae.shear_chunk import draw, run_chunk
 from galsim_vae.shear_estimators import Detections, cut_out, detect, psf_image
 from galsim_vae.shear_results import Sums, bias, make_table
-from galsim_vae.shear_run import run_missing
+from galsim_vae.shear_run import _Forecast, run_missing
 from galsim_vae.shear_store import ChunkStore
 from galsim_vae.shear_surveys import observation
 from galsim_vae.shear_twins import in_one_band, sersic_image, sersic_twins
@@ -232,6 +232,16 @@ def test_bins_hold_equal_numbers(stub):
     assert "sersic_index" not in table["property"]
 
 
+def test_an_estimator_that_measured_nothing_is_told_of(stub):
+    made = config(galaxies=2, estimators=["anacal", "regauss"], twins=False, stamp_size=32)
+    arrays, _ = run_chunk(made, 0)
+    arrays["vae/regauss/ok"][:] = False
+    with pytest.warns(galsim.GalSimWarning, match="regauss measured no galaxy"):
+        table = make_table(made, arrays)
+    assert set(table["estimator"]) == {"anacal"}
+    assert _Forecast(config(estimators=["regauss"]), 0).add(arrays) == ""
+
+
 def test_a_chunk_is_a_function_of_its_number_and_the_seed(stub):
     made = config(galaxies=6, chunk=2, estimators=["regauss"], twins=False, stamp_size=32)
     first, again, other = (run_chunk(made, number)[0] for number in (1, 1, 2))
@@ -402,6 +412,7 @@ def test_observations_are_those_of_surveycodex():
         ({"max_magnitude": 40}, galsim.GalSimRangeError, "trained range"),
         ({"depth": float("nan")}, galsim.GalSimRangeError, "depth is out of range"),
         ({"layout": "blended", "scene_size": 80}, galsim.GalSimRangeError, "two stamps"),
+        ({"survey": "Roman_WFI", "band": "F158"}, galsim.GalSimValueError, "measure this PSF"),
     ],
 )
 def test_bad_configurations_stop_before_any_work(changes, error, message, tmp_path, monkeypatch):
