@@ -122,7 +122,9 @@ def main() -> None:
     bright = bright[np.argsort(bright["magnitude"])][:60]
     stamps = generator.sample(bright, galsim.BaseDeviate(SEED + 1))
 
-    large = int(np.argmax(stamps.conditions.values[:, 1]))
+    # Face on enough to show structure; the other pictures have galaxies as they come.
+    size, elongation = stamps.conditions.values[:, 1:3].T
+    large = int(np.argmax(np.where(elongation < 0.4, size, 0)))
     magnitude, _, g, redshift = stamps.conditions.values[large]
     galaxy = {"magnitude": magnitude, "g": g, "redshift": redshift, "id": bright["id"][large]}
     draw_canonical(stamps, large)
