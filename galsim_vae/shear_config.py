@@ -273,8 +273,8 @@ def _check(config: CalibrationConfig) -> None:
             0,
             width / LEAST_STAMP,
         )
-    if "regauss" in config.estimators:
-        make_estimator("regauss", seen, config.stamp_size)
+    for name in config.estimators:
+        make_estimator(name, seen, config.stamp_size)
     if config.layout == "blended" and config.scene_size < 2 * config.stamp_size:
         raise GalSimRangeError(
             "scene_size must be two stamps or more", config.scene_size, 2 * config.stamp_size
