@@ -19,9 +19,9 @@ import torch
 
 import galsim_vae
 from benchmarks.scenes import SCENES, moves, population, processor
-from galsim_vae import modelfile
-from galsim_vae.batches import BATCH_SIZES
-from galsim_vae.render import render
+from galsim_vae.model import file as modelfile
+from galsim_vae.model.batches import BATCH_SIZES
+from galsim_vae.render.batch import render
 
 REPEATS = 5
 PIXEL_BYTES = 4
@@ -135,7 +135,7 @@ def from_table(n: int, device: torch.device) -> None:
 
 
 def decoder_batches(device: torch.device, largest: int) -> None:
-    """Rates of the decoder against its batch size, which `galsim_vae.batches` fixes."""
+    """Rates of the decoder against its batch size, which `galsim_vae.model.batches` fixes."""
     generator = galsim_vae.GalaxyGenerator("candels", device=str(device))
     model = modelfile.read(generator.path).vae
     decoder = model.decoder.to(device)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import galsim_vae
-from galsim_vae import modelfile
+from galsim_vae.model import file as modelfile
 
 BATCH = 1000
 THREADS = 2

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from galsim_vae.shear import DIFFERENCE
-from galsim_vae.shear_figures import draw_figures
+from galsim_vae.shear.calibration import DIFFERENCE
+from galsim_vae.shear.figures import draw_figures
 
 STATIC = Path(__file__).parent / "_static"
 #: Bins that the page shows, of the difference.

@@ -25,9 +25,9 @@ import numpy as np
 import yaml
 
 import galsim_vae
-from galsim_vae import shear
-from galsim_vae.shear_chunk import draw
-from galsim_vae.shear_twins import in_one_band, sersic_twins
+from galsim_vae.shear import calibration as shear
+from galsim_vae.shear.chunk import draw
+from galsim_vae.shear.twins import in_one_band, sersic_twins
 
 CONFIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "demo_shear.yaml")
 OUTPUT = os.path.join("examples", "output", "demo_shear.png")

@@ -1,7 +1,7 @@
 """The five HST bands: constants, model PSFs, depths, throughputs.
 
-The step from these bands to any other filter is `galsim_vae.spectrum`. This module does not import
-torch.
+The step from these bands to any other filter is `galsim_vae.filters.spectrum`. This module
+does not import torch.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ MAX_BAND_DISTANCE = 0.12
 #: Wavelengths, nm, that the five bands reach. A filter must have 99 % of its throughput inside.
 REACH = (345.0, 1800.0)
 
-#: The same with the extrapolation blueward of F435W, see `galsim_vae.spectrum.band_weights`.
+#: The same with the extrapolation blueward of F435W, see `galsim_vae.filters.band_weights`.
 EXTRAPOLATED_REACH = (300.0, 1800.0)
 
 #: Pixel scale of the CANDELS mosaics, arcsec.

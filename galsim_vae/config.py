@@ -42,7 +42,7 @@ from galsim.errors import (
 
 from .bands import REFERENCE, check_reach
 from .conditions import one_row, read_conditions
-from .noise import checked_seed
+from .deviates import checked_seed
 from .stamps import Stamps, in_counts
 
 __all__ = ["CatalogInput", "CatalogLoader", "GeneratorInput"]

@@ -17,8 +17,8 @@ import galsim
 import numpy as np
 from astropy.table import QTable
 
+from .filters.surveys import find_filter
 from .generator import GalaxyGenerator
-from .survey_filters import find_filter
 
 __all__ = ["VAEGalaxyCatalog"]
 

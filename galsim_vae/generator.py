@@ -12,17 +12,20 @@ from galsim.errors import GalSimError, GalSimRangeError, GalSimValueError
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from galsim_vae import conditions as cond
-from galsim_vae import modelfile, shapes
-from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
-from galsim_vae.batches import BATCH_SIZES, in_batches
-from galsim_vae.galaxy import VAEGalaxy
-from galsim_vae.noise import draw_seed, galaxy_uniforms, normal
-from galsim_vae.stamps import Stamps
-from galsim_vae.vae import psf_width
+from . import conditions as cond
+from . import shapes
+from .bands import BANDS, REFERENCE, STAMP_SIZE
+from .deviates import draw_seed, galaxy_uniforms, normal
+from .galaxy import VAEGalaxy
+from .model import file as modelfile
+from .model.batches import BATCH_SIZES, in_batches
+from .model.vae import psf_width
+from .stamps import Stamps
 
 if TYPE_CHECKING:
     from astropy.table import QTable
+
+__all__ = ["GalaxyGenerator", "residual_shear"]
 
 # A forked process lacks the threads that its parent's pool knows of, and would wait for them for
 # ever in the first torch operation that is large enough to be shared.

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from .bands import BANDS
 from .files import write_whole
 
+__all__ = ["colour_image", "contact_sheet"]
+
 # Bands shown as red, green and blue, and what each is multiplied by (a typical galaxy is grey).
 _RGB = (("F125W", 0.55), ("F814W", 1.0), ("F606W", 1.8))
 # Surface brightness at which the stretch turns from linear to logarithmic, over the peak.

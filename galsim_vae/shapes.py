@@ -10,6 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+__all__ = [
+    "GAUSSIAN_HALF_LIGHT",
+    "Moments",
+    "adaptive_moments",
+    "elliptical_radius",
+    "half_light_radius",
+]
+
 # Half-light radius of a round Gaussian in units of its sigma.
 GAUSSIAN_HALF_LIGHT = math.sqrt(2 * math.log(2))
 # Powers of x and of y in the log of an elliptical Gaussian: x, y, x^2, x y, y^2.

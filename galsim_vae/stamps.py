@@ -12,17 +12,10 @@ import numpy as np
 from astropy.table import QTable
 from galsim.errors import GalSimIncompatibleValuesError, GalSimIndexError, GalSimValueError
 
-from . import candels
-from .bands import (
-    BANDS,
-    REFERENCE,
-    ZEROPOINTS,
-    ab_zeropoint,
-    find_bandpass,
-)
+from .bands import BANDS, REFERENCE, ZEROPOINTS, ab_zeropoint, find_bandpass
 from .conditions import NAMES, Conditions, to_table
+from .filters.spectrum import band_weights, node_values, photon_spectra
 from .galaxy import VAEGalaxy
-from .spectrum import band_weights, node_values, photon_spectra
 
 __all__ = ["Stamps", "in_counts"]
 
@@ -89,7 +82,7 @@ class Stamps:
         band : str or galsim.Bandpass
             As in `galaxy`.
         extrapolate : bool
-            Allow filters down to 300 nm, see `galsim_vae.spectrum.band_weights`.
+            Allow filters down to 300 nm, see `galsim_vae.filters.spectrum.band_weights`.
 
         Returns
         -------
@@ -140,7 +133,7 @@ class Stamps:
         band : str or galsim.Bandpass
             An HST band of the stamps, a bandpass, or the name of a bandpass that GalSim ships
             (``"LSST_r"``). An HST band by its name is its own stamp; the image through any other
-            filter is a mix of the stamps of the bands about it (`galsim_vae.spectrum`).
+            filter is a mix of the stamps of the bands about it (`galsim_vae.filters.spectrum`).
         zeropoint : float, optional
             AB magnitude of one unit of flux. HST bands have `ZEROPOINTS`; others need it.
         gsparams : galsim.GSParams, optional
@@ -176,7 +169,7 @@ class Stamps:
         """One galaxy in all bands: draws through any `galsim.Bandpass` within reach.
 
         The sum over the bands of the band's profile times that part of the galaxy's spectrum which
-        looks like it (`galsim_vae.spectrum.photon_spectra`), in photons / (s cm^2 nm). Through an
+        looks like it (`galsim_vae.filters.photon_spectra`), in photons / (s cm^2 nm). Through an
         HST band it has that band's flux, and nearly its image: the ends of a band's range look
         partly like the next band. The spectrum is in the observer's frame; ``.redshift`` is the
         galaxy's, and ``atRedshift`` with the same value does nothing.
@@ -262,7 +255,7 @@ class Stamps:
         """
         import torch
 
-        from .render import render
+        from .render.batch import render
 
         bands = kwargs.get("bands", REFERENCE)
         count = 1 if isinstance(bands, str | galsim.Bandpass) else len(bands)
@@ -296,6 +289,8 @@ class Stamps:
         galsim.GalSimValueError
             An unknown renderer.
         """
+        from .render import candels
+
         return candels.draw(self, rng, renderer)
 
     @property
@@ -310,7 +305,7 @@ class Stamps:
 
     @functools.cached_property
     def _nodes(self) -> np.ndarray:
-        """(n, 5) spectra that have these fluxes, see `galsim_vae.spectrum.node_values`."""
+        """(n, 5) spectra that have these fluxes, see `galsim_vae.filters.spectrum.node_values`."""
         return node_values(self._fluxes)
 
     def _through(

@@ -12,8 +12,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from galsim_vae.train.ingest import galaxy_row
-from galsim_vae.train.mosaic import MosaicReader
+from galsim_vae.train.ingest.run import galaxy_row
+from galsim_vae.train.readers.mosaic import MosaicReader
 
 SIDE, X, Y = 20000, 15000, 1500
 

@@ -10,8 +10,8 @@ import galsim
 import numpy as np
 import pytest
 from astropy.table import Table
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 OUTPUT = Path("examples", "output")
 BANDS = ("g", "r", "i", "vis")

@@ -10,8 +10,8 @@ import galsim_vae
 from galsim_vae import shapes
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
+from galsim_vae.deviates import draw_seed
 from galsim_vae.generator import residual_shear
-from galsim_vae.noise import draw_seed
 
 REFERENCE_INDEX = BANDS.index(REFERENCE)
 
@@ -147,8 +147,9 @@ def test_sizes_are_right_without_corrections(gen):
 def test_population_has_the_training_ellipticities(gen):
     from scipy.stats import wasserstein_distance
 
-    from galsim_vae.train import population, synthetic
-    from galsim_vae.train.colours import colour_table
+    from galsim_vae.train.synthetic import galaxies as synthetic
+    from galsim_vae.train.synthetic import population
+    from galsim_vae.train.synthetic.colours import colour_table
 
     generator = torch.Generator().manual_seed(41)
     conditions = population.sample(2000, generator)
@@ -165,8 +166,9 @@ def test_population_has_the_training_ellipticities(gen):
 
 def test_colours_follow_the_asked_redshift(gen):
     """As those of the galaxies trained on do: up to the 4000 A break's passage, and down again."""
-    from galsim_vae.train import population, synthetic
-    from galsim_vae.train.colours import colour_table
+    from galsim_vae.train.synthetic import galaxies as synthetic
+    from galsim_vae.train.synthetic import population
+    from galsim_vae.train.synthetic.colours import colour_table
 
     generator = torch.Generator().manual_seed(44)
     conditions = population.sample(1600, generator)
@@ -387,8 +389,9 @@ def test_decoded_stamps_are_band_limited(gen):
 
 
 def test_power_falls_as_that_of_the_training_galaxies(gen):
-    from galsim_vae.train import population, synthetic
-    from galsim_vae.train.colours import colour_table
+    from galsim_vae.train.synthetic import galaxies as synthetic
+    from galsim_vae.train.synthetic import population
+    from galsim_vae.train.synthetic.colours import colour_table
 
     generator = torch.Generator().manual_seed(4)
     made = synthetic.sample(population.sample(512, generator), generator, colour_table()).stamps

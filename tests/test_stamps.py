@@ -9,7 +9,14 @@ from astropy import units as u
 from conftest import TABLE
 
 from galsim_vae import Stamps, VAEGalaxy
-from galsim_vae.bands import BANDS, CANDELS_NOISE, ZEROPOINTS, find_bandpass, hst_bandpass, hst_psf
+from galsim_vae.bands import (
+    BANDS,
+    CANDELS_NOISE,
+    ZEROPOINTS,
+    find_bandpass,
+    hst_bandpass,
+    hst_psf,
+)
 from galsim_vae.stamps import in_counts
 
 VIS = galsim.Bandpass("0.7", "nm", blue_limit=550, red_limit=900)

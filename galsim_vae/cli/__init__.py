@@ -1,0 +1,5 @@
+"""The command ``galsim-vae``."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,78 @@
+"""Random numbers that belong to a galaxy: a function of (seed, id) alone."""
+
+import numbers
+
+import galsim
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+__all__ = ["checked_seed", "draw_seed", "galaxy_uniforms", "normal"]
+
+_MAX_SEED = 2**32 - 1
+
+
+def checked_seed(seed: int) -> int:
+    """Refuse what GalSim would not take as a seed of its own right.
+
+    Its deviates are seeded from the time by 0, take no notice of a text, and have 32 bits: a larger
+    number is the same as a smaller one.
+
+    Raises
+    ------
+    galsim.GalSimValueError : it is not a whole number.
+    galsim.GalSimRangeError : it is not in 1 to 2^32 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise galsim.GalSimValueError(f"seed must be a whole number from 1 to {_MAX_SEED}", seed)
+    if not 1 <= seed <= _MAX_SEED:
+        raise galsim.GalSimRangeError(
+            "GalSim draws a seed of its own for 0; seed must be a positive number of 32 bits",
+            int(seed), 1, _MAX_SEED,
+        )  # fmt: skip
+    return int(seed)
+
+
+def draw_seed(rng: galsim.BaseDeviate) -> int:
+    """Take a 64-bit seed from a deviate, always with two of its draws.
+
+    Raises
+    ------
+    galsim.GalSimValueError : `rng` is no deviate.
+    """
+    if not isinstance(rng, galsim.BaseDeviate):
+        raise galsim.GalSimValueError(
+            "rng must be a galsim.BaseDeviate, such as galsim.BaseDeviate(1234)", rng
+        )
+    return (rng.raw() << 32) | rng.raw()
+
+
+def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> NDArray:
+    """Draw uniform deviates for each galaxy, whatever other galaxies are asked for.
+
+    Philox is a counter-based generator (Salmon et al. 2011, SC '11): the galaxy's id is part of
+    the counter, so that its numbers need no state of others, and NumPy keeps the bit stream of
+    its bit generators fixed between versions.
+
+    Parameters
+    ----------
+    seed : 64-bit seed of the set.
+    ids : (n,) int64, one a galaxy.
+    count : numbers a galaxy.
+    attempt : number of an independent stream of the same galaxy.
+
+    Returns
+    -------
+    (n, count) float64, in the open interval (0, 1)
+    """
+    key = np.array([seed, attempt], dtype=np.uint64)
+    raw = np.empty((len(ids), count), dtype=np.uint64)
+    for row, number in enumerate(np.asarray(ids, dtype=np.int64).astype(np.uint64)):
+        counter = np.array([0, 0, number, 0], dtype=np.uint64)
+        raw[row] = np.random.Philox(counter=counter, key=key).random_raw(count)
+    return ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
+def normal(uniforms: NDArray) -> NDArray:
+    """Turn uniform deviates into standard normal ones by the inverse distribution function."""
+    return ndtri(uniforms)

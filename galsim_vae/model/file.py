@@ -1,0 +1,195 @@
+"""Weights files: find, read, verify and write. Safetensors, never pickle."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from galsim.errors import GalSimValueError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from galsim_vae.bands import BANDS, STAMP_SIZE
+from galsim_vae.conditions import NAMES
+from galsim_vae.files import write_whole
+
+from .flow import FlowConfig, Flows
+from .vae import VAE, VAEConfig
+
+__all__ = ["FORMAT_VERSION", "Model", "find", "read", "shipped", "write"]
+
+FORMAT_VERSION = 4
+SUFFIX = ".safetensors"
+_FIELDS = ("format_version", "bands", "stamp_size", "vae", "flow", "ranges", "units", "provenance")
+UNITS = {"magnitude": "AB mag (F814W)", "half_light_radius": "arcsec", "g": "", "redshift": ""}
+
+
+@dataclass
+class Model:
+    """A trained model.
+
+    Attributes
+    ----------
+    vae, flows : the networks.
+    ranges : (low, high) of each condition that the model was trained for.
+    provenance : free text fields: data, versions, seeds.
+    sha256 : digest of header and weights, as the file states it ("" before it is written).
+    """
+
+    vae: VAE
+    flows: Flows
+    ranges: dict[str, tuple[float, float]]
+    provenance: dict[str, str]
+    flow_config: FlowConfig
+    sha256: str = ""
+
+
+def shipped() -> list[str]:
+    """Names of the weights that come with the package."""
+    folder = resources.files("galsim_vae.weights")
+    return sorted(p.name.removesuffix(SUFFIX) for p in folder.iterdir() if p.name.endswith(SUFFIX))
+
+
+def find(weights: str | os.PathLike) -> Path:
+    """Return the path of a weights file given by shipped name or by path.
+
+    Raises
+    ------
+    OSError : there is no such file.
+    """
+    text = os.fspath(weights)
+    if text in shipped():
+        return Path(str(resources.files("galsim_vae.weights") / (text + SUFFIX)))
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path
+    raise OSError(
+        f"weights {text!r}: neither a file nor a shipped name ({', '.join(shipped()) or 'none'}). "
+        "Give one of these names or the path of a .safetensors file"
+    )
+
+
+def write(path: str | os.PathLike, model: Model) -> None:
+    """Write a weights file; it appears under `path` only when complete."""
+    tensors = _tensors(model)
+    header = {
+        "format_version": str(FORMAT_VERSION),
+        "bands": json.dumps(list(BANDS)),
+        "stamp_size": str(STAMP_SIZE),
+        "vae": json.dumps(model.vae.config.to_dict()),
+        "flow": json.dumps(model.flow_config.to_dict()),
+        "ranges": json.dumps(model.ranges),
+        "units": json.dumps(UNITS),
+        "provenance": json.dumps(model.provenance, sort_keys=True),
+    }
+    header["sha256"] = _digest(header, tensors)
+
+    def save(temporary: Path) -> None:
+        save_file(tensors, temporary, metadata=header)
+        os.chmod(temporary, 0o644)  # safetensors lets nobody else read it
+
+    write_whole(path, save)
+
+
+def read(path: str | os.PathLike) -> Model:
+    """Read and verify a weights file.
+
+    Raises
+    ------
+    OSError : not a safetensors file, truncated, or not one of galsim_vae.
+    galsim.GalSimValueError : wrong format version, bands or stamp size; tensors missing,
+        unexpected or of the wrong shape; digest that does not match.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise OSError(
+            f"{path}: not a complete safetensors file ({error}). Copy or download it again"
+        ) from error
+    missing = [name for name in (*_FIELDS, "sha256") if name not in header]
+    if missing:
+        raise OSError(f"{path}: not a galsim_vae weights file; its header lacks {missing}")
+    _check_header(path, header)
+    if _digest(header, tensors) != header["sha256"]:
+        raise GalSimValueError(
+            f"{path}: contents do not match their sha256; the file was changed or damaged. "
+            "Copy it again",
+            header["sha256"],
+        )
+    return _build(path, header, tensors)
+
+
+def _check_header(path, header: dict[str, str]) -> None:
+    expected = {
+        "format_version": str(FORMAT_VERSION),
+        "bands": json.dumps(list(BANDS)),
+        "stamp_size": str(STAMP_SIZE),
+        "units": json.dumps(UNITS),
+    }
+    for name, value in expected.items():
+        if header[name] != value:
+            raise GalSimValueError(
+                f"{path}: {name} does not fit this version of galsim_vae, which needs {value}. "
+                "Use weights made for it",
+                header[name],
+            )
+
+
+def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
+    stray = [name for name in tensors if not name.startswith(("vae.", "flows."))]
+    if stray:
+        raise GalSimValueError(f"{path}: unexpected tensors", stray)
+    try:
+        vae = VAE(VAEConfig.from_dict(json.loads(header["vae"])))
+        ranges = {name: (low, high) for name, (low, high) in json.loads(header["ranges"]).items()}
+        if set(ranges) != set(NAMES) or any(not low < high for low, high in ranges.values()):
+            raise ValueError(f"ranges {ranges}")
+        flow_config = FlowConfig(**json.loads(header["flow"]))
+        flows = Flows(vae.config.latent, ranges, flow_config)
+        facts = json.loads(header["provenance"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise GalSimValueError(f"{path}: header that cannot be read", str(error)) from error
+    model = Model(vae, flows, ranges, facts, flow_config, header["sha256"])
+    for prefix, network in _networks(model).items():
+        part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        try:
+            for name, value in network.state_dict().items():
+                if name in part and part[name].dtype != value.dtype:
+                    raise RuntimeError(f"{name} is {part[name].dtype}, not {value.dtype}")
+            network.load_state_dict(part, strict=True)
+        except RuntimeError as error:
+            raise GalSimValueError(
+                f"{path}: tensors do not fit the network: {error}", prefix
+            ) from error
+        network.requires_grad_(False).eval()
+    return model
+
+
+def _networks(model: Model) -> dict[str, torch.nn.Module]:
+    return {"vae.": model.vae, "flows.": model.flows}
+
+
+def _tensors(model: Model) -> dict[str, Tensor]:
+    return {
+        prefix + name: value.detach().cpu().contiguous()
+        for prefix, network in _networks(model).items()
+        for name, value in network.state_dict().items()
+    }
+
+
+def _digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """Digest of header and tensors, whatever their order in the file."""
+    digest = hashlib.sha256()
+    for name in _FIELDS:
+        digest.update(f"{name}={header[name]}\n".encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,248 @@
+"""Conditional normalizing flows: latents given conditions, and conditions given each other."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from nflows.nn.nets import ResidualNet
+from nflows.transforms.base import CompositeTransform
+from nflows.transforms.permutations import Permutation
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from galsim_vae.bands import HALF_LIGHT_PIXELS
+from galsim_vae.conditions import NAMES
+
+from .spline import SplineCoupling
+
+__all__ = ["CouplingFlow", "FlowConfig", "Flows"]
+
+# Splines are the identity beyond this many standard deviations.
+TAIL_BOUND = 5.0
+# Conditions enter as Gaussian bumps: so many over the range of each, as wide as they are apart.
+# Colours change with redshift within a small part of its range, and not monotonically.
+_BUMPS = 16
+_BASE_WIDTH = 256
+_LEAST_WIDTH = 1e-6  # keeps a dimension that does not vary invertible
+# Share of a condition's range at each end that the population's logit keeps clear of.
+_EDGE = 1e-4
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Sizes of one flow.
+
+    Attributes
+    ----------
+    layers : number of coupling layers.
+    hidden : width of each layer's residual network.
+    blocks : residual blocks of each network.
+    bins : bins of each spline.
+    """
+
+    layers: int = 10
+    hidden: int = 256
+    blocks: int = 1
+    bins: int = 4
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+POPULATION_FLOW = FlowConfig(layers=6, hidden=64, bins=8)
+
+
+class CouplingFlow(nn.Module):
+    """Conditional mean and width, then a rational-quadratic coupling flow with fixed permutations.
+
+    Durkan et al. 2019 (arXiv:1906.04032), section 3; built from nflows. Without the conditional
+    mean, the flow of a hundred dimensions learns the shape of their distribution long before it
+    learns how little of it a condition such as redshift leaves.
+
+    Parameters
+    ----------
+    dimensions : size of the vectors.
+    context : size of the vectors that they are conditioned on.
+    """
+
+    mean: Tensor
+    root: Tensor  # root.T @ root is the covariance
+
+    def __init__(self, dimensions: int, context: int, config: FlowConfig):
+        super().__init__()
+        order = np.random.default_rng(0)
+        layers = []
+        for layer in range(config.layers):
+            layers.append(Permutation(torch.from_numpy(order.permutation(dimensions))))
+            layers.append(
+                SplineCoupling(
+                    mask=(torch.arange(dimensions) + layer) % 2,
+                    transform_net_create_fn=lambda inputs, outputs: ResidualNet(
+                        inputs,
+                        outputs,
+                        config.hidden,
+                        context,
+                        num_blocks=config.blocks,
+                        activation=F.silu,
+                    ),  # fmt: skip
+                    num_bins=config.bins,
+                    tails="linear",
+                    tail_bound=TAIL_BOUND,
+                )
+            )
+        self.transform = CompositeTransform(layers)
+        self.base = nn.Sequential(
+            nn.Linear(context, _BASE_WIDTH), nn.SiLU(), nn.Linear(_BASE_WIDTH, 2 * dimensions)
+        )
+        for parameter in self.base[2].parameters():
+            nn.init.zeros_(parameter)
+        self.register_buffer("mean", torch.zeros(dimensions))
+        self.register_buffer("root", torch.eye(dimensions))
+
+    def fit_scale(self, values: Tensor) -> None:
+        """Take mean and width of each dimension from a sample, tensor (n, dimensions).
+
+        For the population, where each condition must keep a dimension of its own.
+        """
+        self.mean.copy_(values.mean(0))
+        self.root.copy_(torch.diag(values.std(0).clamp(min=_LEAST_WIDTH)))
+
+    def fit_axes(self, values: Tensor, first: int = 0) -> None:
+        """Take mean, principal axes and widths along them from a sample (n, dimensions).
+
+        Latents are correlated so much that the widths differ by a factor of a hundred, which
+        coupling layers would have to learn. The `first` dimensions, a galaxy's colours, have axes
+        of their own, and the others those of their residuals in a linear regression on the first
+        (if `first` is 0, they are ordinary principal axes): at a redshift colours lie on a narrow,
+        curved sheet, which is not found among axes that mix them with structure.
+        """
+        self.mean.copy_(values.mean(0))
+        covariance = torch.cov(values.double().T)
+        own, shared = covariance[:first].tensor_split([first], 1)
+        told = torch.linalg.pinv(own, hermitian=True) @ shared
+        root = torch.zeros_like(covariance)
+        root[:first, :first] = _axes(own)
+        root[:first, first:] = root[:first, :first] @ told
+        root[first:, first:] = _axes(covariance[first:, first:] - told.T @ shared)
+        self.root.copy_(root)
+
+    def standardise(self, values: Tensor) -> Tensor:
+        """Uncorrelated components, of unit variance, of `values` (n, dimensions)."""
+        return torch.linalg.solve(self.root, values - self.mean, left=False)
+
+    def restore(self, unit: Tensor) -> Tensor:
+        """Values (n, dimensions) of components from `standardise`."""
+        return unit @ self.root + self.mean
+
+    def log_prob(self, values: Tensor, context: Tensor) -> Tensor:
+        """Log density of `values` (n, dimensions) given `context`, tensor (n,)."""
+        mean, log_width = self._base(context)
+        unit = (self.standardise(values) - mean) * torch.exp(-log_width)
+        noise, logdet = self.transform(unit, context)
+        normal = -0.5 * (noise.square() + np.log(2 * np.pi)).sum(1)
+        return normal + logdet - log_width.sum(1) - self.root.slogdet().logabsdet
+
+    def _base(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the width given `context`, tensors (n, dimensions)."""
+        mean, width = self.base(context).to(context.dtype).chunk(2, dim=1)
+        return mean, 3 * torch.tanh(width / 3)
+
+    def from_noise(self, noise: Tensor, context: Tensor) -> Tensor:
+        """Turn standard normal `noise` (n, dimensions) into samples given `context`."""
+        values, _ = self.transform.inverse(noise, context)
+        mean, log_width = self._base(context)
+        return self.restore(values * torch.exp(log_width) + mean)
+
+
+class Flows(nn.Module):
+    """The two flows of a model and the variables that they work in.
+
+    Conditions are tensors (n, 4) in the order of `conditions.NAMES`, half-light radius in arcsec;
+    NaN marks a condition that is not given.
+
+    Parameters
+    ----------
+    latent : number of latent dimensions.
+    ranges : (low, high) of each condition.
+    config : sizes of the latent flow; those of the population's are `POPULATION_FLOW`.
+
+    Attributes
+    ----------
+    half_light_pixels : median half-light radius [pixel] of the stamps that the latents decode to:
+        a little less than the canonical one, since stamps fade at their ends.
+    """
+
+    limits: Tensor
+    half_light_pixels: Tensor
+
+    def __init__(self, latent: int, ranges: dict, config: FlowConfig | None = None):
+        super().__init__()
+        config = config or FlowConfig()
+        count = len(NAMES)
+        context = count * (_BUMPS + 2)
+        self.latent = CouplingFlow(latent, context, config)
+        self.population = CouplingFlow(count, context, POPULATION_FLOW)
+        limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
+        self.register_buffer("limits", _to_variables(limits).float(), persistent=False)
+        self.register_buffer("half_light_pixels", torch.tensor(HALF_LIGHT_PIXELS))
+
+    def context(self, conditions: Tensor) -> Tensor:
+        """Conditions as networks see them, tensor (n, 4 * (bumps + 2)).
+
+        Each in [-1, 1], a flag each that it is given, and Gaussian bumps; zero where missing.
+        """
+        given = torch.isfinite(conditions)
+        unit = (_to_variables(conditions) - self.limits[0]) / (self.limits[1] - self.limits[0])
+        unit = torch.where(given, unit, 0.0)
+        centres = torch.linspace(0, 1, _BUMPS, dtype=unit.dtype, device=unit.device)
+        bumps = torch.exp(-0.5 * ((unit[:, :, None] - centres) * (_BUMPS - 1)).square())
+        bumps = (bumps * given[:, :, None]).flatten(1)
+        return torch.cat([(2 * unit - 1) * given, given.to(unit.dtype), bumps], 1)
+
+    def latent_log_prob(self, latents: Tensor, conditions: Tensor) -> Tensor:
+        return self.latent.log_prob(latents, self.context(conditions))
+
+    def sample_latents(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        """Latents (n, latent) for standard normal noise of that shape and conditions (n, 4)."""
+        return self.latent.from_noise(noise, self.context(conditions))
+
+    def population_values(self, conditions: Tensor) -> Tensor:
+        """Complete conditions as unbounded values, in which the population flow works."""
+        unit = (_to_variables(conditions) - self.limits[0]) / (self.limits[1] - self.limits[0])
+        return torch.logit(unit, eps=_EDGE)
+
+    def population_log_prob(self, values: Tensor, conditions: Tensor) -> Tensor:
+        return self.population.log_prob(values, self.context(conditions))
+
+    def sample_conditions(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        """Fill in missing conditions, drawn from the population given those that are present.
+
+        Parameters
+        ----------
+        noise : tensor (n, 4), standard normal.
+        conditions : tensor (n, 4), NaN where missing.
+
+        Returns
+        -------
+        tensor (n, 4); given conditions are returned as they are.
+        """
+        values = self.population.from_noise(noise, self.context(conditions))
+        unit = torch.sigmoid(values) * (self.limits[1] - self.limits[0]) + self.limits[0]
+        return torch.where(torch.isfinite(conditions), conditions, _from_variables(unit))
+
+
+def _axes(covariance: Tensor) -> Tensor:
+    """Principal axes times the widths along them, as rows."""
+    variance, axes = torch.linalg.eigh(covariance)
+    return variance.clamp(min=0).sqrt().clamp(min=_LEAST_WIDTH)[:, None] * axes.T
+
+
+def _to_variables(conditions: Tensor) -> Tensor:
+    """(magnitude, half_light_radius, g, redshift) -> (magnitude, ln radius, g, ln(1 + z))."""
+    magnitude, radius, g, redshift = conditions.unbind(1)
+    return torch.stack([magnitude, radius.log(), g, redshift.log1p()], 1)
+
+
+def _from_variables(values: Tensor) -> Tensor:
+    magnitude, radius, g, redshift = values.unbind(1)
+    return torch.stack([magnitude, radius.exp(), g, redshift.expm1()], 1)

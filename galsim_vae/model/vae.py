@@ -1,0 +1,303 @@
+"""The variational autoencoder: observed canonical stamps <-> latent vector -> PSF-free stamps."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig", "psf_width", "taper"]
+
+# Brings images of unit flux to values of order one where the galaxy is brighter than the sky.
+_STRETCH = 200.0
+_CONDITION_WIDTH = 96
+# Of colours, as natural logarithms of flux ratios: width of their distribution, and their error
+# where an untrained encoder begins.
+_COLOUR_WIDTH, _COLOUR_ERROR = 0.5, 0.02
+_LEAK = 0.1  # slope of the activation below zero
+_FAINTEST = -40.0  # least logarithm of a pixel's brightness before the envelope
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Sizes of the network.
+
+    Attributes
+    ----------
+    bands : number of bands.
+    reference : index of the reference band, the one that has unit flux.
+    size : side of the stamp [pixel], a multiple of 16.
+    latent : number of latent dimensions, at least bands - 1.
+    widths : channels of the decoder at 1/4 and at 1/8 of the stamp's resolution.
+    fine_widths : channels of the decoder at 1/2 and at full resolution.
+    encoder_widths : channels of the encoder at 1/4 and at 1/8 of the resolution and below; it
+        may be the larger one, since only the decoder runs when galaxies are drawn.
+    """
+
+    bands: int = 5
+    reference: int = 2
+    size: int = 64
+    latent: int = 128
+    widths: tuple[int, int] = (64, 128)
+    fine_widths: tuple[int, int] = (32, 8)
+    encoder_widths: tuple[int, int] = (96, 192)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "VAEConfig":
+        names = ("widths", "fine_widths", "encoder_widths")
+        pairs: dict[str, Any] = {name: tuple(values[name]) for name in names}
+        return cls(**{**values, **pairs})
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a shift given by a conditioning vector; starts as identity."""
+
+    def __init__(self, channels: int, condition: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.shift = nn.Linear(condition, channels)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        h = self.first(_activate(x)).add_(self.shift(condition)[:, :, None, None])
+        return self.second(F.leaky_relu_(h, _LEAK)).add_(x)
+
+
+class Encoder(nn.Module):
+    """Observed canonical stamps, their PSFs and noise -> mean and log-variance of the latent."""
+
+    window: Tensor
+
+    def __init__(self, config: VAEConfig):
+        super().__init__()
+        wide, wider = config.encoder_widths
+        self.condition = nn.Sequential(
+            nn.Linear(5 * config.bands, _CONDITION_WIDTH), nn.SiLU(),
+            nn.Linear(_CONDITION_WIDTH, _CONDITION_WIDTH), nn.SiLU(),
+        )  # fmt: skip
+        self.stem = nn.Conv2d(2 * config.bands * 16, wide, 3, padding=1)
+        self.blocks1 = nn.ModuleList(ResidualBlock(wide, _CONDITION_WIDTH) for _ in range(2))
+        self.down1 = nn.Conv2d(wide, wider, 3, stride=2, padding=1)
+        self.blocks2 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(2))
+        self.down2 = nn.Conv2d(wider, wider, 3, stride=2, padding=1)
+        self.blocks3 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(1))
+        pooled = wider * (config.size // 16) ** 2
+        self.head = nn.Linear(pooled + _CONDITION_WIDTH + 5 * config.bands, 2 * config.latent)
+        self.register_buffer("window", _window(config.size), persistent=False)
+        with torch.no_grad():  # start near the prior
+            self.head.weight.mul_(0.1)
+
+    def forward(
+        self, images: Tensor, psf_width: Tensor, noise: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Encode.
+
+        Parameters
+        ----------
+        images : tensor (n, bands, size, size), any linear unit, the same in all bands of a galaxy.
+        psf_width : tensor (n, bands), from `psf_width` [pixel].
+        noise : tensor (n, bands), rms per pixel in the unit of `images`.
+        mask : bool tensor (n, bands, size, size), True where a pixel was observed and is clean.
+
+        Returns
+        -------
+        mean, log_variance : tensors (n, latent)
+        """
+        images = images * mask
+        scale = images.sum((2, 3)).amax(1).clamp(min=1e-12)
+        observed = mask.flatten(2).any(2)
+        pixels = torch.asinh(images * (_STRETCH / scale[:, None, None, None]))
+        width = torch.log(psf_width.clamp(min=1e-3))
+        level = torch.log(_STRETCH * noise / scale[:, None] + 1e-3)
+        # Colours are a small part of what pixels say and a large part of what a galaxy is, so
+        # the fluxes, whole and of the centre, are given beside the pixels, with a straight path
+        # into the latent and, in the decoder, out of it.
+        fluxes = (_log_ratio(f.sum((2, 3)), scale) for f in (images, images * self.window))
+        columns = (width, level, torch.ones_like(width), *fluxes)
+        features = torch.cat([f * observed for f in columns], 1)
+        c = self.condition(features)
+        x = F.pixel_unshuffle(torch.cat([pixels, mask.to(pixels.dtype)], 1), 4)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks1:
+            x = block(x, c)
+        x = self.down1(x)
+        for block in self.blocks2:
+            x = block(x, c)
+        x = self.down2(x)
+        for block in self.blocks3:
+            x = block(x, c)
+        pooled = torch.cat([_activate(x).flatten(1), c, features], 1)
+        mean, log_variance = self.head(pooled).float().chunk(2, dim=1)
+        return mean, log_variance.clamp(-12.0, 6.0)
+
+
+class Decoder(nn.Module):
+    """Latent -> PSF-free canonical stamps, non-negative, unit flux in the reference band."""
+
+    envelope: Tensor
+    taper: Tensor
+
+    def __init__(self, config: VAEConfig):
+        super().__init__()
+        wide, wider = config.widths
+        fine, finest = config.fine_widths
+        c = _CONDITION_WIDTH
+        self.config = config
+        self.condition = nn.Sequential(
+            nn.Linear(config.latent, 2 * c), nn.SiLU(), nn.Linear(2 * c, c), nn.SiLU()
+        )
+        self.colour = nn.Linear(c + config.latent, config.bands)
+        self.stem = nn.Linear(config.latent, wider * (config.size // 8) ** 2)
+        self.blocks1 = nn.ModuleList(ResidualBlock(wider, c) for _ in range(1))
+        self.up1 = nn.Conv2d(wider, wide, 3, padding=1)
+        self.blocks2 = nn.ModuleList(ResidualBlock(wide, c) for _ in range(2))
+        self.up2 = nn.Conv2d(wide, fine, 3, padding=1)
+        self.blocks3 = nn.ModuleList(ResidualBlock(fine, c) for _ in range(1))
+        self.up3 = nn.Conv2d(fine, 4 * finest, 3, padding=1)
+        self.out = nn.Conv2d(finest, config.bands, 3, padding=1)
+        self.register_buffer("envelope", _envelope(config.size), persistent=False)
+        self.register_buffer("taper", taper(config.size), persistent=False)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Decode.
+
+        Parameters
+        ----------
+        latent : tensor (n, latent).
+
+        Returns
+        -------
+        tensor (n, bands, size, size); the reference band sums to 1, every other band to its
+        f_nu flux relative to it.
+        """
+        side = self.config.size // 8
+        c = self.condition(latent)
+        x = self.stem(latent).reshape(len(latent), -1, side, side)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for block in self.blocks1:
+            x = block(x, c)
+        x = _double(self.up1(x))
+        for block in self.blocks2:
+            x = block(x, c)
+        x = _double(self.up2(x))
+        for block in self.blocks3:
+            x = block(x, c)
+        x = F.leaky_relu_(F.pixel_shuffle(self.up3(F.leaky_relu_(x, _LEAK)), 2), _LEAK)
+        # Fainter pixels would be denormal numbers, with which a processor is slow.
+        level = self.out(x).float().contiguous().clamp_(min=_FAINTEST)
+        stamps = F.softplus(level) * self.envelope
+        # The kernel is positive, and zero at the Nyquist frequency, where upsampling leaves a
+        # checkerboard that GalSim would see as structure.
+        stamps = _smooth(stamps) * self.taper
+        colour = self.colour(torch.cat([c, latent], 1)).float().clamp(-8.0, 8.0)
+        ratio = torch.exp(colour - colour[:, self.config.reference, None]) / stamps.sum((2, 3))
+        return stamps * ratio[:, :, None, None]
+
+
+class VAE(nn.Module):
+    """Encoder and decoder of one configuration."""
+
+    def __init__(self, config: VAEConfig | None = None):
+        super().__init__()
+        self.config = config or VAEConfig()
+        if self.config.latent < self.config.bands - 1:
+            raise ValueError(
+                f"latent is {self.config.latent}; it must be at least {self.config.bands - 1}, "
+                "as the first latents begin as colours"
+            )
+        self.encoder = Encoder(self.config)
+        self.decoder = Decoder(self.config)
+        self._begin_with_colours()
+
+    @torch.no_grad()
+    def _begin_with_colours(self) -> None:
+        """Let the first latents begin as the colours that the encoder is given.
+
+        Training finds this path late, as structure weighs more, and colours stay imprecise until
+        it does.
+        """
+        config, head, colour = self.config, self.encoder.head, self.decoder.colour
+        others = [band for band in range(config.bands) if band != config.reference]
+        n, flux = len(others), head.in_features - 2 * config.bands  # column of the first flux
+        for part in (head.weight[:n], head.weight[config.latent :][:n], head.bias[:n]):
+            part.zero_()
+        head.bias[config.latent :][:n] = 2 * math.log(_COLOUR_ERROR / _COLOUR_WIDTH)
+        colour.weight.zero_()
+        colour.bias.zero_()
+        for row, band in enumerate(others):
+            head.weight[row, flux + band] = 1 / _COLOUR_WIDTH
+            head.weight[row, flux + config.reference] = -1 / _COLOUR_WIDTH
+            colour.weight[band, _CONDITION_WIDTH + row] = _COLOUR_WIDTH
+
+
+def psf_width(otf: Tensor) -> Tensor:
+    """Return the sigma of the Gaussian with the same noise-equivalent area as each PSF.
+
+    Parameters
+    ----------
+    otf : complex or real tensor (..., size, size // 2 + 1), `rfft2` of PSFs of unit sum.
+
+    Returns
+    -------
+    tensor (...) [pixel]
+    """
+    size = otf.shape[-2]
+    power = otf.abs().square()
+    whole = 2 * power.sum((-2, -1)) - power[..., 0].sum(-1) - power[..., -1].sum(-1)
+    return (size**2 / (4 * math.pi * whole.clamp(min=1e-12))).sqrt()
+
+
+def taper(size: int) -> Tensor:
+    """Window that is 1 inside and falls to zero, as a squared cosine, over the outer tenth.
+
+    An edge-on galaxy reaches the ends of its stamp; cut there, it would have a visible edge.
+
+    Returns
+    -------
+    tensor (size, size)
+    """
+    edge = size / 10
+    axis = (torch.arange(size) - (size - 1) / 2).abs()
+    distance = (size / 2 - axis).clamp(max=edge)
+    window = torch.sin(0.5 * math.pi * distance / edge).square()
+    return window[:, None] * window[None, :]
+
+
+def _activate(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, _LEAK)
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _log_ratio(flux: Tensor, scale: Tensor) -> Tensor:
+    """Logarithm of fluxes (n, bands) over a scale (n,), for noise's sake not below 1e-2."""
+    return torch.log((flux / scale[:, None]).clamp(min=1e-2))
+
+
+def _window(size: int) -> Tensor:
+    """Gaussian aperture of about the half-light radius."""
+    axis = (torch.arange(size) - (size - 1) / 2) / (size / 8)
+    return torch.exp(-0.5 * (axis[:, None].square() + axis.square()))
+
+
+def _envelope(size: int) -> Tensor:
+    """Mean profile that the network modulates: exponential with a core and faint wide wings."""
+    axis = torch.arange(size) - (size - 1) / 2
+    r = torch.hypot(axis[:, None], axis[None, :]) * (64 / size)
+    return torch.exp(-r / 4.0) + 0.02 * torch.exp(-r / 10.0) + 2.0 * torch.exp(-r / 1.2)
+
+
+def _smooth(stamps: Tensor) -> Tensor:
+    """Convolve with (1, 2, 1) in x and in y; slices are much faster than a convolution."""
+    padded = F.pad(stamps, (1, 1, 1, 1))
+    rows = (padded[..., :-2] + padded[..., 2:]).add_(padded[..., 1:-1], alpha=2)
+    return (rows[..., :-2, :] + rows[..., 2:, :]).add_(rows[..., 1:-1, :], alpha=2)

@@ -1,0 +1,61 @@
+"""Galaxies as CANDELS would have seen them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import galsim
+import numpy as np
+from galsim.errors import GalSimValueError
+
+from galsim_vae.bands import CANDELS_NOISE, CANDELS_PIXEL_SCALE, STAMP_SIZE, hst_psf
+
+if TYPE_CHECKING:
+    from galsim_vae.stamps import Stamps
+
+__all__ = ["RENDERERS", "draw"]
+
+#: What can draw: GalSim, one galaxy after the other, or `galsim_vae.render`, all of them at once.
+RENDERERS = ("galsim", "batch")
+
+# Room around a stamp for the PSF, 0.06" pixels on each side.
+_MARGIN = 16
+
+
+def draw(stamps: Stamps, rng: galsim.BaseDeviate, renderer: str = "galsim") -> np.ndarray:
+    """Draw galaxies through model HST PSFs, with noise: see `galsim_vae.Stamps.as_candels`."""
+    if renderer not in RENDERERS:
+        raise GalSimValueError("Unknown renderer", renderer, RENDERERS)
+    size = _size(stamps.jacobian)
+    out = np.zeros((len(stamps), len(stamps.bands), size, size), dtype=np.float32)
+    (_draw_with_galsim if renderer == "galsim" else _draw_batch)(stamps, out)
+    # The same deviates for both renderers, galaxy by galaxy.
+    for images in out:
+        for band, array in zip(stamps.bands, images, strict=True):
+            galsim.Image(array, copy=False).addNoise(
+                galsim.GaussianNoise(rng, sigma=CANDELS_NOISE[band])
+            )
+    return out
+
+
+def _draw_with_galsim(stamps: Stamps, out: np.ndarray) -> None:
+    for i in range(len(stamps)):
+        for k, band in enumerate(stamps.bands):
+            if stamps.array[i, k].any():
+                observed = galsim.Convolve(stamps.galaxy(i, band), hst_psf(band))
+                image = galsim.Image(out[i, k], scale=CANDELS_PIXEL_SCALE, copy=False)
+                observed.drawImage(image, method="no_pixel")
+
+
+def _draw_batch(stamps: Stamps, out: np.ndarray) -> None:
+    ny, nx = out.shape[2:]
+    for k, band in enumerate(stamps.bands):
+        out[:, k] = stamps.render(
+            hst_psf(band), nx, ny, CANDELS_PIXEL_SCALE, bands=band, method="no_pixel"
+        )[:, 0]
+
+
+def _size(jacobian: np.ndarray) -> int:
+    """Even width, 0.06" pixels, that holds every stamp as it lies on the sky, and its PSF."""
+    reach = np.abs(jacobian).sum(axis=2).max(initial=0.0) * STAMP_SIZE / 2
+    return 2 * (int(np.ceil(reach / CANDELS_PIXEL_SCALE)) + _MARGIN)

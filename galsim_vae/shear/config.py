@@ -1,0 +1,321 @@
+"""What a shear-calibration run is to do: read from YAML, checked in full before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from galsim.errors import (
+    GalSimConfigError,
+    GalSimConfigValueError,
+    GalSimRangeError,
+    GalSimValueError,
+)
+
+from galsim_vae.model import file as modelfile
+
+from .estimators import make_estimator
+from .survey import Observation, observation
+
+__all__ = ["ESTIMATORS", "CalibrationConfig"]
+
+#: The estimators, and the package that each needs; pip cannot install ngmix.
+ESTIMATORS = {"anacal": "anacal", "regauss": "galsim", "ngmix": "ngmix"}
+RENDERERS = ("batch", "galsim")
+LAYOUTS = ("isolated", "blended")
+
+#: The largest shear: beyond, the terms of order g^2 are not small.
+MAX_SHEAR = 0.2
+#: A stamp must hold this many FWHM of the PSF on each side.
+LEAST_STAMP = 4.0
+#: Changes where the same configuration gives other results, so that old chunks are not reused.
+_RESULT_VERSION = 2
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """A shear-calibration run.
+
+    Attributes
+    ----------
+    output : str
+        Folder for chunks, table and figures.
+    galaxies : int
+        Galaxies (``isolated``) or scenes (``blended``). Each is drawn with +g and with -g, and
+        with ``ring`` once more after a turn by 90 degrees.
+    survey, band : str
+        A survey and a filter of surveycodex: ``LSST`` and ``i``, ``Euclid_VIS`` and ``IE``,
+        ``Roman_WFI`` and ``F158``.
+    depth : float
+        Exposure time over that of the whole survey.
+    psf_fwhm : float or None
+        Arcsec; None for the survey's.
+    psf_shear : (2,)
+        (g1, g2) of the PSF.
+    shear : (2,)
+        (g1, g2) of the +g images; 0 leaves m out.
+    redshift : (2,) or None
+        Only galaxies whose true redshift is in this half-open range are sheared; None for all.
+    max_magnitude : float or None
+        Faintest galaxies, AB in F814W; None for the whole population.
+    layout : str
+        ``isolated``: each galaxy in the middle of a stamp. ``blended``: galaxies at random in
+        scenes, found by a detector.
+    stamp_size : int
+        Width of a galaxy's stamp, pixels.
+    scene_size : int
+        Width of a blended scene, pixels. Galaxies lie in a disc that leaves half a stamp free.
+    density : float or None
+        Galaxies per square arcmin of a blended scene; None for the counts to ``max_magnitude`` of
+        the LSST Science Book (arXiv:0912.0201, equation 3.7).
+    estimators : tuple of str
+        Of `ESTIMATORS`.
+    ring, twins : bool
+        Whether to draw partners turned by 90 degrees, and Sersic twins.
+    renderer : str
+        ``batch`` (`galsim_vae.Stamps.render`) or ``galsim``, which draws one at a time.
+    chunk : int
+        Galaxies, or scenes, that are done and stored together.
+    bins : int
+        Bins, of equal numbers of galaxies, in each property.
+    seed : int
+    weights : str
+        As in `galsim_vae.GalaxyGenerator`.
+    device : str
+        As in `galsim_vae.GalaxyGenerator`; tables are the same only on devices of one kind.
+    target_error : float
+        Wanted error of m; only the time that it takes is reported.
+    """
+
+    output: str
+    galaxies: int
+    survey: str = "LSST"
+    band: str = "i"
+    depth: float = 1.0
+    psf_fwhm: float | None = None
+    psf_shear: tuple[float, float] = (0.0, 0.0)
+    shear: tuple[float, float] = (0.02, 0.0)
+    redshift: tuple[float, float] | None = None
+    max_magnitude: float | None = None
+    layout: str = "isolated"
+    stamp_size: int = 64
+    scene_size: int = 300
+    density: float | None = None
+    estimators: tuple[str, ...] = ("anacal", "regauss")
+    ring: bool = True
+    twins: bool = True
+    renderer: str = "batch"
+    chunk: int = 500
+    bins: int = 4
+    seed: int = 1234
+    weights: str = "candels"
+    device: str = "cpu"
+    target_error: float = 1e-3
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CalibrationConfig:
+        """Read and check a configuration.
+
+        Parameters
+        ----------
+        values : mapping
+            Attributes of this class; ``output`` and ``galaxies`` are needed.
+
+        Raises
+        ------
+        galsim.GalSimConfigError
+            A missing key; an estimator that is not installed.
+        galsim.GalSimConfigValueError
+            An unknown key, survey, filter, estimator, renderer or layout; a value of another type.
+        galsim.GalSimRangeError
+            A number out of its range.
+        galsim.GalSimValueError
+            A filter that the HST bands do not reach.
+        OSError
+            No such weights.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in fields:
+                raise GalSimConfigValueError("Unknown key", name, list(fields))
+        for name, field in fields.items():
+            if field.default is dataclasses.MISSING and name not in values:
+                raise GalSimConfigError(f"Give {name} in the configuration")
+        kinds = {name: str(field.type) for name, field in fields.items()}
+        config = cls(**{name: _convert(name, v, kinds[name]) for name, v in values.items()})
+        _check(config)
+        return config
+
+    @property
+    def nchunks(self) -> int:
+        """Number of chunks; the last may be smaller."""
+        return -(-self.galaxies // self.chunk)
+
+    @property
+    def angles(self) -> tuple[float, ...]:
+        """Angles by which each galaxy is turned before the shear, radians."""
+        return (0.0, np.pi / 2) if self.ring else (0.0,)
+
+    @property
+    def populations(self) -> tuple[str, ...]:
+        """Names of the kinds of galaxies."""
+        return ("vae", "sersic") if self.twins else ("vae",)
+
+    def observation(self) -> Observation:
+        """Return the PSF, pixels and noise."""
+        return observation(self.survey, self.band, self.depth, self.psf_fwhm, self.psf_shear)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that results depend on: configuration, weights, versions of the code."""
+        values = dataclasses.asdict(self)
+        for name in ("output", "bins", "target_error", "weights"):
+            del values[name]
+        sha256 = modelfile.read(modelfile.find(self.weights)).sha256
+        used = {ESTIMATORS[name] for name in self.estimators} | {"galsim"}
+        versions = {name: importlib.metadata.version(name) for name in sorted(used)}
+        return values | {
+            "weights_sha256": sha256, "versions": versions, "result_version": _RESULT_VERSION
+        }  # fmt: skip
+
+    def fingerprint(self) -> str:
+        """A short digest of `identity`; chunks of another one are never mixed in."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _convert(name: str, value: Any, kind: str) -> Any:
+    """Bring what YAML gave to the type of an attribute, or raise."""
+    if value is None and kind.endswith("None"):
+        return None
+    try:
+        return _CONVERTERS[kind.removesuffix(" | None")](value)
+    except (TypeError, ValueError):
+        raise GalSimConfigValueError(f"{name} must be of the type {kind}", value) from None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | str) and not _looks_like_a_number(value):
+        raise TypeError
+    return float(value)
+
+
+def _looks_like_a_number(value: Any) -> bool:
+    """YAML takes 1e4, which has no point, for a string."""
+    return isinstance(value, str) and value[:1] in "0123456789.+-"
+
+
+def _integer(value: Any) -> int:
+    if _number(value) != int(_number(value)):
+        raise ValueError
+    return int(_number(value)) if isinstance(value, str) else int(value)
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | Path):
+        raise TypeError
+    return str(value)
+
+
+def _pair(values: Any) -> tuple[float, float]:
+    first, second = values
+    return _number(first), _number(second)
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    names = tuple(_text(value) for value in ([values] if isinstance(values, str) else values))
+    if not names:
+        raise ValueError
+    return tuple(dict.fromkeys(names))
+
+
+_CONVERTERS = {
+    "bool": _boolean, "int": _integer, "float": _number, "str": _text,
+    "tuple[float, float]": _pair, "tuple[str, ...]": _names,
+}  # fmt: skip
+
+
+def _check(config: CalibrationConfig) -> None:
+    """Check all values; raises before anything is drawn."""
+    for name, allowed in (("renderer", RENDERERS), ("layout", LAYOUTS)):
+        if getattr(config, name) not in allowed:
+            raise GalSimConfigValueError(f"Unknown {name}", getattr(config, name), allowed)
+    for name in config.estimators:
+        if name not in ESTIMATORS:
+            raise GalSimConfigValueError("Unknown estimator", name, list(ESTIMATORS))
+        _need(ESTIMATORS[name], f"The estimator {name}")
+    if config.layout == "blended":
+        _need("anacal", "The detection of blended galaxies")
+        if "ngmix" in config.estimators:
+            raise GalSimConfigValueError(
+                "ngmix measures isolated galaxies only", config.layout, ["isolated"]
+            )
+    _check_numbers(config)
+    seen = config.observation()
+    width = config.stamp_size * seen.scale
+    if LEAST_STAMP * seen.fwhm > width:
+        raise GalSimRangeError(
+            f"The PSF is too wide for stamps of {config.stamp_size} pixels of {seen.scale} arcsec: "
+            f"give a larger stamp_size. PSF FWHM, arcsec",
+            seen.fwhm,
+            0,
+            width / LEAST_STAMP,
+        )
+    for name in config.estimators:
+        make_estimator(name, seen, config.stamp_size)
+    if config.layout == "blended" and config.scene_size < 2 * config.stamp_size:
+        raise GalSimRangeError(
+            "scene_size must be two stamps or more", config.scene_size, 2 * config.stamp_size
+        )
+    modelfile.find(config.weights)
+
+
+def _need(package: str, what: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        how = (
+            "it is not on PyPI: see https://github.com/esheldon/ngmix"
+            if package == "ngmix"
+            else "pip install 'galsim_vae[shear]'"
+        )
+        raise GalSimConfigError(f"{what} needs {package}, which is not installed ({how})")
+
+
+def _check_numbers(config: CalibrationConfig) -> None:
+    limits = {
+        "galaxies": (1, None), "chunk": (1, None), "bins": (1, None), "stamp_size": (8, 1024),
+        "depth": (1e-4, 1e4), "seed": (0, 2**63 - 1), "target_error": (1e-9, 1),
+    }  # fmt: skip
+    if config.density is not None:
+        limits["density"] = (1e-3, 1e4)
+    if config.psf_fwhm is not None:
+        limits["psf_fwhm"] = (1e-3, None)
+    for name, (low, high) in limits.items():
+        value = getattr(config, name)
+        if not (np.isfinite(value) and low <= value and (high is None or value <= high)):
+            raise GalSimRangeError(f"{name} is out of range", value, low, high)
+    for name, most in (("shear", MAX_SHEAR), ("psf_shear", 0.5)):
+        size = float(np.hypot(*getattr(config, name)))
+        if not size <= most:
+            raise GalSimRangeError(f"|{name}| is out of range", size, 0, most)
+    if config.redshift is not None and not 0 <= config.redshift[0] < config.redshift[1]:
+        raise GalSimValueError("redshift must be [low, high], 0 <= low < high", config.redshift)
+    magnitude = config.max_magnitude
+    if magnitude is not None:
+        low, high = modelfile.read(modelfile.find(config.weights)).ranges["magnitude"]
+        if not low < magnitude <= high:
+            raise GalSimRangeError(
+                "max_magnitude is out of the trained range", magnitude, low, high
+            )

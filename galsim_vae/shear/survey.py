@@ -1,0 +1,125 @@
+"""PSF, pixels and noise of a survey's filter, from surveycodex.
+
+Images are in nJy (`ZEROPOINT`). Their noise is that of the sky, Gaussian and the same in +g, -g and
+twins, so that it cancels in differences; galaxies have no photon noise of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import galsim
+import numpy as np
+import surveycodex
+from galsim.errors import GalSimConfigValueError, GalSimValueError
+from scipy.optimize import brentq
+from scipy.special import j0
+
+from galsim_vae.filters.surveys import find_filter, within_reach
+
+__all__ = ["ZEROPOINT", "Observation", "observation"]
+
+#: AB magnitude of 1 nJy.
+ZEROPOINT = 31.4
+
+
+class Observation(NamedTuple):
+    """How galaxies are seen.
+
+    ``band`` is what `galsim_vae.Stamps.galaxy` takes; ``scale`` and ``fwhm`` are in arcsec;
+    ``noise`` is the standard deviation of a pixel, nJy.
+    """
+
+    band: str | galsim.Bandpass
+    psf: galsim.GSObject
+    scale: float
+    fwhm: float
+    noise: float
+
+
+def observation(
+    survey: str,
+    band: str,
+    depth: float = 1.0,
+    psf_fwhm: float | None = None,
+    psf_shear: tuple[float, float] = (0.0, 0.0),
+) -> Observation:
+    """Look a filter of a survey up.
+
+    Parameters
+    ----------
+    survey, band : str
+        As in surveycodex: ``"LSST"``, ``"i"``.
+    depth : float
+        Exposure time over surveycodex's ``full_exposure_time`` (LSST: ten years).
+    psf_fwhm : float, optional
+        Arcsec, in the place of surveycodex's.
+    psf_shear : (2,)
+        (g1, g2) of the PSF.
+
+    Raises
+    ------
+    galsim.GalSimConfigValueError
+        An unknown survey or filter.
+    galsim.GalSimValueError
+        A filter that the HST bands do not reach.
+
+    Notes
+    -----
+    From the ground the PSF is a Kolmogorov of surveycodex's FWHM. From space it is the Airy pattern
+    of the mirror at the effective wavelength, convolved with the Gaussian (jitter, detector) that
+    brings it to that FWHM, if it is narrower.
+    """
+    if survey not in surveycodex.available_surveys:
+        names = sorted(surveycodex.available_surveys)
+        raise GalSimConfigValueError("Unknown survey", survey, names)
+    known = surveycodex.get_survey(survey)
+    if band not in known.available_filters:
+        raise GalSimConfigValueError(
+            f"Unknown filter of {survey}", band, list(known.available_filters)
+        )
+    bandpass = find_filter(survey, band)
+    if not within_reach(bandpass, False):
+        raise GalSimValueError(f"The HST bands do not reach this filter of {survey}", band)
+    filt = known.get_filter(band)
+    scale = known.pixel_scale.to_value("arcsec")
+    fwhm = filt.psf_fwhm.to_value("arcsec") if psf_fwhm is None else float(psf_fwhm)
+    seconds = depth * filt.full_exposure_time.to_value("s")
+    brightness = filt.sky_brightness.to_value("mag / arcsec2")
+    zeropoint = filt.zeropoint.to_value("mag")
+    sky = 10 ** (-0.4 * (brightness - zeropoint)) * seconds * scale**2
+    electron = 10 ** (-0.4 * (zeropoint - ZEROPOINT)) / seconds
+    if known.zeropoint_airmass.value > 0:
+        psf = galsim.Kolmogorov(fwhm=fwhm)
+    else:
+        psf = _space_psf(
+            fwhm,
+            filt.effective_wavelength.to_value("nm"),
+            known.mirror_diameter.to_value("m"),
+            float(np.sqrt(known.obscuration.value)),
+        )
+    psf = psf.shear(g1=psf_shear[0], g2=psf_shear[1])
+    return Observation(bandpass, psf, scale, fwhm, float(electron * np.sqrt(sky)))
+
+
+@functools.cache
+def _space_psf(fwhm: float, wavelength: float, mirror: float, obscuration: float):
+    """An Airy pattern widened to a FWHM, arcsec; lengths in nm and m.
+
+    GalSim has no FWHM of a pattern with an obscuration. The profile at r is the integral of
+    k F(k) J0(k r), and F ends at a finite k.
+    """
+    airy = galsim.Airy(lam=wavelength, diam=mirror, obscuration=obscuration)
+    k = np.linspace(0, airy.maxk, 2001)
+    power = k * np.array([airy.kValue(value, 0).real for value in k])
+    half = 2 * j0(0.5 * fwhm * k) - 1
+
+    def excess(sigma: float) -> float:
+        """Twice the profile at half the FWHM, less its peak, after a Gaussian of this sigma."""
+        return float(np.sum(power * np.exp(-0.5 * (sigma * k) ** 2) * half))
+
+    if excess(0.0) >= 0:
+        return airy
+    sigma = brentq(excess, 0.0, fwhm)
+    return galsim.Convolve(airy, galsim.Gaussian(sigma=sigma))

@@ -1,0 +1,3 @@
+"""Checks of trained weights and of the population, each against something independent."""
+
+__all__: list[str] = []

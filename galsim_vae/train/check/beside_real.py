@@ -1,0 +1,84 @@
+"""Drawn galaxies beside held-out real ones, through the same PSF and noise, as one picture.
+
+python -m galsim_vae.train.check.beside_real real.h5 --weights candels --output beside_real.png
+"""
+
+import argparse
+from pathlib import Path
+
+import galsim
+import numpy as np
+import torch
+from astropy.table import MaskedColumn, Table
+from numpy.typing import NDArray
+
+from galsim_vae import GalaxyGenerator
+from galsim_vae.plots import colour_image, contact_sheet
+from galsim_vae.train.fit import likelihood
+from galsim_vae.train.fit.observe import Batch, RealGalaxies
+from galsim_vae.train.training_file import Dataset, read
+
+__all__ = ["COLUMNS", "SIGNAL_TO_NOISE", "as_observed", "conditions", "main", "rows"]
+
+COLUMNS = 12
+# Both are brought to this signal-to-noise ratio, so that noise does not tell them apart.
+SIGNAL_TO_NOISE = 150.0
+SOURCES = ("candels_goodss", "jwst_ceers", "hst_acs", "sdss_r")
+
+
+def conditions(data: Dataset) -> Table:
+    """What is known of each galaxy; the rest is left to the population."""
+    table = Table({"id": np.arange(len(data))})
+    for name in ("magnitude", "half_light_radius", "redshift"):
+        values = getattr(data, name)
+        table[name] = MaskedColumn(values, mask=~np.isfinite(values))
+    table["g1"], table["g2"] = data.g, np.zeros(len(data))
+    return table
+
+
+def as_observed(stamps: NDArray, real: Batch, generator: torch.Generator) -> NDArray:
+    """Show drawn galaxies as the real ones were: PSF, noise, mask and flux of the brightest band.
+
+    Parameters
+    ----------
+    stamps : (n, bands, size, size), PSF-free canonical stamps.
+    real : the galaxies that they stand beside.
+    """
+    seen = likelihood.convolve(torch.from_numpy(stamps), real.otf)
+    flux = torch.where(real.mask.any(-1).any(-1), (seen * real.mask).sum((2, 3)), 0.0).amax(1)
+    own = (real.image * real.mask).sum((2, 3)).amax(1)
+    seen = seen * (own / flux)[:, None, None, None]
+    noise = (real.noise.square() * real.noise_area).sqrt()
+    seen = seen + noise[:, :, None, None] * torch.randn(seen.shape, generator=generator)
+    return (seen * real.mask).numpy()
+
+
+def rows(data: Dataset, generator: GalaxyGenerator, seed: int) -> list[list[NDArray]]:
+    """Pictures of held-out galaxies of one source, and of drawn ones with their conditions."""
+    chosen = np.flatnonzero(data.valid)[:COLUMNS]
+    noise = torch.Generator().manual_seed(seed)
+    galaxies = RealGalaxies(data[chosen], np.ones(len(chosen), dtype=bool))
+    index = torch.arange(len(chosen))
+    level = torch.full((len(chosen),), SIGNAL_TO_NOISE)
+    real = galaxies.batch(index, noise, level)
+    stamps = generator.sample(conditions(data[chosen]), galsim.BaseDeviate(seed), exact=True)
+    drawn = as_observed(stamps.array, real, noise)
+    return [[colour_image(x) for x in pictures] for pictures in (real.image.numpy(), drawn)]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("training_file", type=Path)
+    parser.add_argument("--weights", default="candels", help="shipped name or path")
+    parser.add_argument("--output", type=Path, required=True, help="PNG to write")
+    options = parser.parse_args(arguments)
+    data = read(options.training_file)
+    generator = GalaxyGenerator(options.weights, device="cpu", extrapolate=True)
+    pictures = []
+    for number, name in enumerate(SOURCES):
+        pictures += rows(data[np.asarray(data.source) == name], generator, seed=number)
+    contact_sheet(pictures, options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What each choice of the recipe is worth: short trainings that differ in one thing.
+
+    python -m galsim_vae.train.check.choices --training-file real.h5 --work DIR \\
+        --exclude weights/candels-leave-out.ecsv
+
+Every variant is trained for the same number of steps from the same seed and judged on the same
+galaxies, none of them trained on. Interrupted, it goes on. Writes choices.ecsv.
+"""
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from astropy.table import Table
+from scipy import stats
+from torch import Tensor
+
+from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.conditions import NAMES
+from galsim_vae.model.flow import FlowConfig
+from galsim_vae.model.vae import VAE, VAEConfig
+from galsim_vae.train.fit import autoencoder as loop
+from galsim_vae.train.fit import flows as fitflows
+from galsim_vae.train.fit import likelihood, recipe
+from galsim_vae.train.fit.observe import Batch, RealGalaxies, observe
+from galsim_vae.train.synthetic import population
+from galsim_vae.train.training_file import read
+
+__all__ = ["distance", "features", "judge", "main", "negative_elbo", "power_spectrum"]
+
+logger = logging.getLogger(__name__)
+
+BASE = VAEConfig()
+TRAINING = loop.LoopConfig(steps=400, batch=14, real=8, seed=3)
+FLOW = fitflows.FlowTraining(galaxies=4800, steps=200, batch=256)
+# name: (sizes of the network, settings of the training, whether real galaxies are used)
+VARIANTS: dict[str, tuple[VAEConfig, loop.LoopConfig, bool]] = {
+    "base": (BASE, TRAINING, True),
+    "no PSF in the likelihood": (BASE, replace(TRAINING, psf=False), True),
+    "no real galaxies": (BASE, replace(TRAINING, batch=22, real=0), False),
+    "latent 64": (replace(BASE, latent=64), TRAINING, True),
+    "no power term": (BASE, replace(TRAINING, power=0.0), True),
+    "no colour term": (BASE, replace(TRAINING, colour=0.0), True),
+    "beta 0.5": (BASE, replace(TRAINING, beta=0.5), True),
+    "narrow decoder": (replace(BASE, widths=(32, 64), fine_widths=(16, 8)), TRAINING, True),
+}
+_GALAXIES = 512
+_SEED = 77
+_REFERENCE = BANDS.index(REFERENCE)
+_WAVES = slice(2, 21)  # cycles a stamp
+
+
+def power_spectrum(stamps: Tensor) -> np.ndarray:
+    """Mean power of F814W stamps (n, bands, size, size) in rings of whole cycles a stamp."""
+    image = stamps[:, _REFERENCE]
+    size = image.shape[-1]
+    power = torch.fft.fft2(image).abs().square().mean(0).numpy()
+    cycles = np.fft.fftfreq(size) * size
+    ring = np.hypot(cycles[:, None], cycles).round().astype(int).ravel()
+    return np.bincount(ring, power.ravel()) / np.bincount(ring)
+
+
+def features(stamps: Tensor) -> np.ndarray:
+    """Simple morphology of PSF-free stamps: peak, Gini, asymmetry, two colours; (n, 5)."""
+    image = stamps[:, _REFERENCE]
+    ordered = image.flatten(1).sort(1).values
+    rank = torch.arange(1, ordered.shape[1] + 1)
+    gini = ((2 * rank - len(rank) - 1) * ordered).sum(1) / (len(rank) * ordered.sum(1))
+    asymmetry = (image - image.flip(-1, -2)).abs().sum((1, 2)) / (2 * image.sum((1, 2)))
+    flux = stamps.sum((2, 3)).log()
+    columns = [image.amax((1, 2)).log(), gini, asymmetry, flux[:, 1] - flux[:, 2],
+               flux[:, 2] - flux[:, 4]]  # fmt: skip
+    return torch.stack(columns, 1).numpy()
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean over features of the Wasserstein distance in units of the first's 68 % half-width."""
+    low, high = np.percentile(first, [16, 84], axis=0)
+    columns = zip(first.T, second.T, (high - low) / 2, strict=True)
+    return float(np.mean([stats.wasserstein_distance(a, b) / s for a, b, s in columns]))
+
+
+@torch.no_grad()
+def negative_elbo(vae: VAE, batch: Batch) -> tuple[float, float]:
+    """Mean bound on -ln likelihood at the stated noise [nat a galaxy], and median chi^2 / dof."""
+    mean, log_variance = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
+    generator = torch.Generator().manual_seed(_SEED)
+    stamps = vae.decoder(likelihood.sample_posterior(mean, log_variance, generator))
+    weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
+    half = likelihood.half_chi_square(batch.image, likelihood.convolve(stamps, batch.otf), weight)
+    dof = likelihood.degrees_of_freedom(batch.noise_area, batch.mask)
+    bound = half - dof / 2 + likelihood.kl_divergence(mean, log_variance)
+    return float(bound.mean()), float((2 * half / dof).median())
+
+
+def judge(vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out) -> dict[str, float]:
+    """Every number of the table for one trained network."""
+    vae = vae.eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(_SEED)
+    conditions, truth = loop.fresh_galaxies(_GALAXIES, sources, generator, wide=False)
+    scale = loop.canonical_pixel_scale(conditions)
+    level = torch.full((_GALAXIES,), 100.0)
+    seen = observe(truth, scale, sources.psfs, generator, level, complete=True)
+    index = torch.arange(len(held_out))
+    real = held_out.batch(index, generator, torch.full((len(index),), 50.0))
+    if not training.psf:
+        seen, real = (b._replace(otf=torch.ones_like(b.otf)) for b in (seen, real))
+    row: dict[str, float] = {}
+    row["bound"], row["chi2"] = negative_elbo(vae, seen)
+    row["bound_real"], row["chi2_real"] = negative_elbo(vae, real)
+    ranges = {name: population.RANGES[name] for name in NAMES}
+    flows = fitflows.train(vae, sources, ranges, FlowConfig(), FLOW)
+    noise = torch.randn((_GALAXIES, vae.config.latent), generator=generator)
+    with torch.no_grad():
+        asked = conditions.clone()
+        asked[:, 1] = asked[:, 1].exp()
+        drawn = vae.decoder(flows.sample_latents(noise, asked))
+    ratio = power_spectrum(drawn)[_WAVES] / power_spectrum(truth)[_WAVES]
+    row["power"] = float(np.sqrt(np.mean(np.log(ratio) ** 2)))
+    row["features"] = distance(features(truth), features(drawn))
+    return row
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--training-file", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and table")
+    parser.add_argument("--exclude", type=Path, help="galaxies to leave out, as in a recipe")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_flush_denormal(True)
+    options.work.mkdir(parents=True, exist_ok=True)
+    data = read(options.training_file)
+    if options.exclude is not None:
+        data = recipe.without(data, options.exclude)
+    sources = recipe.sources(data)
+    held_out = RealGalaxies(data, data.valid)
+    path = options.work / "choices.ecsv"
+    rows = [dict(row) for row in Table.read(path)] if path.exists() else []
+    for name, (vae_config, training, real) in VARIANTS.items():
+        if name in [str(row["variant"]) for row in rows]:
+            continue
+        own = sources if real else replace(sources, real=None)
+        checkpoint = options.work / f"{name.replace(' ', '_')}.ckpt"
+        vae = loop.train(vae_config, training, own, checkpoint)
+        rows.append({"variant": name} | judge(vae, training, own, held_out))
+        Table(rows).write(path, overwrite=True)
+        logger.info("%s", rows[-1])
+    Table(rows).pprint_all()
+
+
+if __name__ == "__main__":
+    main()

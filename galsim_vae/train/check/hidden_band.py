@@ -1,0 +1,131 @@
+"""How well the flux of a band that the encoder never saw is predicted from the others.
+
+    python -m galsim_vae.train.check.hidden_band real.h5 --weights candels --output DIR
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from galsim_vae.bands import BANDS
+from galsim_vae.model import file as modelfile
+from galsim_vae.model.vae import VAE, psf_width
+from galsim_vae.train.fit import likelihood
+from galsim_vae.train.fit.observe import Batch, aperture
+from galsim_vae.train.training_file import Dataset, read
+
+__all__ = ["aperture_fluxes", "as_batch", "colour_guess", "main", "measure", "predict"]
+
+HIDDEN = ("F606W", "F125W")
+_CHUNK = 32
+
+
+def aperture_fluxes(data: Dataset) -> NDArray:
+    """Flux of every band in a circle of two half-light radii, (n, bands); NaN if unobserved."""
+    flux = (data.image * data.mask)[..., aperture().numpy()].sum(-1)
+    return np.where(data.mask.any((2, 3)) & (flux > 0), flux, np.nan)
+
+
+def as_batch(data: Dataset) -> Batch:
+    """Galaxies of a training file at their own noise, unit flux in the brightest band."""
+    image, psf, noise, area, mask = (
+        torch.from_numpy(np.ascontiguousarray(values))
+        for values in (data.image, data.psf, data.noise, data.noise_area, data.mask)
+    )
+    flux = (image * mask).sum((2, 3)).amax(1)
+    otf = torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
+    noise = noise / flux[:, None]
+    return Batch(
+        image * mask / flux[:, None, None, None], otf, psf_width(otf),
+        noise.clamp(min=1e-6), area.clamp(min=1.0), mask,
+    )  # fmt: skip
+
+
+def predict(vae: VAE, batch: Batch, band: int) -> tuple[NDArray, NDArray]:
+    """Error of the predicted magnitude of a band hidden from the encoder, and what of it is noise.
+
+    The latent is the encoder's mean, as it was trained to predict hidden bands. The flux observed
+    in that band is the best amplitude of its own predicted image.
+
+    Returns
+    -------
+    magnitude : array (n,), predicted less observed.
+    error : array (n,), rms of the same by noise.
+    """
+    hidden = torch.zeros(batch.mask.shape[:2], dtype=torch.bool)
+    hidden[:, band] = True
+    mask = batch.mask & ~hidden[:, :, None, None]
+    with torch.no_grad():
+        latent, _ = vae.encoder(batch.image * mask, batch.psf_width, batch.noise, mask)
+        model = likelihood.convolve(vae.decoder(latent), batch.otf)
+    weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
+    magnitude, error = likelihood.magnitude_error(batch.image, model, weight, hidden)
+    return magnitude.numpy(), error.numpy()
+
+
+def colour_guess(data: Dataset, flux: NDArray, rows: NDArray, band: int) -> NDArray:
+    """The same error for a guess: nearest band's flux times the set's median colour.
+
+    The median is over the training galaxies of the same source.
+    """
+    errors = np.full(len(rows), np.nan)
+    magnitude = -2.5 * np.log10(flux)
+    for number, row in enumerate(rows):
+        others = [b for b in range(len(BANDS)) if b != band and np.isfinite(flux[row, b])]
+        near = min(others, key=lambda b: abs(b - band))
+        same = ~data.valid & (data.source == data.source[row])
+        colour = np.nanmedian((magnitude[:, band] - magnitude[:, near])[same])
+        errors[number] = magnitude[row, near] + colour - magnitude[row, band]
+    return errors
+
+
+def measure(vae: VAE, data: Dataset) -> Table:
+    """Median absolute error [mag] of the model and of the guess, with bootstrap errors.
+
+    Of held-out galaxies that were observed in the band and in at least one other: all of them, and
+    those whose noise lets it be known to `likelihood.KNOWN`.
+    """
+    flux = aperture_fluxes(data)
+    table = Table(
+        names=("band", "of", "galaxies", "model", "model_error", "guess", "guess_error"),
+        dtype=("U5", "U8", int, float, float, float, float),
+    )
+    rng = np.random.default_rng(1)
+    for name in HIDDEN:
+        band = BANDS.index(name)
+        usable = data.valid & np.isfinite(flux[:, band]) & (np.isfinite(flux).sum(1) > 1)
+        rows = np.flatnonzero(usable)
+        parts = [
+            predict(vae, as_batch(data[rows[i : i + _CHUNK]]), band)
+            for i in range(0, len(rows), _CHUNK)
+        ]
+        model, error = (np.concatenate(values) for values in zip(*parts, strict=True))
+        guess = colour_guess(data, flux, rows, band)
+        for label, chosen in (("all", np.isfinite(model)), ("measured", error < likelihood.KNOWN)):
+            line: list = [name, label, int(chosen.sum())]
+            for errors in (np.abs(model[chosen]), np.abs(guess[chosen])):
+                boot = [np.median(rng.choice(errors, len(errors))) for _ in range(500)]
+                line += [float(np.median(errors)), float(np.std(boot))]
+            table.add_row(line)
+    return table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("training_file", type=Path)
+    parser.add_argument("--weights", default="candels", help="shipped name or path")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the table")
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    vae = modelfile.read(modelfile.find(options.weights)).vae.requires_grad_(False)
+    table = measure(vae, read(options.training_file))
+    table.write(options.output / "hidden_band.ecsv", overwrite=True)
+    table.pprint_all()
+
+
+if __name__ == "__main__":
+    main()

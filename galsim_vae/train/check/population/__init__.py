@@ -1,0 +1,3 @@
+"""The synthetic population beside published catalogues."""
+
+__all__: list[str] = []

@@ -1,0 +1,138 @@
+"""Are decoded stamps free of the PSF? One galaxy through three PSFs must decode to itself.
+
+    python -m galsim_vae.train.check.psf_freeness --weights candels --output DIR
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import galsim
+import numpy as np
+import torch
+from astropy.table import Table
+
+from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.model import file as modelfile
+from galsim_vae.model.flow import CouplingFlow
+from galsim_vae.model.vae import VAE, psf_width
+from galsim_vae.shapes import adaptive_moments
+from galsim_vae.train.fit.observe import Batch
+from galsim_vae.train.fit.refine import refine
+
+__all__ = [
+    "COLOURS",
+    "PSF_FWHM",
+    "SIGNAL_TO_NOISE",
+    "draw",
+    "main",
+    "measure",
+    "observe",
+    "profiles",
+]
+
+# FWHM of the PSFs in half-light radii: the widest is the limit that the network is held to,
+# half-light radius = 0.7 FWHM.
+PSF_FWHM = (0.5, 1.0, 1 / 0.7)
+SIGNAL_TO_NOISE = 200.0
+# What a wide PSF blurs is found by many steps only, and more of them fit the noise: on galaxies of
+# other seeds than that which is reported, second moments through the widest were 1.03, 0.98 and
+# 1.01, 1.00, 0.98 of the truth after 150, 300 and 200, 250, 600 steps.
+_STEPS, _LEARNING_RATE = 250, 0.1
+# f_nu relative to F814W of an Sbc galaxy at redshift 0.7 (CWW template); no colour gradients.
+COLOURS = (0.10, 0.34, 1.0, 2.04, 2.91)
+_APERTURE = math.pi * (2 * HALF_LIGHT_PIXELS) ** 2
+
+
+def profiles(n: int, seed: int) -> list[galsim.GSObject]:
+    """Smooth galaxies with a known truth, in canonical pixels, major axis along x.
+
+    Sersic discs and bulges, index 0.8 to 2.5, |g| up to 0.6, with a round Gaussian of 0.65 pixels
+    that limits their band as it does that of every synthetic galaxy.
+    """
+    rng = np.random.default_rng(seed)
+    index, g = rng.uniform(0.8, 2.5, n), rng.uniform(0, 0.6, n)
+    return [
+        galsim.Convolve(
+            galsim.Sersic(n=round(a, 2), half_light_radius=HALF_LIGHT_PIXELS).shear(g1=b),
+            galsim.Gaussian(sigma=0.65),
+        )
+        for a, b in zip(index, g, strict=True)
+    ]
+
+
+def draw(profile: galsim.GSObject, centre: float = 0.0) -> torch.Tensor:
+    """Canonical stamp (size, size) of a profile in canonical pixels."""
+    image = profile.shift(centre, centre).drawImage(
+        nx=STAMP_SIZE, ny=STAMP_SIZE, scale=1.0, method="no_pixel", dtype=float
+    )
+    return torch.from_numpy(image.array.astype(np.float32))
+
+
+def observe(galaxies: list[galsim.GSObject], fwhm: float, generator: torch.Generator) -> Batch:
+    """See galaxies through one Moffat PSF of `fwhm` [canonical pixel], in all bands alike."""
+    psf = galsim.Convolve(galsim.Moffat(beta=4.5, fwhm=fwhm), galsim.Pixel(1.0))
+    seen = torch.stack([draw(galsim.Convolve(galaxy, psf)) for galaxy in galaxies])
+    kernel = draw(psf, 0.5)
+    otf = torch.fft.rfft2(torch.fft.ifftshift(kernel / kernel.sum()))
+    n, bands = len(galaxies), len(BANDS)
+    noise = torch.full((n, bands), 1 / (SIGNAL_TO_NOISE * _APERTURE**0.5))
+    image = seen[:, None] * torch.tensor(COLOURS)[:, None, None]
+    image = image + noise[:, :, None, None] * torch.randn(image.shape, generator=generator)
+    otf = otf.expand(n, bands, -1, -1)
+    mask = torch.ones_like(image, dtype=torch.bool)
+    return Batch(image, otf, psf_width(otf), noise, torch.ones_like(noise), mask)
+
+
+def measure(
+    vae: VAE, n: int = 256, seed: int = 1, psf: bool = True, known: CouplingFlow | None = None
+) -> Table:
+    """Decode galaxies seen through each PSF and compare second moments with the truth.
+
+    Parameters
+    ----------
+    n : galaxies.
+    psf : the network was trained with the PSF in its likelihood (and is inferred with it).
+    known : the flow whose latents' mean and covariance are the prior; if absent it is standard.
+        Both have full weight.
+
+    Returns
+    -------
+    Table with a row a PSF: fwhm [half-light radius]; ratio, ratio_error, the median of the
+    decoded over the true second moment (adaptive moments, sigma^2) and its bootstrap error;
+    scatter, half the 16 to 84 percentile range.
+    """
+    reference = BANDS.index(REFERENCE)
+    galaxies = profiles(n, seed)
+    truth = adaptive_moments(torch.stack([draw(galaxy) for galaxy in galaxies])).sigma.square()
+    table = Table(names=("fwhm", "ratio", "ratio_error", "scatter"))
+    rng = np.random.default_rng(seed)
+    for number, fwhm in enumerate(PSF_FWHM):
+        generator = torch.Generator().manual_seed(seed + number)
+        batch = observe(galaxies, fwhm * HALF_LIGHT_PIXELS, generator)
+        if not psf:
+            batch = batch._replace(otf=torch.ones_like(batch.otf))
+        latent = refine(vae, batch, _STEPS, 1.0, _LEARNING_RATE, known)
+        with torch.no_grad():
+            stamps = vae.decoder(latent)[:, reference]
+        ratio = (adaptive_moments(stamps).sigma.square() / truth).numpy()
+        boot = [np.median(rng.choice(ratio, len(ratio))) for _ in range(300)]
+        low, high = np.percentile(ratio, [16, 84])
+        table.add_row((fwhm, np.median(ratio), np.std(boot), (high - low) / 2))
+    return table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", default="candels", help="shipped name or path")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the table")
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    model = modelfile.read(modelfile.find(options.weights))
+    table = measure(model.vae, known=model.flows.latent)
+    table.write(options.output / "psf_freeness.ecsv", overwrite=True)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""Held-out galaxies and the samples that are held against them, in pieces of a fixed size.
+
+All have the conditions, PSF, pixel scale and noise of the held-out galaxies:
+
+======== =====================================================================================
+held_out the galaxies themselves
+model    the generator as it is used (exact=True)
+free     the same stamps without the corrections to size, shape and centre (exact=False)
+rebuilt  the held-out galaxies encoded, as for the flow's training, and decoded: without the flow
+sersic   single-Sersic fits to the held-out galaxies
+normal   the decoder with standard normal latents instead of the flow's
+training other galaxies, of the kind that was trained on
+======== =====================================================================================
+"""
+
+from typing import NamedTuple
+
+import galsim
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from galsim_vae import shapes
+from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE, ZEROPOINTS
+from galsim_vae.conditions import NAMES
+from galsim_vae.generator import GalaxyGenerator
+from galsim_vae.model import file as modelfile
+from galsim_vae.stamps import Stamps
+from galsim_vae.train.fit.autoencoder import Sources, canonical_pixel_scale
+from galsim_vae.train.fit.flows import SIGNAL_TO_NOISE
+from galsim_vae.train.fit.likelihood import sample_posterior
+from galsim_vae.train.fit.observe import SHARPEST, PSFTable, observe
+from galsim_vae.train.synthetic import galaxies as synthetic
+from galsim_vae.train.synthetic import population
+from galsim_vae.train.synthetic.colours import colour_table
+
+from . import frame
+from . import lanusse as evaluate_lanusse
+from . import sersic as evaluate_sersic
+from .observables import Observing, edges, features, power, stretched
+
+__all__ = ["FEWEST", "LIMITS", "PIECE", "Context", "Task", "compare", "seeded", "synthetic_piece"]
+
+PIECE = 250  # galaxies a piece
+FEWEST = 24  # held-out galaxies that can be compared: half of them must have ten neighbours
+#: Conditions of synthetic held-out galaxies: F814W as in Lanusse et al. 2020, sizes as calibrated.
+LIMITS = {"magnitude": (18.0, 25.2), "half_light_radius": (0.1, 3.0)}
+_REFERENCE = BANDS.index(REFERENCE)
+_SPARE = 1.06  # galaxies made for one that is kept
+# Images on the sky: pixels, and arcsec a pixel for galaxies below and above a radius [arcsec].
+_SKY_SIZE, _SKY_SCALE, _LARGE_SCALE, _LARGE = 96, 0.06, 0.48, 0.4
+
+
+class Task(NamedTuple):
+    """What is to be done for a piece: its number, the seed, and which extras are wanted."""
+
+    number: int
+    seed: int
+    baselines: bool = True
+    images: bool = True
+    size: int = PIECE
+
+
+class Context:
+    """What every piece needs: the generator, its networks, SEDs and PSF models."""
+
+    def __init__(self, weights):
+        self.generator = GalaxyGenerator(weights, device="cpu")
+        model = modelfile.read(self.generator.path)
+        self.vae = model.vae
+        self.half_light_pixels = float(model.flows.half_light_pixels)
+        self.sources = Sources(colour_table(), PSFTable.hst())
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """Random numbers of their own for each tuple of numbers.
+
+    Training seeds are small integers used as they are, these are hashes: none is the same.
+    """
+    state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed((int(state[0]) << 31) | int(state[1]))
+
+
+def _within(n: int, generator: torch.Generator) -> Tensor:
+    """Population conditions inside `LIMITS`, (n, 4) as `population.sample` gives them."""
+    found, count = [], 0
+    while count < n:
+        drawn = population.sample(4 * n, generator)
+        keep = torch.ones(len(drawn), dtype=torch.bool)
+        for column, (low, high) in zip((0, 1), LIMITS.values(), strict=True):
+            values = drawn[:, column] if column == 0 else drawn[:, column].exp()
+            keep &= (values >= low) & (values <= high)
+        found.append(drawn[keep])
+        count += int(keep.sum())
+    return torch.cat(found)[:n]
+
+
+def _synthetic(n: int, sources: Sources, ranges: dict, generator: torch.Generator):
+    """Canonical stamps of synthetic galaxies and their conditions (n, 4), as measured."""
+    conditions = _within(int(_SPARE * n) + 4, generator)
+    stamps = synthetic.sample(conditions, generator, sources.colours).stamps
+    measured = frame.truth(stamps)
+    radius = canonical_pixel_scale(conditions) * measured.radius
+    g = torch.hypot(measured.g1, measured.g2)
+    table = torch.stack((conditions[:, 0], radius, g, conditions[:, 3]), 1)
+    low, high = torch.tensor([ranges[name] for name in NAMES]).T
+    good = measured.good & ((table > low) & (table < high)).all(1)
+    rows = good.nonzero()[:n, 0]
+    if len(rows) < n:
+        raise RuntimeError(f"only {len(rows)} of {n} synthetic galaxies could be measured")
+    return frame.canonical(stamps[rows], frame.Truth(*(v[rows] for v in measured))), table[rows]
+
+
+def synthetic_piece(task: Task, context: Context) -> dict[str, NDArray]:
+    """Make a piece of the synthetic comparison, see `compare`; a function of the task alone."""
+    random = seeded(task.seed, task.number)
+    ranges, sources = context.generator.ranges, context.sources
+    held_out, conditions = _synthetic(task.size, sources, ranges, random)
+    observing = _candels(conditions, sources)
+    seen = frame.add_noise(frame.see(held_out, observing.otf), observing.noise, random)
+    result = compare(task, context, conditions.double().numpy(), held_out, seen, observing, random)
+    if task.baselines:
+        stamps, conditions = _synthetic(task.size, sources, ranges, random)
+        observing = _candels(conditions, sources)
+        seen = frame.add_noise(frame.see(stamps, observing.otf), observing.noise, random)
+        result["features/training"] = features(seen, observing)
+    return result
+
+
+def _candels(conditions: Tensor, sources: Sources) -> Observing:
+    """Through HST's PSFs, at CANDELS' depth, all bands and pixels."""
+    n = len(conditions)
+    scale = (conditions[:, 1] / HALF_LIGHT_PIXELS).float()
+    mask = torch.ones(n, len(BANDS), STAMP_SIZE, STAMP_SIZE, dtype=torch.bool)
+    band = torch.full((n,), _REFERENCE)
+    otf = sources.psfs.canonical(scale, frame.PADDED)
+    return Observing(otf, frame.candels_noise(conditions[:, 0], scale), mask, band, scale)
+
+
+def compare(
+    task: Task,
+    context: Context,
+    conditions: NDArray,
+    held_out: Tensor | None,
+    seen: Tensor,
+    observing: Observing,
+    random: torch.Generator,
+) -> dict[str, NDArray]:
+    """Measure held-out galaxies and everything that is held against them.
+
+    Parameters
+    ----------
+    conditions : (n, 4), asked: columns of `NAMES`, radius in arcsec; NaN is drawn.
+    held_out : tensor (n, bands, 64, 64), PSF-free, F814W = 1; None where nobody knows it.
+    seen : tensor (n, bands, 64, 64), the same observed.
+
+    Returns
+    -------
+    dict of array, by name or name/sample:
+        ``conditions`` (n, 4), complete.
+
+        ``features`` (n, features), sizes in units of the pixel scale.
+
+        ``power`` (n, 32), power in the band of structure at 1, 2, ... cycles a stamp, without
+        noise; NaN beyond the PSF.
+
+        ``edges`` (n,), share of the F814W flux in the outer two pixels of the PSF-free stamp.
+
+        ``fluxes`` (n, bands), drawn through the PSF without noise.
+
+        ``images`` (n, 64, 64) float16, the band of structure over its noise, arcsinh-stretched.
+
+        ``drawn`` (n, 2), radius [arcsec] and abs(g) of the stamps of ``free``.
+
+        ``sky`` (n, 3), g1, g2 and F814W magnitude of galaxies of ``model`` and ``free``, drawn on
+        the sky through a round PSF.
+
+        ``adaptive`` (n, 4) of ``held_out``, ``model`` and ``free``: `evaluate_lanusse.adaptive`.
+    """
+    n = len(seen)
+    angle = np.pi * torch.rand(n, generator=random).numpy().astype(float)
+    rng = galsim.BaseDeviate(int(torch.randint(1, 2**31, (1,), generator=random)))
+    ids = task.number * PIECE + np.arange(n)
+    drawn = context.generator.sample(_table(conditions, angle, ids), rng, exact=True)
+    free = _uncorrected(drawn, context.half_light_pixels)
+    stamps = {"held_out": held_out, "model": _as_asked(drawn), "free": _as_asked(free)}
+    result = {
+        "conditions": drawn.conditions.values,
+        "drawn": _measured(stamps["free"], drawn),
+        "sky/model": _on_the_sky(drawn),
+        "sky/free": _on_the_sky(free),
+    }
+    if task.baselines:
+        latent = torch.randn(n, context.vae.config.latent, generator=random)
+        stamps["normal"] = _decode(latent, context)
+        if held_out is not None:
+            latent = _encode(held_out, observing.pixel_scale, context, random)
+            stamps["rebuilt"] = _decode(latent, context)
+        stamps["sersic"], _ = evaluate_sersic.fit(
+            seen, observing.otf, observing.mask, observing.band, frame.see
+        )
+    for name, clean in stamps.items():
+        observed = seen
+        if clean is not None:
+            if held_out is None and name != "sersic":
+                clean = _of_equal_flux(clean, seen, observing)
+            through = frame.see(clean, observing.otf)
+            result[f"edges/{name}"] = edges(clean)
+            result[f"fluxes/{name}"] = through.sum((2, 3)).numpy()
+            result[f"power/{name}"] = power(through, observing)
+            if name != "held_out":
+                observed = frame.add_noise(through, observing.noise, random)
+        else:
+            result[f"power/{name}"] = power(seen, observing, noisy=True)
+        result[f"features/{name}"] = features(observed, observing)
+        if name in ("held_out", *evaluate_lanusse.SAMPLES):
+            result[f"adaptive/{name}"] = evaluate_lanusse.adaptive(observed, observing)
+        if task.images and name in ("held_out", "model", "sersic"):
+            result[f"images/{name}"] = stretched(observed, observing)
+    return result
+
+
+def _table(conditions: NDArray, angle: NDArray, ids: NDArray) -> dict[str, NDArray]:
+    """Conditions (n, 4) and position angles as `GalaxyGenerator.sample` takes them."""
+    magnitude, radius, g, redshift = conditions.T
+    return {
+        "magnitude": np.ma.masked_invalid(magnitude),
+        "half_light_radius": np.ma.masked_invalid(radius),
+        "g1": g * np.cos(2 * angle),
+        "g2": g * np.sin(2 * angle),
+        "redshift": np.ma.masked_invalid(redshift),
+        "id": ids,
+    }
+
+
+def _as_asked(drawn: Stamps) -> Tensor:
+    """The stamps as the generator lays them on the sky, in the canonical frame that was asked for.
+
+    Their jacobians and offsets, less the position angle and the pixel scale.
+    """
+    matrix = np.linalg.inv(drawn.jacobian) @ _frame_of(drawn, HALF_LIGHT_PIXELS)
+    matrix, offset = (torch.from_numpy(v).float() for v in (matrix, drawn.offset))
+    return frame.resample(torch.from_numpy(drawn.array), matrix, offset)
+
+
+def _frame_of(drawn: Stamps, pixels: float) -> NDArray:
+    """Maps to the sky of stamps with the asked angle, and the asked radius in so many pixels."""
+    angle, scale = drawn.conditions.angle, drawn.conditions.values[:, 1] / pixels
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.moveaxis(np.array([[cos, -sin], [sin, cos]]) * scale, -1, 0)
+
+
+def _uncorrected(drawn: Stamps, pixels: float) -> Stamps:
+    """The same stamps as exact=False would lay them on the sky."""
+    offset = np.zeros_like(drawn.offset)
+    return Stamps(drawn.array, drawn.conditions, _frame_of(drawn, pixels), offset, drawn.bands)
+
+
+def _encode(
+    stamps: Tensor, pixel_scale: Tensor, context: Context, random: torch.Generator
+) -> Tensor:
+    """Latents of galaxies seen as sharply and deeply as those that the flow is trained on."""
+    n = len(stamps)
+    level, sharp = torch.full((n,), SIGNAL_TO_NOISE), torch.full((n,), SHARPEST)
+    seen = observe(stamps, pixel_scale, context.sources.psfs, random, level, True, sharp)
+    with torch.inference_mode():
+        mean, log_variance = context.vae.encoder(seen.image, seen.psf_width, seen.noise, seen.mask)
+        return sample_posterior(mean, log_variance, random)
+
+
+def _decode(latent: Tensor, context: Context) -> Tensor:
+    return torch.from_numpy(context.generator.decode(latent.numpy()))
+
+
+def _measured(stamps: Tensor, drawn: Stamps) -> NDArray:
+    """Radius [arcsec] and |g| of stamps in the canonical frame that was asked for: (n, 2)."""
+    measured = frame.truth(stamps)
+    scale = drawn.conditions.values[:, 1] / HALF_LIGHT_PIXELS
+    g = torch.hypot(measured.g1, measured.g2).numpy()
+    values = np.stack((measured.radius.numpy() * scale, g), 1)
+    return np.where(measured.good.numpy()[:, None], values, np.nan)
+
+
+def _on_the_sky(drawn: Stamps) -> NDArray:
+    """g1, g2 and magnitude of galaxies drawn on the sky, NaN where moments fail: (n, 3)."""
+    values = np.empty((len(drawn), 3))
+    large = drawn.conditions.values[:, NAMES.index("half_light_radius")] > _LARGE
+    for rows, scale in ((~large, _SKY_SCALE), (large, _LARGE_SCALE)):
+        if not rows.any():
+            continue
+        psf = galsim.Gaussian(fwhm=2 * scale)
+        images = drawn[rows].render(psf, nx=_SKY_SIZE, ny=_SKY_SIZE, scale=scale, device="cpu")
+        moments = shapes.adaptive_moments(torch.from_numpy(images[:, 0]), tolerance=1e-4)
+        flux = np.maximum(images[:, 0].sum((1, 2), dtype=np.float64), 1e-30)
+        magnitude = ZEROPOINTS[REFERENCE] - 2.5 * np.log10(flux)
+        found = np.column_stack([moments.g1.numpy(), moments.g2.numpy(), magnitude])
+        values[rows] = np.where(moments.converged.numpy()[:, None], found, np.nan)
+    return values
+
+
+def _of_equal_flux(stamps: Tensor, seen: Tensor, observing: Observing) -> Tensor:
+    """Scale stamps to the flux that was observed, through PSF and mask, in the structure's band."""
+    rows = torch.arange(len(seen))
+    mask = observing.mask[rows, observing.band]
+    through = frame.see(stamps, observing.otf)[rows, observing.band]
+    own = (seen[rows, observing.band] * mask).sum((1, 2))
+    return stamps * (own / (through * mask).sum((1, 2)))[:, None, None, None]

@@ -1,0 +1,127 @@
+"""The frame in which galaxies are compared: one sixth of the asked half-light radius a pixel.
+
+Held-out and generated galaxies of the same conditions share it, and with it their pixel scale, PSF
+and noise.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from galsim_vae import shapes
+from galsim_vae.bands import (
+    BANDS,
+    CANDELS_NOISE,
+    CANDELS_PIXEL_SCALE,
+    HALF_LIGHT_PIXELS,
+    REFERENCE,
+    ZEROPOINTS,
+)
+from galsim_vae.train.fit import likelihood
+
+__all__ = ["PADDED", "Truth", "add_noise", "candels_noise", "canonical", "resample", "see", "truth"]
+
+PADDED = 96  # side of the transforms: the PSF's wings must not come back on the other side
+
+
+class Truth(NamedTuple):
+    """What PSF-free stamps are, each (n,): centroid [pixel], g1, g2, radius [pixel], good."""
+
+    x: Tensor
+    y: Tensor
+    g1: Tensor
+    g2: Tensor
+    radius: Tensor
+    good: Tensor
+
+
+def truth(stamps: Tensor) -> Truth:
+    """Measure PSF-free stamps (n, bands, 64, 64) by the estimators that define the conditions."""
+    image = stamps[:, BANDS.index(REFERENCE)]
+    moments = shapes.adaptive_moments(image)
+    radius = shapes.half_light_radius(image, moments)
+    good = moments.converged & torch.isfinite(radius)
+    return Truth(moments.x, moments.y, moments.g1, moments.g2, radius, good)
+
+
+def canonical(stamps: Tensor, measured: Truth) -> Tensor:
+    """Recentre, turn and resize stamps so that they are canonical exactly; F814W sums to 1."""
+    angle = 0.5 * torch.atan2(measured.g2, measured.g1)
+    c, s = angle.cos(), angle.sin()
+    turn = torch.stack((c, -s, s, c), 1).view(-1, 2, 2)
+    matrix = turn * (measured.radius / HALF_LIGHT_PIXELS)[:, None, None]
+    stamps = resample(stamps, matrix, torch.stack((measured.x, measured.y), 1))
+    return stamps / stamps[:, BANDS.index(REFERENCE)].sum((1, 2))[:, None, None, None]
+
+
+def resample(stamps: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """Look at stamps through a linear map: out(u) = det(matrix) in(matrix u + offset).
+
+    Band-limited interpolation along x, then along y (Catmull & Smith 1980, SIGGRAPH 14, 279), each
+    by a sum over the waves of the stamp. Zero outside the stamp.
+
+    Parameters
+    ----------
+    stamps : tensor (n, bands, size, size).
+    matrix : tensor (n, 2, 2), near a multiple of a small rotation or shear.
+    offset : tensor (n, 2), x and y [pixel].
+
+    Returns
+    -------
+    tensor (n, bands, size, size)
+    """
+    size = stamps.shape[-1]
+    (a, b), (c, d) = matrix[:, 0].T, matrix[:, 1].T
+    x0, y0 = offset.T
+    axis = (torch.arange(size) - (size - 1) / 2).to(stamps)
+    ratio = b / d
+    # Columns u of the first pass already stand where the second one needs them.
+    start = x0[:, None] + ratio[:, None] * (axis - y0[:, None])
+    rows = _along_rows(stamps, a - ratio * c, start)
+    columns = _along_rows(rows.mT, d, y0[:, None] + c[:, None] * axis)
+    u, v = axis[None, None, :], axis[None, :, None]
+    matrix = matrix[..., None, None]
+    x = matrix[:, 0, 0] * u + matrix[:, 0, 1] * v + x0[:, None, None]
+    y = matrix[:, 1, 0] * u + matrix[:, 1, 1] * v + y0[:, None, None]
+    inside = torch.maximum(x.abs(), y.abs()) <= size / 2
+    area = torch.linalg.det(matrix[..., 0, 0])[:, None, None, None]
+    return columns.mT * inside[:, None] * area
+
+
+def _along_rows(images: Tensor, scale: Tensor, start: Tensor) -> Tensor:
+    """Values at scale * u + start in each row; images (n, bands, rows, size), start (n, rows)."""
+    size = images.shape[-1]
+    axis = (torch.arange(size) - (size - 1) / 2).to(images)
+    k = 2 * np.pi * torch.fft.rfftfreq(size).to(images)
+    weight = torch.full_like(k, 2 / size)
+    weight[0] = weight[-1] = 1 / size
+    spectrum = torch.fft.rfft(images)
+    angle = k * (start[..., None] + (size - 1) / 2)
+    spectrum = spectrum * torch.complex(weight * angle.cos(), weight * angle.sin())[:, None]
+    angle = k[None, :, None] * scale[:, None, None] * axis
+    waves = torch.cat((angle.cos(), -angle.sin()), 1)
+    parts = torch.cat((spectrum.real, spectrum.imag), -1)
+    return (parts.flatten(1, 2) @ waves).view_as(images)
+
+
+def see(stamps: Tensor, otf: Tensor) -> Tensor:
+    """Convolve stamps (n, k, 64, 64) with PSFs (n, k, `PADDED`, `PADDED` // 2 + 1)."""
+    margin = (PADDED - stamps.shape[-1]) // 2
+    padded = torch.nn.functional.pad(stamps, (margin,) * 4)
+    return likelihood.convolve(padded, otf)[..., margin:-margin, margin:-margin]
+
+
+def candels_noise(magnitude: Tensor, pixel_scale: Tensor) -> Tensor:
+    """Rms of CANDELS noise in canonical pixels, for F814W flux 1: (n, bands)."""
+    columns = []
+    for band in BANDS:
+        flux = 10 ** (-0.4 * (magnitude - ZEROPOINTS[band]))
+        columns.append(CANDELS_NOISE[band] * pixel_scale / CANDELS_PIXEL_SCALE / flux)
+    return torch.stack(columns, 1).float()
+
+
+def add_noise(seen: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
+    """Add white noise of rms (n, bands)."""
+    return seen + noise[:, :, None, None] * torch.randn(seen.shape, generator=generator)

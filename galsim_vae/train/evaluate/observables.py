@@ -1,0 +1,99 @@
+"""What is kept of a sample of observed galaxies."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
+
+from .features import FEATURES, measure
+
+__all__ = ["Observing", "edges", "features", "power", "stretched"]
+
+_EDGE = 2  # pixels of a stamp's margin
+_SOFTENING = 3.0  # of the stretch of kept images, in units of the noise
+_CUTOFF = 0.05  # of the PSF's transform: power beyond is not compared
+
+
+class Observing(NamedTuple):
+    """How some galaxies are observed.
+
+    Attributes
+    ----------
+    otf : PSFs, as `evaluate_frame.see` takes them.
+    noise : tensor (n, bands), rms per pixel.
+    mask : bool tensor (n, bands, 64, 64), True where usable.
+    band : tensor (n,) of int, the band that structure is measured in.
+    pixel_scale : tensor (n,), the unit of sizes over pixels.
+    """
+
+    otf: Tensor
+    noise: Tensor
+    mask: Tensor
+    band: Tensor
+    pixel_scale: Tensor
+
+
+def features(image: Tensor, observing: Observing) -> NDArray:
+    """`evaluate_features.FEATURES` of observed stamps, sizes times the pixel scale."""
+    values = measure(image, observing.noise, observing.mask, observing.band)
+    values[:, FEATURES.index("size")] *= observing.pixel_scale
+    return values.numpy()
+
+
+def edges(stamps: Tensor) -> NDArray:
+    """Share of the F814W flux of PSF-free stamps in their outer two pixels, (n,)."""
+    image = stamps[:, BANDS.index(REFERENCE)]
+    inner = image[:, _EDGE:-_EDGE, _EDGE:-_EDGE].sum((1, 2))
+    return (1 - inner / image.sum((1, 2))).numpy()
+
+
+def power(seen: Tensor, observing: Observing, noisy: bool = False) -> NDArray:
+    """Power in rings of 1, 2, ... 32 cycles a stamp, flux 1: (n, 32).
+
+    NaN where the PSF lets less than a twentieth of the amplitude through. If the images are
+    `noisy`, the power of white noise is taken off, and the rings from the first one on that has no
+    more than that are NaN.
+    """
+    rows = torch.arange(len(seen))
+    mask = observing.mask[rows, observing.band]
+    image = seen[rows, observing.band] * mask
+    rings = _ring_means(torch.fft.fft2(image).abs().square())
+    known = _transfer(observing.otf[rows, observing.band].abs()) > _CUTOFF
+    if noisy:
+        noise = observing.noise[rows, observing.band].square() * mask.sum((1, 2))
+        rings = rings - noise[:, None]
+        known &= (rings > noise[:, None]).cummin(1).values
+    rings = rings / image.sum((1, 2)).square()[:, None]
+    return torch.where(known, rings, torch.nan).numpy()
+
+
+def _ring_means(spectrum: Tensor) -> Tensor:
+    size = spectrum.shape[-1]
+    k = torch.fft.fftfreq(size) * size
+    ring = torch.hypot(k[:, None], k[None]).round().long().flatten()
+    wanted = torch.arange(1, size // 2 + 1)
+    sums = spectrum.new_zeros(len(spectrum), int(ring.max()) + 1)
+    sums.index_add_(1, ring, spectrum.flatten(1))
+    return sums[:, wanted] / torch.bincount(ring)[wanted]
+
+
+def _transfer(otf: Tensor) -> Tensor:
+    """Mean of half-plane transforms (n, size, size // 2 + 1) in the rings of a stamp: (n, 32)."""
+    size = otf.shape[-2]
+    ky, kx = torch.fft.fftfreq(size) * STAMP_SIZE, torch.fft.rfftfreq(size) * STAMP_SIZE
+    ring = torch.hypot(ky[:, None], kx[None]).round().long().flatten()
+    sums = otf.new_zeros(len(otf), int(ring.max()) + 1)
+    sums.index_add_(1, ring, otf.flatten(1))
+    return (sums / torch.bincount(ring).clamp_min(1))[:, 1 : STAMP_SIZE // 2 + 1]
+
+
+def stretched(image: Tensor, observing: Observing) -> NDArray:
+    """The band of structure over its noise, arcsinh-stretched: (n, 64, 64) float16."""
+    rows = torch.arange(len(image))
+    one = image[rows, observing.band] * observing.mask[rows, observing.band]
+    noise = observing.noise[rows, observing.band, None, None].clamp_min(1e-9)
+    return torch.asinh(one / (_SOFTENING * noise)).numpy().astype(np.float16)

@@ -1,0 +1,134 @@
+"""What is known of a synthetic galaxy beside its image: its true power spectrum, colours and size.
+
+Where the data do not say at which place there is structure, the mean of all that is possible is the
+best answer to the likelihood of pixels: too smooth a galaxy. That there is structure, and how much,
+is known; a network that is asked for it as well puts it somewhere. And colours and sizes, a few
+numbers beside thousands of pixels, weigh little in that likelihood until all structure is right.
+"""
+
+import torch
+from torch import Tensor
+
+from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.shapes import adaptive_moments, elliptical_radius, half_light_radius
+
+__all__ = ["colour_misfit", "power_misfit", "size_misfit"]
+
+# Cycles a stamp. Lower ones are the galaxy's size and shape, which pixels tell well enough; the
+# decoder's last kernel is zero at 32.
+_RINGS = torch.arange(4, 29)
+# Added to the power of stamps of unit flux (1 at zero cycles), so that rings in which a smooth
+# galaxy has next to none do not rule the logarithm.
+_POWER_FLOOR = 3e-6
+_FLUX_FLOOR = 0.02  # relative error of a flux below which there is little to gain
+# Noise of a galaxy's flux over that of a pixel, about: between an aperture of twice the half-light
+# radius (21) and the whole stamp (64).
+_FLUX_NOISE = 40.0
+# Relative errors of the adaptive second moment, whose change is that of the size, and of the flux
+# in the half-light ellipse, below which there is little to gain.
+_MOMENT_FLOOR, _HALF_FLOOR = 0.01, 0.003
+_SOFT_EDGE = 0.5  # of the half-light ellipse [pixel], so that its flux has a slope
+
+
+def power_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
+    """Squared difference of the logarithms of the power in each ring, mean over rings and bands.
+
+    Parameters
+    ----------
+    stamps, truth : tensors (n, bands, size, size), decoded and true, without PSF and noise.
+
+    Returns
+    -------
+    tensor (n,)
+    """
+    return (_log_power(stamps) - _log_power(truth)).square().mean((1, 2))
+
+
+def colour_misfit(stamps: Tensor, truth: Tensor, noise: Tensor, observed: Tensor) -> Tensor:
+    """Difference of the logarithms of each band's flux, in units of what it can be known to.
+
+    Squared where small, the distance itself (pseudo-Huber) where large.
+
+    Parameters
+    ----------
+    stamps, truth : tensors (n, bands, size, size), decoded and true, without PSF and noise.
+    noise : tensor (n, bands), rms per pixel of the image that was encoded.
+    observed : bool tensor (n, bands); other bands do not count.
+
+    Returns
+    -------
+    tensor (n,), sum over bands
+    """
+    true = truth.sum((2, 3))
+    variance = _FLUX_FLOOR**2 + (_FLUX_NOISE * noise / true).square()
+    error = torch.log(stamps.sum((2, 3)) / true).square() / variance
+    return (_pseudo_huber(error) * observed).sum(1)
+
+
+def size_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
+    """Errors of a galaxy's adaptive size and of its flux in the true half-light ellipse.
+
+    Both are weighted means of the F814W stamp, with the true galaxy's weights; in units of about
+    1 % of the adaptive size and 0.5 % of the half-light radius, the sum of what `colour_misfit`
+    makes of errors.
+
+    Parameters
+    ----------
+    stamps, truth : tensors (n, bands, size, size), decoded and true, without PSF and noise.
+
+    Returns
+    -------
+    tensor (n,); 0 where the true galaxy cannot be measured.
+    """
+    with torch.autocast(stamps.device.type, enabled=False):  # moments need full precision
+        image, true = (values[:, BANDS.index(REFERENCE)].float() for values in (stamps, truth))
+        return _size_misfit(image, true)
+
+
+def _size_misfit(image: Tensor, true: Tensor) -> Tensor:
+    with torch.no_grad():
+        moments = adaptive_moments(true)
+        radius = half_light_radius(true, moments)
+        good = moments.converged & torch.isfinite(radius)
+        distance = torch.where(good[:, None, None], elliptical_radius(true, moments), 1.0)
+        sigma = torch.where(good, moments.sigma, 1.0)
+        moment = (distance / sigma[:, None, None]).square()
+        weight = torch.exp(-0.5 * moment)
+        inside = torch.sigmoid((radius.nan_to_num()[:, None, None] - distance) / _SOFT_EDGE)
+
+    def measured(values: Tensor) -> tuple[Tensor, Tensor]:
+        weighted = weight * values
+        second = (weighted * moment).sum((1, 2)) / weighted.sum((1, 2))
+        half = (inside * values).sum((1, 2)) / values.sum((1, 2))
+        return second / _MOMENT_FLOOR, half / _HALF_FLOOR
+
+    errors = torch.stack(measured(image)) - torch.stack(measured(true))
+    return _pseudo_huber(torch.where(good, errors, 0.0).square()).sum(0)
+
+
+def _pseudo_huber(square: Tensor) -> Tensor:
+    """Half of `square`, the square of an error, where small; the error itself where large."""
+    return (1 + square).sqrt() - 1
+
+
+def _log_power(stamps: Tensor) -> Tensor:
+    """Logarithm of the mean power of stamps of unit flux in each ring, (n, bands, rings).
+
+    Under a window: a galaxy cut off at the stamp's ends has power there that is not its own.
+    """
+    size = stamps.shape[-1]
+    cycles = torch.fft.fftfreq(size, device=stamps.device) * size
+    ring = torch.hypot(cycles[:, None], cycles[: size // 2 + 1]).round()
+    inside = (ring[..., None] == _RINGS.to(stamps.device)).flatten(0, 1).to(stamps.dtype)
+    unit = _window(stamps) * stamps / stamps.sum((2, 3), keepdim=True)
+    power = torch.fft.rfft2(unit).abs().square().flatten(2)
+    with torch.autocast(stamps.device.type, enabled=False):  # powers span eight decades
+        return torch.log(power @ (inside / inside.sum(0)) + _POWER_FLOOR)
+
+
+def _window(stamps: Tensor) -> Tensor:
+    """1 in the inner half of a stamp, falling nearly to zero at its ends as a squared cosine."""
+    size = stamps.shape[-1]
+    axis = (torch.arange(size, device=stamps.device, dtype=stamps.dtype) - (size - 1) / 2).abs()
+    window = torch.cos(torch.pi * (2 * axis / size - 0.5).clamp(min=0)).square()
+    return window[:, None] * window

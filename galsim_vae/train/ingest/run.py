@@ -1,0 +1,251 @@
+"""From survey data to one training file: measure, reject, bring to the canonical frame, write.
+
+Each chunk of each reader becomes a part file in a folder beside the output. What is there when a
+run starts is not made again; when all parts are there they are joined and the folder goes.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import galsim
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.files import write_whole
+from galsim_vae.frame import canonical as frame
+from galsim_vae.plots import colour_image
+from galsim_vae.train import training_file as dataset
+from galsim_vae.train.readers.detection import mask_neighbours
+from galsim_vae.train.readers.source import Reader, Source
+
+from .reject import blended, reject
+
+__all__ = ["galaxy_row", "ingest", "measured", "parts_folder"]
+
+logger = logging.getLogger(__name__)
+
+# Part of the name of a run: parts made by other rules are not joined.
+RULES = 1
+
+
+def parts_folder(output) -> Path:
+    """Folder in which an unfinished run keeps its parts."""
+    return Path(f"{output}.parts")
+
+
+def ingest(readers: Sequence[Reader], output, seed: int = 20240229, recipe: str = "") -> Counter:
+    """Write one training file from all galaxies that the readers find.
+
+    Interrupted, it goes on with the chunk that it was at when called again with the same readers.
+
+    Parameters
+    ----------
+    readers : with different names.
+    output : HDF5 file to write.
+    seed : of the noise measurements; each galaxy's depend on it, its source and its index alone.
+    recipe : text that describes the readers; parts made from another one are refused.
+
+    Returns
+    -------
+    Counter of (source name, reason or '').
+
+    Raises
+    ------
+    galsim.GalSimError, OSError : from `Reader.check`, before any work starts.
+    galsim.GalSimConfigError : two readers with one name, or parts of another recipe.
+    galsim.GalSimValueError : no galaxy was accepted.
+    """
+    names = [reader.name for reader in readers]
+    if len(set(names)) < len(names):
+        raise galsim.GalSimConfigError(f"Give each input its own name, not {names}")
+    for reader in readers:
+        reader.check()
+    folder = _open_parts(output, json.dumps([RULES, seed, recipe, names]))
+    chunks = [(reader, k) for reader in readers for k in range(len(reader))]
+    counts: Counter = Counter()
+    quiet = not logger.isEnabledFor(logging.WARNING)
+    with tqdm(chunks, unit="chunk", mininterval=1, disable=quiet) as bar:
+        for reader, k in bar:
+            part = folder / f"{reader.name}.{k:06d}.h5"
+            if not part.exists():
+                _make_part(reader, k, part, seed)
+            counts += _count(part)
+            taken = sum(n for (_, reason), n in counts.items() if not reason)
+            bar.set_postfix_str(f"{reader.name}: {taken} of {counts.total()} galaxies taken")
+    if not any(n for (_, reason), n in counts.items() if not reason):
+        raise galsim.GalSimValueError(
+            f"No galaxy was accepted; see {folder}", dict(Counter(r for _, r in counts))
+        )
+    _join(readers, chunks, folder, output)
+    shutil.rmtree(folder)
+    return counts
+
+
+def _open_parts(output, recipe: str) -> Path:
+    """Make the folder of the parts, or check that it belongs to this run."""
+    folder = parts_folder(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "recipe"
+    name = hashlib.sha256(recipe.encode()).hexdigest()
+    if not note.exists():
+        write_whole(note, lambda temporary: temporary.write_text(name))
+    elif note.read_text() != name:
+        raise galsim.GalSimConfigError(
+            f"{folder} is left from a run with another configuration: remove it, or give another "
+            "output"
+        )
+    return folder
+
+
+def _make_part(reader: Reader, chunk: int, path: Path, seed: int) -> None:
+    """Work on one chunk and write what came of it; `dataset.write` renames it when complete."""
+    rows, rejected = [], []
+    for source in reader.read(chunk):
+        row, reason = galaxy_row(source, seed)
+        if row is None:
+            rejected.append(_rejected_row(source, reason))
+        else:
+            rows.append(row)
+    dataset.write(path, [(_galaxies(rows), _rejected(rejected))], band_maps={}, provenance="")
+
+
+def _count(part: Path) -> Counter:
+    galaxies, rejected = dataset.read_sources(part), dataset.read_rejected(part)
+    counts = Counter((str(name), "") for name in galaxies)
+    counts.update(zip(rejected.source.tolist(), rejected.reason.tolist(), strict=True))
+    return counts
+
+
+def _join(readers, chunks, folder: Path, output) -> None:
+    """Write the parts as one file, one after the other."""
+    parts = (folder / f"{reader.name}.{k:06d}.h5" for reader, k in chunks)
+    maps = {r.name: " ".join(f"{f}>{b}" for f, b in r.filters.items()) for r in readers}
+    provenance = " ".join(f"{r.name}: {r.provenance}" for r in readers)
+    dataset.write(
+        output,
+        ((dataset.read(part), dataset.read_rejected(part)) for part in parts),
+        band_maps=maps,
+        provenance=provenance,
+    )
+
+
+def galaxy_row(source: Source, seed: int) -> tuple[dict | None, str]:
+    """One row of the training file, or None and why the galaxy is rejected."""
+    if source.reason or source.observation is None:
+        return None, source.reason or "no data"
+    observation, geometry, reason = measured(source)
+    if geometry is None or reason:
+        return None, reason
+    canonical = frame.to_canonical(observation, geometry)
+    reason = blended(source, canonical.mask)
+    if reason:
+        return None, reason
+    scale = max(geometry.flux.values())
+    # A band of which nothing is usable is one that was not observed.
+    seen = np.asarray(canonical.mask.any((1, 2)))
+    row = {
+        "image": canonical.image / scale * seen[:, None, None],
+        "psf": canonical.psf * seen[:, None, None],
+        "mask": canonical.mask,
+        "noise": canonical.noise / scale * seen,
+        "noise_area": canonical.noise_area,
+        "magnitude": _magnitude(source, geometry),
+        "half_light_radius": geometry.half_light_radius if source.sized else math.nan,
+        "g": geometry.g,
+        "redshift": source.redshift,
+        "pixel_scale": canonical.pixel_scale,
+        "flux_scale": scale,
+        "source": source.name,
+        "source_index": source.index,
+        "filters": [
+            source.filters.get(b, "") if s else "" for b, s in zip(BANDS, seen, strict=True)
+        ],
+        "identifier": source.identifier,
+        "catalogue": source.catalogue,
+    }
+    return row, ""
+
+
+def measured(source: Source) -> tuple[frame.Observation, frame.Geometry | None, str]:
+    """Mask a galaxy's neighbours and measure it; the last value is why it is rejected, or ''."""
+    observation = source.observation
+    assert observation is not None
+    try:
+        geometry = frame.measure(observation)
+        if not source.segment_only:
+            mask = mask_neighbours(observation, geometry)
+            observation = replace(observation, mask=mask)
+            geometry = frame.measure(observation)
+    except galsim.GalSimError as error:
+        return observation, None, f"not measurable ({type(error).__name__})"
+    return observation, geometry, reject(source, observation, geometry)
+
+
+def _magnitude(source: Source, geometry: frame.Geometry) -> float:
+    """AB magnitude in F814W: the catalogue's, or else that of the flux in F814W itself."""
+    if math.isfinite(source.magnitude) or source.filters.get(REFERENCE) != REFERENCE:
+        return source.magnitude
+    flux = geometry.flux[REFERENCE]
+    return source.zeropoint - 2.5 * math.log10(flux) if flux > 0 else math.nan
+
+
+def _deviate(source: Source, seed: int) -> galsim.BaseDeviate:
+    """Random numbers of one galaxy, whatever others were worked on before."""
+    text = f"{seed} {source.name} {source.index}".encode()
+    return galsim.BaseDeviate(int.from_bytes(hashlib.sha256(text).digest()[:4]) % (2**31 - 1) + 1)
+
+
+def _galaxies(rows: list[dict]) -> dataset.Dataset | None:
+    if not rows:
+        return None
+    columns = {name: np.array([r[name] for r in rows]) for name in rows[0] if name != "catalogue"}
+    names = {name: None for row in rows for name in row["catalogue"]}
+    extra = {n: np.array([row["catalogue"].get(n, math.nan) for row in rows]) for n in names}
+    valid = dataset.is_validation(columns["source_index"])
+    return dataset.Dataset(**columns, valid=valid, catalogue=extra)
+
+
+def _rejected_row(source: Source, reason: str) -> dict:
+    return {
+        "source": source.name,
+        "source_index": source.index,
+        "identifier": source.identifier,
+        "reason": reason,
+        "picture": picture(source),
+    }
+
+
+def _rejected(rows: list[dict]) -> dataset.Rejected | None:
+    if not rows:
+        return None
+    return dataset.Rejected(**{name: np.array([row[name] for row in rows]) for name in rows[0]})
+
+
+def picture(source: Source) -> NDArray:
+    """Native pixels of an object about its centre, as a (64, 64, 3) uint8 picture."""
+    side = dataset.PICTURE
+    cube = np.zeros((len(BANDS), side, side))
+    if source.observation is None:
+        return np.zeros((side, side, 3), np.uint8)
+    for band, image in source.observation.image.items():
+        x, y = (int(round(c)) for c in source.observation.centre[band])
+        # Large stamps are thinned out, so that the picture shows about all of them.
+        step = max(1, round(max(image.shape) / (2 * side)))
+        rows = np.arange(side) * step + y - side * step // 2
+        columns = np.arange(side) * step + x - side * step // 2
+        inside = np.ix_((rows >= 0) & (rows < image.shape[0]),
+                        (columns >= 0) & (columns < image.shape[1]))  # fmt: skip
+        cut = np.zeros((side, side))
+        cut[inside] = image[np.ix_(np.clip(rows, 0, image.shape[0] - 1),
+                                   np.clip(columns, 0, image.shape[1] - 1))][inside]  # fmt: skip
+        cube[BANDS.index(band)] = cut
+    return (255 * np.nan_to_num(colour_image(cube))).astype(np.uint8)

@@ -1,0 +1,319 @@
+"""Galaxies cut out of mosaics: image, rms and PSF per band, with a catalogue or by detection.
+
+The mosaic is read in tiles. In each the objects are found with `sep` (Barbary 2016, JOSS 1, 58;
+Bertin & Arnouts 1996, A&AS 117, 393) in the sum of the bands; a catalogue, if there is one, says
+which of them are wanted and what is known of them.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import galsim
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from galsim_vae.frame.observation import Observation
+
+from . import detection as segments
+from . import sky
+from .catalogue import Catalogue
+from .mosaic_image import MosaicImage
+from .source import Source, build_psf, map_filters
+
+__all__ = ["Band", "MosaicReader"]
+
+# Side of a tile and what is read around it [pixel]; the latter bounds the size of a stamp.
+TILE, MARGIN = 512, 200
+SKY_GROWTH = 6  # sky keeps so far away from any segment [pixel]
+# Half-width of a stamp: so many half-light radii (the canonical stamp's corner is at 7.5) and
+# a rim of sky [pixel].
+STAMP_RADII, STAMP_RIM, MIN_HALF = 8.0, 16, 32
+EDGE_RADII = 1.5  # half-light radii between the centre and the edge of the mosaic
+MATCH = 4.0  # a catalogue position belongs to a detection at most so far away [pixel]
+
+
+@dataclass
+class Band:
+    """Files of one filter.
+
+    Attributes
+    ----------
+    image : FITS image, ``"file.fits[HDU]"``, counts proportional to f_nu.
+    rms, weight : noise map in the image's unit, or inverse variance map; one of the two.
+    psf : see `source.build_psf`.
+    zeropoint : AB; from the image's header if absent.
+    pixel_scale : arcsec; from the image's header if absent.
+    saturation : image value from which pixels are saturated.
+    """
+
+    image: str
+    psf: object
+    rms: str | None = None
+    weight: str | None = None
+    zeropoint: float | None = None
+    pixel_scale: float | None = None
+    saturation: float | None = None
+
+
+class MosaicReader:
+    """Mosaics of one field on one pixel grid.
+
+    Parameters
+    ----------
+    name : of the set.
+    bands : dict of filter to `Band`, or to a dict of its attributes.
+    catalogue : dict of the parameters of `positions.Catalogue`; absent: all that is detected.
+    pivot : dict of filter to pivot wavelength [nm] for filters that are not known.
+    """
+
+    def __init__(self, name: str, bands: Mapping[str, Mapping], catalogue: Mapping | None = None,
+                 pivot: Mapping[str, float] | None = None, provenance: str = ""):  # fmt: skip
+        self.name, self.provenance = name, provenance
+        self.files = {f: b if isinstance(b, Band) else Band(**b) for f, b in bands.items()}
+        self.filters = map_filters(self.files, pivot, False)
+        self._catalogue_spec = catalogue
+
+    @cached_property
+    def images(self) -> dict[str, MosaicImage]:
+        """Images by filter."""
+        return {f: MosaicImage(self.files[f].image) for f in self.filters}
+
+    @cached_property
+    def noises(self) -> dict[str, MosaicImage]:
+        """Rms or weight maps by filter."""
+        return {
+            f: MosaicImage(str(self.files[f].rms or self.files[f].weight)) for f in self.filters
+        }
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the mosaic."""
+        return next(iter(self.images.values())).shape
+
+    @cached_property
+    def wcs(self) -> galsim.BaseWCS:
+        """WCS of the first image, or its pixel scale."""
+        first = next(iter(self.filters))
+        if self.files[first].pixel_scale:
+            return galsim.PixelScale(self.files[first].pixel_scale)
+        return self.images[first].wcs()
+
+    def zeropoint(self, name: str) -> float:
+        """AB zero-point of a filter, NaN if it is not known."""
+        given = self.files[name].zeropoint
+        found = self.images[name].zeropoint() if given is None else given
+        return math.nan if found is None else found
+
+    @cached_property
+    def unit(self) -> dict[str, float]:
+        """What brings each filter's counts to those of the first filter (f_nu)."""
+        first = self.zeropoint(next(iter(self.filters)))
+        return {f: 10 ** (-0.4 * (self.zeropoint(f) - first)) for f in self.filters}
+
+    @cached_property
+    def psfs(self) -> dict[str, galsim.GSObject]:
+        """Effective PSFs by filter, centred."""
+        centre = galsim.PositionD(self.shape[1] / 2, self.shape[0] / 2)
+        scale = math.sqrt(self.wcs.pixelArea(image_pos=centre))
+        return {f: build_psf(self.files[f].psf, f, scale) for f in self.filters}
+
+    @cached_property
+    def catalogue(self) -> Catalogue | None:
+        """Catalogue of the field, if one was given."""
+        if self._catalogue_spec is None:
+            return None
+        return Catalogue(**self._catalogue_spec)
+
+    def check(self) -> None:
+        """Raise if a file is missing, or does not fit the others; see `checks.mosaic`."""
+        from .mosaic_checks import mosaic
+
+        mosaic(self)
+
+    @cached_property
+    def _places(self):
+        """Pixel positions (n, 2) of the catalogue, 0-based (x, y), or None."""
+        return None if self.catalogue is None else self.catalogue.pixels(self.wcs)
+
+    @cached_property
+    def tiles(self) -> list[tuple[int, int]]:
+        """Lower corners (y, x) of the tiles that have to be read."""
+        corners = [(y, x) for y in range(0, self.shape[0], TILE)
+                   for x in range(0, self.shape[1], TILE)]  # fmt: skip
+        if self._places is None:
+            return corners
+        with np.errstate(invalid="ignore"):
+            at = np.floor(self._places[:, ::-1] / TILE)
+        wanted = {(int(y) * TILE, int(x) * TILE) for y, x in at[np.isfinite(at).all(1)]}
+        return [corner for corner in corners if corner in wanted]
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def read(self, chunk: int) -> Iterator[Source]:
+        """Detect the objects of one tile and cut them out."""
+        tile = _Tile(self, *self.tiles[chunk])
+        if tile.empty:
+            return
+        if self.catalogue is None or self._places is None:
+            yield from tile.detected()
+        else:
+            yield from tile.catalogued(self.catalogue, self._places)
+
+
+class _Tile:
+    """One tile with its margin: images, noise, segments."""
+
+    def __init__(self, reader: MosaicReader, y: int, x: int):
+        self.reader = reader
+        ny, nx = reader.shape
+        self.core = (y, x, min(y + TILE, ny), min(x + TILE, nx))
+        self.y0, self.x0 = max(y - MARGIN, 0), max(x - MARGIN, 0)
+        box = (
+            slice(self.y0, min(y + TILE + MARGIN, ny)),
+            slice(self.x0, min(x + TILE + MARGIN, nx)),
+        )
+        self.image, self.rms, self.good, self.saturated = {}, {}, {}, {}
+        for name, band in reader.filters.items():
+            self._add(name, band, box)
+        self.empty = not any(good.any() for good in self.good.values())
+        if not self.empty:
+            self._detect()
+
+    def _add(self, name: str, band: str, box) -> None:
+        files, unit = self.reader.files[name], self.reader.unit[name]
+        image = self.reader.images[name].cut(box)
+        rms = self.reader.noises[name].cut(box)
+        if files.rms is None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                rms = 1 / np.sqrt(rms)
+        good = np.isfinite(image) & np.isfinite(rms) & (rms > 0)
+        self.saturated[band] = good & (image >= (files.saturation or np.inf))
+        self.image[band] = np.where(good, image * unit, 0.0)
+        self.rms[band] = np.where(good, rms * unit, 0.0)
+        self.good[band] = good
+
+    def _detect(self) -> None:
+        """Find the objects, and measure the noise of each band between them."""
+        import sep
+
+        seen = np.any(list(self.good.values()), axis=0)
+        score = segments.score(self.image, self.rms, self.good, True)
+        self.objects, self.segments = segments.find(score, seen)
+        self.radius = np.zeros(len(self.objects))
+        if len(self.objects):
+            table = self.objects
+            self.radius, _ = sep.flux_radius(
+                score,
+                table["x"],
+                table["y"],
+                6.0 * table["a"],
+                0.5,
+                mask=~seen,
+                segmap=self.segments,
+                seg_id=np.arange(1, len(table) + 1),
+            )
+        self.sky = seen & ~ndimage.binary_dilation(self.segments > 0, iterations=SKY_GROWTH)
+        self.factor, self.correlation = {}, {}
+        for band, image in self.image.items():
+            ratio = np.divide(
+                image, self.rms[band], out=np.zeros_like(score), where=self.good[band]
+            )
+            show = self.sky & self.good[band]
+            enough = show.sum() >= sky.MIN_PIXELS
+            # The map is of what the noise would be without correlation.
+            self.factor[band] = sky.noise(ratio, show) if enough else 1.0
+            self.correlation[band] = sky.correlation([(ratio, show)] if enough else [])
+
+    def _inside(self, x, y):
+        """Tell which positions of the mosaic are in this tile's core."""
+        y0, x0, y1, x1 = self.core
+        return (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
+
+    def detected(self) -> Iterator[Source]:
+        """Every object whose centre is in the core."""
+        x, y = self.objects["x"] + self.x0, self.objects["y"] + self.y0
+        for k in np.flatnonzero(self._inside(x, y)):
+            # The pixel that holds the centre is a number no other object has, in any run.
+            index = int(y[k]) * self.reader.shape[1] + int(x[k])
+            yield self._source(int(k), index)
+
+    def catalogued(self, catalogue: Catalogue, places: NDArray) -> Iterator[Source]:
+        """Every catalogue row whose position is in the core."""
+        taken: set[int] = set()
+        for row in np.flatnonzero(self._inside(places[:, 0], places[:, 1])).tolist():
+            k, information = self._object_at(*places[row]), catalogue.row(row)
+            if k is None:
+                source = Source(self.reader.name, row, None, reason="not detected")
+            else:
+                source = self._source(k, row)
+            if information.reason:
+                source.reason = information.reason
+            elif k in taken:
+                source.reason = "same object as another row"
+            elif k is not None:
+                taken.add(k)
+            source.redshift, source.identifier = information.redshift, information.identifier
+            source.catalogue |= information.columns
+            yield source
+
+    def _object_at(self, x: float, y: float) -> int | None:
+        """Row of the object at a position of the mosaic, or None."""
+        ny, nx = self.segments.shape
+        column = min(round(x) - self.x0, nx - 1)
+        label = int(self.segments[min(round(y) - self.y0, ny - 1), column])
+        # The position may be off the centre of a large galaxy, but is in its segment.
+        if label > 0:
+            return label - 1
+        if not len(self.objects):
+            return None
+        distance = np.hypot(self.objects["x"] + self.x0 - x, self.objects["y"] + self.y0 - y)
+        k = int(np.argmin(distance))
+        return k if distance[k] <= MATCH else None
+
+    def _source(self, k: int, index: int) -> Source:
+        """Cut one object out; what is wrong with its pixels is its reason."""
+        x, y = float(self.objects["x"][k]), float(self.objects["y"][k])
+        half = int(np.clip(STAMP_RADII * self.radius[k] + STAMP_RIM, MIN_HALF, MARGIN))
+        ny, nx = self.segments.shape
+        left, low = max(int(x) - half, 0), max(int(y) - half, 0)
+        box = (slice(low, min(int(y) + half + 1, ny)), slice(left, min(int(x) + half + 1, nx)))
+        own = self.segments[box] == k + 1
+        labels = np.unique(self.segments[box])
+        others = segments.grown(self.segments[box], labels[(labels > 0) & (labels != k + 1)]) & ~own
+        used = {b: f for f, b in self.reader.filters.items() if self.good[b][box][own].any()}
+        source = Source(self.reader.name, index, None, used,
+                        identifier=str(index))  # fmt: skip
+        source.zeropoint = self.reader.zeropoint(next(iter(self.reader.filters)))
+        wcs = self.reader.wcs.local(image_pos=galsim.PositionD(x + self.x0 + 1, y + self.y0 + 1))
+        images, noise, masks = {}, {}, {}
+        for band in used:
+            good = self.good[band][box]
+            show = good & self.sky[box]
+            level = sky.level(self.image[band][box], show) if show.sum() >= sky.MIN_PIXELS else 0.0
+            images[band] = np.where(good, self.image[band][box] - level, 0.0)
+            noise[band] = self.factor[band] * float(np.median(self.rms[band][box][good & own]))
+            masks[band] = good & ~others
+        source.observation = Observation(
+            images,
+            dict.fromkeys(used, wcs),
+            {b: self.reader.psfs[f] for b, f in used.items()},
+            noise,
+            masks,
+            dict.fromkeys(used, (x - left, y - low)),
+            {b: self.correlation[b] for b in used},
+        )
+        source.reason = self._reason(k, own, box, used)
+        return source
+
+    def _reason(self, k: int, own: NDArray, box, used: dict[str, str]) -> str:
+        if any(self.saturated[band][box][own].any() for band in used):
+            return "saturated"
+        x, y = self.objects["x"][k] + self.x0, self.objects["y"][k] + self.y0
+        ny, nx = self.reader.shape
+        if min(x, y, nx - 1 - x, ny - 1 - y) < EDGE_RADII * self.radius[k]:
+            return "cut by the edge"
+        return ""

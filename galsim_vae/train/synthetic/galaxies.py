@@ -1,0 +1,185 @@
+"""Synthetic galaxies without limit: bulge, disc, arms, bars, rings, clumps, dust, companions.
+
+Galaxies are made directly in the canonical frame (64 px, F814W flux 1, half-light radius 6 px,
+major axis along +x), free of any PSF but smoothed by a round Gaussian of `SMOOTHING` px, which
+limits their band. Smooth parts are Sersic profiles made in k space (`sersic`); structure
+multiplies the disc in coordinates of its own plane (`structure`); each part has its own SED, so
+that bands differ. Random parameters come from `morphology`.
+
+Only torch is needed here; GalSim only for the table of colours.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from galsim_vae import shapes
+from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
+from galsim_vae.bands import REFERENCE as REFERENCE_BAND
+from galsim_vae.model.vae import taper
+
+from . import sersic
+from .colours import ColourTable
+from .morphology import Morphology, draw
+from .structure import clumps, fields, plane
+
+__all__ = ["SMOOTHING", "Synthetic", "sample"]
+
+REFERENCE = BANDS.index(REFERENCE_BAND)
+SMOOTHING = 0.65  # sigma of the Gaussian that limits the band [canonical px]
+_FIRST_STEP = 2  # px between samples in the first pass: moments need no more
+_MAX_SHEAR = 0.35  # of the correction to the asked |g|
+# Milky-Way-like dust in the optical (Charlot & Fall 2000, ApJ 539, 718): lambda^-0.7.
+_DUST_POWER = -0.7
+_DUST_PIVOT = 0.55
+
+
+class Synthetic(NamedTuple):
+    """Canonical galaxies.
+
+    Attributes
+    ----------
+    stamps : Tensor, (n, 5, 64, 64)
+        float32, non-negative, F814W sums to 1, other bands to f_nu(band) / f_nu(F814W).
+    morphology : Morphology
+        What they were made of.
+    """
+
+    stamps: Tensor
+    morphology: Morphology
+
+
+def sample(
+    conditions: Tensor,
+    generator: torch.Generator,
+    colours: ColourTable,
+    *,
+    device: str | torch.device = "cpu",
+) -> Synthetic:
+    """Make one random galaxy for each row of conditions.
+
+    A first pass draws F814W and measures centroid, shape and half-light radius; the second
+    corrects them by an affine change of coordinates (with a shear of at most 0.35, so that |g|
+    comes out as asked) and draws all bands. The stamps then fade over the outer tenth, as decoded
+    ones do (`galsim_vae.model.vae.taper`): a large or flat galaxy comes out a little smaller
+    and rounder.
+
+    Parameters
+    ----------
+    conditions : Tensor, (n, 4)
+        magnitude (AB, F814W), ln half_light_radius [ln arcsec], |g|, redshift.
+    generator : torch.Generator
+        Source of all randomness, on ``device``.
+    colours : ColourTable
+        From `colours.colour_table`.
+    device : str or torch.device
+
+    Returns
+    -------
+    Synthetic
+    """
+    conditions = conditions.to(device=device, dtype=torch.float32)
+    colours = colours.to(device)
+    with torch.no_grad():
+        m = draw(conditions, generator)
+        n = len(conditions)
+        affine = torch.eye(2, device=conditions.device).expand(n, 2, 2)
+        centre = conditions.new_zeros(n, 2)
+        sed = component_colours(m, conditions[:, 3], colours)
+        waves = colours.wavelength / (1 + conditions[:, 3, None])
+        one = [REFERENCE]
+        first = _draw(m, affine, centre, sed[..., one], waves[:, one], _FIRST_STEP)[:, 0]
+        affine, centre = _correction(first, conditions[:, 2], m.bulge_fraction)
+        # Decoded stamps fade at their ends; without this the decoder would add light inside.
+        stamps = _draw(m, affine, centre, sed, waves, 1) * taper(STAMP_SIZE).to(device)
+        stamps = stamps / stamps[:, REFERENCE].sum((1, 2))[:, None, None, None]
+    return Synthetic(stamps, m)
+
+
+def component_colours(m: Morphology, redshift: Tensor, colours: ColourTable) -> Tensor:
+    """f_nu / f_nu(F814W) of bulge, disc, clumps and companion.
+
+    Neighbouring templates are mixed linearly in F814W light, then tilted by a power of wavelength.
+
+    Returns
+    -------
+    Tensor, (n, 4, bands)
+    """
+    ratio = colours.at(redshift)
+    types = torch.arange(ratio.shape[1], device=ratio.device)
+    weight = (1 - (m.sequence.clamp_max(3)[..., None] - types).abs()).clamp_min(0)
+    tilt = torch.log(colours.wavelength / colours.wavelength[REFERENCE])
+    return (weight @ ratio) * torch.exp(m.tilt[..., None] * tilt)
+
+
+def _ellipse(radius: Tensor, q: Tensor, angle: Tensor | None = None) -> Tensor:
+    """(n, 2, 2) matrix of a half-light ellipse with semi-major axis ``radius``."""
+    diagonal = torch.diag_embed(torch.stack((radius, radius * q), 1))
+    if angle is None:
+        return diagonal
+    c, s = torch.cos(angle), torch.sin(angle)
+    return torch.stack((torch.stack((c, -s), 1), torch.stack((s, c), 1)), 1) @ diagonal
+
+
+def _draw(
+    m: Morphology, affine: Tensor, centre: Tensor, sed: Tensor, waves: Tensor, step: int
+) -> Tensor:
+    """Draw every ``step``-th pixel in some bands: (n, bands, 64 / step, 64 / step)."""
+    n = len(centre)
+    bulge_radius = m.bulge_radius * m.bulge_q**-0.5
+    smooth = sersic.render(
+        torch.cat((m.bulge_index, m.disc_index)),
+        torch.cat(
+            (
+                affine @ _ellipse(bulge_radius, m.bulge_q, m.bulge_angle),
+                affine @ _ellipse(m.disc_radius, m.disc_q),
+            )
+        ),
+        centre.repeat(2, 1),
+        SMOOTHING,
+        step,
+    ).clamp_min_(0)
+    bulge, disc = smooth[:n], smooth[n:]
+    x = sersic.pixels(centre.device, step)
+    log_disc, arms, dust, bar = fields(m, plane(m, affine, centre, x))
+    extra = clumps(m, affine, centre, x, SMOOTHING)  # clumps and companion
+
+    tau = (waves.clamp_min(0.15) / _DUST_PIVOT) ** _DUST_POWER
+    contrast = (waves.clamp(0.2, 2.0) / 0.45) ** -0.35  # arms fade in red light
+    old = (m.bulge_fraction[:, None] * sed[:, 0])[..., None, None]
+    rest = 1 - m.bulge_fraction
+    in_disc = (rest * (1 - m.bar_fraction))[:, None] * sed[:, 1]
+    in_bar = (rest * m.bar_fraction)[:, None] * 0.5 * (sed[:, 0] + sed[:, 1])
+    images = []
+    for b in range(sed.shape[2]):
+        screen = torch.exp(dust * -tau[:, b, None, None])
+        young = torch.exp(torch.addcmul(log_disc, arms, contrast[:, b, None, None]))
+        total = young.mul_(disc).mul_(in_disc[:, b, None, None])
+        total.addcmul_(bulge, old[:, b]).addcmul_(bar, in_bar[:, b, None, None])
+        total.mul_(screen)
+        total.addcmul_(extra[:, 0], sed[:, 2, b, None, None])
+        images.append(total.addcmul_(extra[:, 1], sed[:, 3, b, None, None]))
+    return torch.stack(images, 1)
+
+
+def _correction(image: Tensor, g: Tensor, wings: Tensor) -> tuple[Tensor, Tensor]:
+    """Affine map and new centre that make a measured galaxy canonical, with the asked |g|."""
+    moments = shapes.adaptive_moments(image, 5.0 / _FIRST_STEP, iterations=30)
+    radius = shapes.half_light_radius(image, moments) * _FIRST_STEP
+    angle = 0.5 * torch.atan2(moments.g2, moments.g1)
+    have = torch.hypot(moments.g1, moments.g2)
+    # On the major axis shears compose as velocities do: eta = 2 atanh g adds.
+    more = ((g - have) / (1 - g * have)).clamp(-_MAX_SHEAR, _MAX_SHEAR)
+    stretch = torch.stack((1 + more, 1 - more), 1) / (1 - more * more).sqrt()[:, None]
+    # The wings of a spheroid leave the stamp as it grows, so that its radius there lags behind.
+    scale = (HALF_LIGHT_PIXELS / radius).clamp(0.4, 2.5) ** (1 + 0.35 * wings)
+    c, s = torch.cos(angle), torch.sin(angle)
+    turn = torch.stack((torch.stack((c, s), 1), torch.stack((-s, c), 1)), 1)
+    affine = torch.diag_embed(stretch * scale[:, None]) @ turn
+    shift = torch.stack((moments.x, moments.y), 1) * _FIRST_STEP
+    good = moments.converged & (shift.norm(dim=1) < 12) & torch.isfinite(radius)
+    eye = torch.eye(2, device=image.device)
+    affine = torch.where(good[:, None, None], affine, eye)
+    centre = -(affine @ shift[..., None])[..., 0]
+    return affine, torch.where(good[:, None], centre, 0.0)

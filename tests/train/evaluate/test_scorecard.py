@@ -1,0 +1,546 @@
+"""The estimators and distances of ``galsim-vae evaluate``, on cases with a known answer."""
+
+import galsim
+import numpy as np
+import pytest
+import torch
+
+from galsim_vae import shapes
+from galsim_vae.bands import BANDS
+from galsim_vae.train.evaluate import calibration as evaluate_calibration
+from galsim_vae.train.evaluate import distances, frame, sersic
+from galsim_vae.train.evaluate import lanusse as evaluate_lanusse
+from galsim_vae.train.evaluate import observables as evaluate_observables
+from galsim_vae.train.evaluate import rows as evaluate_rows
+from galsim_vae.train.evaluate import scorecard as evaluate_score
+from galsim_vae.train.evaluate.features import COLOURS, FEATURES, measure
+
+SIZE = 64
+
+
+def sersic_stamps(index: list[float], radius: float = 6.0, g: float = 0.0, size: int = SIZE):
+    """GalSim's Sersic profiles through a Gaussian PSF, all bands alike: (n, bands, size, size)."""
+    psf = galsim.Gaussian(sigma=1.0)
+    images = []
+    for n in index:
+        galaxy = galsim.Sersic(n, half_light_radius=radius).shear(g1=g)
+        image = galsim.Convolve(galaxy, psf).drawImage(
+            nx=size, ny=size, scale=1.0, method="no_pixel"
+        )
+        images.append(image.array)
+    return torch.from_numpy(np.stack(images))[:, None].repeat(1, len(BANDS), 1, 1)
+
+
+def features(images: torch.Tensor, noise: float = 1e-7) -> dict[str, np.ndarray]:
+    """Measure nearly noise-free images, every pixel usable."""
+    n = len(images)
+    table = measure(
+        images, torch.full((n, len(BANDS)), noise), torch.ones_like(images, dtype=torch.bool)
+    )
+    return dict(zip(FEATURES, table.numpy().T, strict=True))
+
+
+def noisy(images: torch.Tensor, rms: float, seed: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return images + rms * torch.randn(images.shape, generator=generator)
+
+
+def observing(images: torch.Tensor, sigma: float = 0.0, noise: float = 0.0, pixel_scale=1.0):
+    """Observing through Gaussian PSFs of a width [pixel], in F814W, every pixel usable."""
+    n, size = len(images), frame.PADDED
+    k = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
+    otf = torch.exp(-2 * (np.pi * sigma * k) ** 2).expand(n, len(BANDS), -1, -1)
+    return evaluate_observables.Observing(
+        otf,
+        torch.full((n, len(BANDS)), noise),
+        torch.ones_like(images, dtype=torch.bool),
+        torch.full((n,), BANDS.index("F814W")),
+        torch.full((n,), pixel_scale),
+    )
+
+
+def lopsided() -> torch.Tensor:
+    """A disc with a bright clump on one side, which is neither symmetric nor smooth."""
+    image = sersic_stamps([1.0], g=0.2)
+    x, y = np.meshgrid(np.arange(SIZE) - 40.0, np.arange(SIZE) - 37.0)
+    clump = 0.1 * np.exp(-0.5 * (x**2 + y**2) / 1.5**2) / (2 * np.pi * 1.5**2)
+    return image + torch.from_numpy(clump.astype(np.float32))
+
+
+# -- features ----------------------------------------------------------------------------------
+
+
+def test_shape_and_rho4_are_those_of_hsm():
+    images = sersic_stamps([0.5, 1.0, 2.5, 4.0], g=0.3)
+    found = features(images)
+    for i, image in enumerate(images[:, 0].numpy()):
+        hsm = galsim.hsm.FindAdaptiveMom(galsim.Image(image))
+        shape = hsm.observed_shape
+        assert found["g"][i] == pytest.approx(np.hypot(shape.g1, shape.g2), abs=3e-4)
+        assert found["rho4"][i] == pytest.approx(hsm.moments_rho4, abs=1e-3)
+
+
+def test_shape_and_rho4_are_those_of_hsm_in_noise():
+    # As bright as a galaxy of 25 mag in CANDELS: its centre is 10 times the noise.
+    images = sersic_stamps([0.5, 1.0, 2.5, 4.0], g=0.3).repeat(8, 1, 1, 1)
+    rms = float(images[1, 0].max()) / 10
+    images = noisy(images, rms)
+    found = features(images, rms)
+    hsm = evaluate_lanusse.adaptive(images, observing(images))
+    assert found["g"] == pytest.approx(hsm[:, 0], abs=5e-4)
+    assert found["rho4"] == pytest.approx(hsm[:, 2], abs=2e-3)
+    assert hsm[:, 2].std() > 0.05  # the noise is not negligible
+
+
+def test_adaptive_moments_of_a_gaussian():
+    image = galsim.Gaussian(sigma=5.0, flux=2.0).shear(g1=0.2).drawImage(
+        nx=SIZE, ny=SIZE, scale=1.0, method="no_pixel"
+    ).array  # fmt: skip
+    images = torch.from_numpy(image)[None, None].repeat(2, len(BANDS), 1, 1)
+    images[1] = 0
+    found = evaluate_lanusse.adaptive(images, observing(images, pixel_scale=0.03))
+    assert found[0] == pytest.approx([0.2, 5 * 0.03, 2.0, 2.0], rel=2e-3)
+    assert np.isnan(found[1]).all()
+
+
+def test_gaussian_has_its_known_size_and_concentration():
+    # Of a Gaussian, 1.5 Petrosian radii hold nearly all; r = sigma sqrt(-2 ln(1 - share)).
+    sigma = 5.0
+    image = galsim.Gaussian(sigma=sigma).shear(g1=0.0).drawImage(
+        nx=SIZE, ny=SIZE, scale=1.0, method="no_pixel"
+    ).array  # fmt: skip
+    found = features(torch.from_numpy(image)[None, None].repeat(1, len(BANDS), 1, 1))
+    assert found["size"][0] == pytest.approx(sigma * shapes.GAUSSIAN_HALF_LIGHT, rel=0.01)
+    expected = 5 * np.log10(np.sqrt(np.log(0.2) / np.log(0.8)))
+    assert found["C"][0] == pytest.approx(expected, abs=0.03)
+    assert found["rho4"][0] == pytest.approx(2.0, abs=1e-3)
+    assert found["A"][0] == pytest.approx(0.0, abs=2e-3)
+
+
+def test_sersic_profiles_concentrate_with_their_index():
+    found = features(sersic_stamps([0.5, 1.0, 2.0, 4.0], radius=4.0))
+    assert np.all(np.diff(found["C"]) > 0.2)
+    assert np.all(np.diff(found["gini"]) > 0.01)
+    assert np.all(np.diff(found["m20"])[:2] < -0.05)  # it levels off, as statmorph's does
+    assert np.all(np.abs(found["A"]) < 0.01)
+
+
+def test_structure_is_that_of_statmorph():
+    statmorph = pytest.importorskip("statmorph", reason="statmorph comes with the train extra")
+    rms = 2e-6
+    images = noisy(torch.cat([sersic_stamps([1.0, 3.0], g=0.25), lopsided()]), rms)
+    found = features(images, rms)
+    for i, image in enumerate(images[:, 2].numpy().astype(float)):
+        segment = (shapes_radius(image) < 20).astype(int)
+        known = statmorph.SourceMorphology(
+            image, segment, label=1, weightmap=np.full_like(image, rms), cutout_extent=5
+        )
+        assert found["C"][i] == pytest.approx(known.concentration, abs=0.04)
+        assert found["A"][i] == pytest.approx(known.asymmetry, abs=0.02)
+        assert found["S"][i] == pytest.approx(known.smoothness, abs=0.01)
+        assert found["m20"][i] == pytest.approx(known.m20, abs=0.06)
+        assert found["gini"][i] == pytest.approx(known.gini, abs=0.03)
+
+
+def shapes_radius(image: np.ndarray) -> np.ndarray:
+    y, x = np.indices(image.shape) - (image.shape[0] - 1) / 2
+    return np.hypot(x, y)
+
+
+def test_noise_does_not_make_a_symmetric_galaxy_asymmetric():
+    # The sky's part is taken off: the mean over many draws of the noise is near none.
+    images = sersic_stamps([1.0]).repeat(64, 1, 1, 1)
+    rms = float(images[0, 0].max()) / 60
+    found = features(noisy(images, rms), rms)
+    # The centre is where the noise happens to be least asymmetric, so the mean is below zero.
+    assert -0.06 < found["A"].mean() < 0.01
+    assert found["S"].mean() == pytest.approx(0.0, abs=0.02)
+
+
+def test_colours_and_their_gradient():
+    inner, outer = sersic_stamps([1.0], radius=3.0), sersic_stamps([1.0], radius=6.0)
+    images = outer.clone()
+    images[:, BANDS.index("F606W")] = 2 * inner[:, 0]
+    found = features(images)
+    assert found["F606W-F814W"][0] == pytest.approx(-2.5 * np.log10(2), abs=0.03)
+    assert found["F814W-F125W"][0] == pytest.approx(0.0, abs=1e-4)
+    # Twice as compact in F606W: blue inside.
+    assert found["gradient"][0] < -0.5
+
+
+def test_what_is_not_observed_is_nan():
+    images = sersic_stamps([1.0, 1.0])
+    mask = torch.ones_like(images, dtype=torch.bool)
+    mask[1, BANDS.index("F125W")] = False
+    images[0] = 0
+    table = measure(images, torch.full((2, len(BANDS)), 1e-7), mask)
+    assert torch.isnan(table[0]).all()
+    missing = [name for name, v in zip(FEATURES, table[1], strict=True) if torch.isnan(v)]
+    assert missing == ["F814W-F125W", "F125W-F160W"]
+
+
+# -- frame and Sersic fits ---------------------------------------------------------------------
+
+
+def test_canonical_stamps_are_canonical():
+    parameters = torch.tensor(
+        [[np.log(1.0), np.log(5.5), 0.25, 0.08, 0.6, -0.4]], dtype=torch.float32
+    )
+    stamps = sersic.profile(parameters)[:, None].repeat(1, len(BANDS), 1, 1)
+    before = frame.truth(stamps)
+    after = frame.truth(frame.canonical(stamps, before))
+    assert float(torch.hypot(after.x, after.y)) < 5e-3
+    assert float(after.radius) == pytest.approx(6.0, rel=0.01)
+    assert float(after.g2.abs()) < 1e-3
+    assert float(after.g1) == pytest.approx(float(torch.hypot(before.g1, before.g2)), abs=2e-3)
+
+
+def test_resampling_a_gaussian_gives_the_gaussian():
+    axis = torch.arange(SIZE, dtype=torch.float32) - (SIZE - 1) / 2
+
+    def gaussian(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.exp(-0.5 * (x * x / 9 + y * y / 25 + x * y / 20))
+
+    matrix, offset = torch.tensor([[1.05, -0.04], [0.06, 0.98]]), torch.tensor([0.3, -0.7])
+    stamps = gaussian(axis[None], axis[:, None])[None, None]
+    found = frame.resample(stamps, matrix[None], offset[None])[0, 0]
+    x, y = (
+        row[0] * axis[None] + row[1] * axis[:, None] + o
+        for row, o in zip(matrix, offset, strict=True)
+    )
+    assert torch.allclose(found, gaussian(x, y) * torch.linalg.det(matrix), atol=1e-5)
+
+
+def test_fit_returns_the_profile_it_is_given():
+    truth = torch.tensor(
+        [
+            [np.log(n), np.log(r), g1, g2, 0.4, -0.3]
+            for n, r in ((1.0, 5.0), (2.5, 6.5), (4.0, 6.0))
+            for g1, g2 in ((0.1, 0.0), (0.35, 0.2))
+        ],
+        dtype=torch.float32,
+    )
+    flux = torch.tensor([0.5, 0.8, 1.0, 1.3, 1.5])
+    size = frame.PADDED
+    k = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
+    otf = torch.exp(-2 * (np.pi * 1.2 * k) ** 2).expand(len(truth), len(BANDS), -1, -1)
+    image = frame.see(sersic.profile(truth)[:, None] * flux[:, None, None], otf)
+    everywhere = torch.ones_like(image, dtype=torch.bool)
+    band = torch.full((len(truth),), 2)
+    stamps, found = sersic.fit(image, otf, everywhere, band, frame.see)
+    assert torch.abs(found - truth).max() < 0.01
+    assert torch.allclose(
+        stamps.sum((2, 3)) / stamps[:, :1].sum((2, 3)), (flux / flux[0]).expand(6, 5), atol=1e-3
+    )
+
+
+# -- observables -------------------------------------------------------------------------------
+
+
+def test_power_of_a_gaussian_is_known_as_far_as_its_psf_reaches():
+    image = galsim.Gaussian(sigma=2.0, flux=3.0).drawImage(
+        nx=SIZE, ny=SIZE, scale=1.0, method="no_pixel", dtype=float
+    ).array  # fmt: skip
+    images = torch.from_numpy(image)[None, None].repeat(1, len(BANDS), 1, 1)
+    (found,) = evaluate_observables.power(images, observing(images, sigma=2.0))
+    k = torch.fft.fftfreq(SIZE) * SIZE
+    k = torch.hypot(k[:, None], k[None]).numpy()
+    known = np.array([np.exp(-((2 * np.pi * k[k.round() == ring] * 2.0 / SIZE) ** 2)).mean()
+                      for ring in range(1, 33)])  # fmt: skip
+    reached = np.isfinite(found)
+    assert found[reached] == pytest.approx(known[reached], rel=1e-3)
+    # The PSF is as wide as the galaxy: its amplitude is the square root of this power.
+    assert np.array_equal(reached, known > 0.05**2)
+
+
+def test_each_galaxy_has_the_cut_off_of_its_own_psf():
+    images = sersic_stamps([1.0, 1.0])
+    sharp, wide = observing(images[:1], sigma=1.03), observing(images[1:], sigma=3.0)
+    both = sharp._replace(
+        otf=torch.cat([sharp.otf, wide.otf]), noise=sharp.noise.repeat(2, 1),
+        mask=sharp.mask.repeat(2, 1, 1, 1), band=sharp.band.repeat(2),
+    )  # fmt: skip
+    reached = np.isfinite(evaluate_observables.power(images, both)).sum(1)
+    # exp(-2 (pi sigma k / 64)^2) is 0.05 at k = 24.2 and 8.3.
+    assert reached.tolist() == [24, 8]
+
+
+def test_noise_is_taken_off_the_power_of_noisy_images():
+    images = sersic_stamps([1.0]).repeat(200, 1, 1, 1)
+    rms = 2e-5
+    clean = evaluate_observables.power(images[:1], observing(images[:1]))[0]
+    found = evaluate_observables.power(noisy(images, rms), observing(images, noise=rms), noisy=True)
+    compared = np.isfinite(found).all(0)
+    assert 4 < compared.sum() < 32  # the rings beyond are noise
+    assert found.mean(0)[compared] == pytest.approx(clean[compared], rel=0.1)
+
+
+def test_flux_at_the_edge_of_a_flat_stamp_is_its_area():
+    flat = torch.ones(1, len(BANDS), SIZE, SIZE)
+    assert evaluate_observables.edges(flat) == pytest.approx(1 - (60 / 64) ** 2)
+
+
+# -- distances ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Two samples of one distribution, and one shifted by 0.3 sigma; (400, 6) each."""
+    random = np.random.default_rng(4)
+    first, second, third = random.normal(size=(3, 400, 6))
+    return first, second, third + 0.3
+
+
+def test_wasserstein_of_a_shift_is_the_shift():
+    values = np.random.default_rng(2).normal(size=20_000)
+    assert distances.wasserstein(values, values) == 0.0
+    assert distances.wasserstein(values, values + 0.3) == pytest.approx(0.3, rel=0.02)
+    # sigma68 scales it, and NaN is left out.
+    assert distances.wasserstein(10 * values, np.append(10 * values + 3, np.nan)) == pytest.approx(
+        0.3, rel=0.02
+    )
+
+
+def test_mmd_is_that_of_all_pairs(samples):
+    first, second = samples[0][:40], samples[2][:40]
+    h = distances.mmd_kernel(first, second)
+    assert distances.mmd_squared(h) == pytest.approx(h[~np.eye(40, dtype=bool)].mean())
+    # Repeated rows are no pairs: three galaxies once each are those three alone.
+    rows = np.array([3, 5, 9])
+    assert distances.mmd_squared(h, rows) == pytest.approx(distances.mmd_squared(h[rows][:, rows]))
+
+
+def test_mmd_finds_the_shift_and_nothing_else(samples):
+    random = np.random.default_rng(3)
+    same, shifted = (distances.mmd_kernel(samples[0], samples[k]) for k in (1, 2))
+    assert abs(distances.mmd_squared(same)) < 0.004 < distances.mmd_squared(shifted)
+    assert distances.permutation_p(same, random) > 0.05
+    assert distances.permutation_p(shifted, random) < 0.01
+
+
+def test_permutation_p_is_uniform_for_samples_of_one_distribution():
+    random = np.random.default_rng(8)
+    chances = [
+        distances.permutation_p(
+            distances.mmd_kernel(*random.normal(size=(2, 60, 3))), random, permutations=100
+        )
+        for _ in range(60)
+    ]
+    # Kolmogorov-Smirnov: 1 % of uniform samples of 60 exceed 0.21.
+    ranked = np.sort(chances)
+    assert np.abs(ranked - (np.arange(60) + 0.5) / 60).max() < 0.21
+
+
+def test_precision_and_recall_tell_what_is_missing(samples):
+    first, second, _ = samples
+    precision, recall = distances.precision_recall(first, second)
+    assert min(precision, recall) > 0.9
+    narrow = 0.3 * second
+    precision, recall = distances.precision_recall(first, narrow)
+    assert precision > 0.95
+    assert recall < 0.3
+    precision, recall = distances.precision_recall(first, second + 8)
+    assert max(precision, recall) == 0
+
+
+def test_classifier_guesses_at_the_floor_and_finds_the_shift(samples):
+    first, second, shifted = samples
+    assert distances.classifier_accuracy(first, second, 1) == pytest.approx(0.5, abs=0.06)
+    assert distances.classifier_accuracy(first, shifted, 1) > 0.57
+
+
+def test_network_guesses_at_the_floor_and_finds_structure():
+    random = np.random.default_rng(5)
+    first, second = random.normal(size=(2, 240, 32, 32)).astype(np.float16)
+    floor = distances.network_accuracy(first, second, 1)
+    assert floor == pytest.approx(0.5, abs=0.15)
+    assert floor == distances.network_accuracy(first, second, 1)
+    spot = sersic_stamps([1.0], size=32)[0, 0].numpy()
+    spot = 3 * spot / spot.max()
+    assert distances.network_accuracy(first, (second + spot).astype(np.float16), 1) > 0.85
+
+
+def test_copies_are_near_the_training_set(samples):
+    training, held_out, _ = samples
+    near = distances.nearest_distance(training, training + 1e-3)
+    assert np.median(near) < 0.05 * np.median(distances.nearest_distance(training, held_out))
+
+
+# -- scores ------------------------------------------------------------------------------------
+
+
+def comparison(shift: float, n: int = 300) -> dict[str, np.ndarray]:
+    """A made-up comparison whose model is off by `shift` sigma in every feature."""
+    random = np.random.default_rng(12)
+    conditions = np.column_stack(
+        [random.uniform(20, 25, n), random.uniform(0.1, 0.9, n), random.uniform(0, 0.7, n),
+         random.uniform(0.1, 3, n)]
+    )  # fmt: skip
+    known, made, bad, training = random.normal(size=(4, n, len(FEATURES)))
+    power = np.exp(random.normal(0, 0.1, (n, 32)))
+    adaptive = random.uniform([0, 0.1, 2, 1], [0.8, 0.5, 3, 2], (n, 4))
+    return {
+        "conditions": conditions,
+        "drawn": conditions[:, 1:3] * [np.exp(shift), 1 - 0.3 * shift],
+        "sky/model": np.column_stack([random.normal(shift, 0.2, (n, 2)), conditions[:, 0]]),
+        "sky/free": np.column_stack([np.zeros((n, 2)), conditions[:, 0] + 0.1 * shift]),
+        "adaptive/held_out": adaptive,
+        "adaptive/model": adaptive,
+        "adaptive/free": adaptive * [1, 1 + shift, 1, 1 - shift] + [0.1 * shift, 0, shift, 0],
+        "features/held_out": 5 + known,
+        "features/model": 5 + made + shift,
+        "features/free": 5 + made + shift,
+        "features/sersic": 5 + bad + 0.6,
+        "features/training": 5 + training,
+        "power/held_out": power,
+        "power/model": power * (1 - shift),
+        "edges/held_out": np.full(n, 5e-4),
+        "edges/model": np.full(n, 5e-4),
+        "fluxes/held_out": np.ones((n, len(BANDS))),
+        "fluxes/free": np.ones((n, len(BANDS))) * [1 + shift, 1, 1, 1, 1],
+    }
+
+
+def rows_by_metric(shift: float, n: int = 300) -> dict[str, evaluate_rows.Row]:
+    rows = evaluate_score.scorecard(comparison(shift, n), 1, lambda part: None)
+    return {row.metric: row for row in rows}
+
+
+def test_the_score_of_what_is_alike_is_the_floor_and_of_what_is_not_is_not():
+    same, off = rows_by_metric(0.0), rows_by_metric(0.4)
+    assert same["MMD^2 over Sersic's"].met
+    assert same["accuracy, gradient boosting"].values["model"].value < 0.56
+    assert same["recall"].met
+    for metric in ("W1/sigma68 gini", "MMD^2 over Sersic's", "accuracy, gradient boosting",
+                   "power over held-out, less 1: largest"):  # fmt: skip
+        assert not off[metric].met, metric
+        assert abs(off[metric].values["model"].value) > abs(same[metric].values["model"].value)
+    assert off["power over held-out, less 1: largest"].values["model"].value == pytest.approx(0.4)
+    assert off["mean |g|, less that of held-out"].values["model"].value == pytest.approx(
+        0.4, abs=0.2
+    )
+    # 0.4 on the sky, with a scatter of 0.2 and 300 galaxies, is 35 sigma.
+    assert off["mean g1, in sigma"].values["model"].value == pytest.approx(35, abs=5)
+    assert abs(same["mean g1, in sigma"].values["model"].value) < 4
+
+
+def test_the_score_finds_copies_of_training_galaxies():
+    measured = comparison(0.0, 100)
+    other = np.random.default_rng(6).normal(size=measured["features/training"].shape)
+    for made, met in ((measured["features/training"] + 1e-3, False), (5 + other, True)):
+        measured["features/model"] = made
+        rows = {row.number: row for row in evaluate_score.scorecard(measured, 1, lambda part: None)}
+        assert rows[6].met == met
+    assert rows[6].values["model"].value == pytest.approx(1, abs=0.15)
+
+
+def test_real_galaxies_are_to_be_nearer_than_sersic_profiles():
+    values = {"model": evaluate_rows.Estimate(0.2), "sersic": evaluate_rows.Estimate(0.3)}
+    rows = [
+        evaluate_rows.Row(1, "W1/sigma68 C", values, 0.05),
+        evaluate_rows.Row(3, "MMD^2 over Sersic's", values, 0.25),
+        evaluate_rows.Row(8, "recall", values, 0.9, at_least=True),
+        evaluate_rows.Row(3, "MMD^2", values),
+    ]
+    found = evaluate_rows.against_sersic(rows)
+    assert [row.limit for row in found] == [0.3, 0.5, 0.3, None]
+    assert [row.met for row in found] == [True, True, False, None]
+
+
+def test_the_scores_of_a_seed_are_the_same():
+    first, second = (evaluate_rows.as_table(list(rows_by_metric(0.2, 60).values())) for _ in "ab")
+    for name in first.colnames:
+        assert np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == "f")
+
+
+def test_calibration_finds_biases():
+    for shift, wanted in ((0.0, True), (0.4, False)):
+        bins = evaluate_calibration.calibration(comparison(shift), 1)
+        for quantity in ("magnitude [mag]", "ln half_light_radius", "slope of |g|, less 1",
+                         "median F435W-F606W [mag]"):  # fmt: skip
+            part = [b for b in bins if b.quantity == quantity]
+            assert part and all(b.met == wanted for b in part), quantity
+    sizes = [b for b in bins if b.quantity == "ln half_light_radius"]
+    assert [b.bias for b in sizes] == pytest.approx([0.4] * len(sizes))
+    (slope,) = [b for b in bins if b.quantity == "slope of |g|, less 1"]
+    assert slope.bias == pytest.approx(-0.12)
+
+
+def test_redshift_is_regressed_from_colours():
+    measured = comparison(0.0, 600)
+    columns = [FEATURES.index(name) for name in COLOURS]
+    redshift = measured["conditions"][:, 3]
+    colours = np.column_stack([redshift, -redshift, redshift**2, np.sqrt(redshift)])
+    measured["features/held_out"][:, columns] = colours
+    for factor in (1.0, 1.2):  # galaxies with the colours of those 1.2 times as far
+        far = factor * redshift
+        made = np.column_stack([far, -far, far**2, np.sqrt(far)])
+        measured["features/free"][:, columns] = made
+        bins = evaluate_calibration.calibration(measured, 1)
+        part = [b for b in bins if b.quantity.startswith("ln(1 + z)") and b.high < 2.5]
+        middle = np.array([(b.low + b.high) / 2 for b in part])
+        wanted = np.log1p(factor * middle) - np.log1p(middle)
+        assert [b.bias for b in part] == pytest.approx(wanted, abs=0.03)
+
+
+# -- against Lanusse et al. ------------------------------------------------------------------------
+
+
+def test_what_lanusse_measured_is_found():
+    shift = 0.2
+    measured = comparison(shift, 1000)
+    for name, factor in (("model", 1), ("free", 1 - 0.1 * shift)):
+        measured[f"features/{name}"] = factor * measured["features/held_out"]
+    lines = evaluate_lanusse.against(measured, 1)
+    known = {
+        "mean abs(g), less held-out's": 0.1 * shift,
+        "mean sigma over held-out's, less 1": shift,
+        "mean half-light radius over held-out's, less 1": -0.1 * shift,
+        "median sigma over held-out's, less 1": shift,
+        "median flux over held-out's, less 1": -shift,
+        "median magnitude on the sky, less asked": 0.1 * shift,
+        "mean rho4, less held-out's": shift,
+    }
+    assert {line.quantity for line in lines} == set(known)
+    for line in lines:
+        assert line.found["model"].value == pytest.approx(0)
+        assert line.better("model") == "yes"
+        assert line.found["free"].value == pytest.approx(known[line.quantity])
+    better = {line.quantity: line.better("free") for line in lines}
+    assert [name for name, verdict in better.items() if verdict != "no"] == [
+        "median magnitude on the sky, less asked"
+    ]
+    sizes = [(line.low, line.high) for line in lines if line.asked == "half_light_radius"]
+    assert all(low < radius < high for (low, high), radius in zip(
+        sizes, (0.11, 0.15, 0.2, 0.26), strict=True))  # fmt: skip
+
+
+def test_what_lanusse_measured_is_of_the_galaxies_asked_for():
+    measured = comparison(0.0, 1000)
+    small = measured["conditions"][:, 1] < 0.13
+    measured["adaptive/free"][small, 1] *= 1.5
+    measured["adaptive/free"][0] = np.nan  # not measured: neither is its counterpart
+    lines = evaluate_lanusse.against(measured, 1)
+    sizes = [ln.found["free"].value for ln in lines if ln.asked == "half_light_radius"]
+    assert sizes == pytest.approx([0.5, 0, 0, 0])
+    (every,) = (ln for ln in lines if ln.quantity == "mean sigma over held-out's, less 1")
+    assert every.galaxies == 999
+
+
+def test_of_real_galaxies_means_are_compared():
+    measured = comparison(0.2)
+    del measured["fluxes/held_out"]
+    lines = evaluate_lanusse.against(measured, 1)
+    assert {line.asked for line in lines} == {""}
+    found = [line.found["free"].value for line in lines if "half" not in line.quantity]
+    assert found == pytest.approx([0.02, 0.2, 0.2])
+    assert all(line.galaxies == 300 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "verdict"),
+    [(0.03, 0.009, "yes"), (-0.03, 0.011, "unclear"), (0.06, 0.011, "no")],
+)
+def test_better_is_better_by_twice_the_error(value, error, verdict):
+    found = {"model": evaluate_rows.Estimate(value, error)}
+    assert evaluate_lanusse.Line("", "", 0, 1, 50, -0.05, found).better("model") == verdict

@@ -1,0 +1,93 @@
+"""What training knows of synthetic galaxies, against changes whose effect is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from galsim_vae.train.fit import truth
+
+SIZE, SIGMA = 64, 0.5
+
+
+def smoothed(stamps):
+    ky = 2 * np.pi * torch.fft.fftfreq(SIZE, dtype=stamps.dtype)[:, None]
+    kx = 2 * np.pi * torch.fft.rfftfreq(SIZE, dtype=stamps.dtype)
+    gaussian = torch.exp(-0.5 * SIGMA**2 * (kx**2 + ky**2))
+    return torch.fft.irfft2(torch.fft.rfft2(stamps) * gaussian, s=(SIZE, SIZE))
+
+
+@pytest.fixture
+def points():
+    """Sources without size: power far above the floor at every frequency."""
+    stamps = torch.zeros(3, 2, SIZE, SIZE, dtype=torch.float64)
+    stamps[:, :, 32, 32] = 1.0
+    return stamps
+
+
+def test_smoothing_counts_as_the_power_it_takes(points):
+    k = 2 * np.pi * np.arange(4, 29) / SIZE
+    expected = np.mean((SIGMA * k) ** 4)  # log power falls by sigma^2 k^2
+    found = truth.power_misfit(smoothed(points), points)
+    assert found.shape == (3,)
+    assert found.numpy() == pytest.approx(expected, rel=0.03)
+
+
+def test_flux_and_place_do_not_count(points):
+    moved = 7 * points.roll((5, -3), (2, 3))
+    assert truth.power_misfit(moved, points).abs().max() < 1e-20
+
+
+def test_gradient_restores_power(points):
+    soft = smoothed(points).clamp(min=1e-8).requires_grad_(True)
+    truth.power_misfit(soft, points).sum().backward()
+    assert soft.grad is not None and bool((soft.grad[:, :, 32, 32] < 0).all())
+
+
+def test_colours_count_in_units_of_their_noise(points):
+    redder = points * torch.tensor([1.0, 1.5])[:, None, None]
+    noise = torch.full((3, 2), 0.01, dtype=torch.float64)
+    every = torch.ones(3, 2, dtype=torch.bool)
+    sigma = np.hypot(0.02, 0.4)
+    expected = np.hypot(1, np.log(1.5) / sigma) - 1
+    found = truth.colour_misfit(redder, points, noise, every)
+    assert found.numpy() == pytest.approx(expected, rel=1e-6)
+    first = torch.tensor([[True, False]]).expand(3, 2)
+    assert bool((truth.colour_misfit(redder, points, noise, first) == 0).all())
+
+
+def gaussians(sigma, g=0.3):
+    """Elliptical Gaussians, (n, 5, 64, 64), off the centre and at an angle."""
+    axis = torch.arange(SIZE) - (SIZE - 1) / 2
+    x, y = axis - 1.3, axis[:, None] + 0.4
+    u, v = 0.8 * x + 0.6 * y, 0.8 * y - 0.6 * x
+    ratio = (1 - g) / (1 + g)
+    square = (u.square() * ratio + v.square() / ratio) / torch.as_tensor(sigma)[:, None, None] ** 2
+    image = torch.exp(-0.5 * square)
+    return image[:, None].expand(-1, 5, -1, -1)
+
+
+def test_a_larger_galaxy_counts_by_its_moment_and_its_half_light():
+    true = gaussians([5.0, 6.0, 7.0])
+    assert truth.size_misfit(3 * true, true).abs().max() < 1e-5
+    square = 1.02**2
+    errors = np.array([(2 * square / (1 + square) - 1) / 0.01, (0.5 ** (1 / square) - 0.5) / 0.003])
+    expected = (np.hypot(1, errors) - 1).sum()
+    found = truth.size_misfit(gaussians([5.1, 6.12, 7.14]), true)
+    assert found.numpy() == pytest.approx(expected, rel=0.04)
+
+
+def test_galaxies_that_cannot_be_measured_do_not_count():
+    true = gaussians([5.0, 5.0])
+    true = torch.cat([true[:1], torch.zeros_like(true[1:])])
+    stamps = gaussians([5.2, 5.0]).clone().requires_grad_(True)
+    misfit = truth.size_misfit(stamps, true)
+    assert misfit[0] > 1 and misfit[1] == 0
+    misfit.sum().backward()
+    assert stamps.grad is not None and bool(torch.isfinite(stamps.grad).all())
+
+
+def test_half_precision_around_it_does_not_matter():
+    true, stamps = gaussians([5.0, 6.0]), gaussians([5.2, 6.1])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = truth.size_misfit(stamps, true)
+    assert torch.equal(found, truth.size_misfit(stamps, true))

@@ -1,0 +1,242 @@
+"""The pipeline: one file from all readers, restarts, the report, and real data."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import galsim
+import made_survey
+import numpy as np
+import pytest
+from places import ROOT, SHARED
+
+from galsim_vae.bands import CANDELS_NOISE
+from galsim_vae.train import training_file as dataset
+from galsim_vae.train.ingest import config as inputs
+from galsim_vae.train.ingest import report
+from galsim_vae.train.ingest import run as ingest
+from galsim_vae.train.ingest.reject import has_two_nuclei
+from galsim_vae.train.readers.source import Source
+
+CONFIG = ROOT / "weights" / "real.yaml"
+
+
+class Made:
+    """A reader of galaxies drawn from their index; every third is rejected."""
+
+    provenance, filters = "made", {"F814W": "F814W"}
+
+    def __init__(self, name="made", chunks=4, stop_at=None):
+        self.name, self.chunks, self.stop_at = name, chunks, stop_at
+
+    def check(self):
+        pass
+
+    def __len__(self):
+        return self.chunks
+
+    def read(self, chunk):
+        for i in range(3 * chunk, 3 * chunk + 3):
+            if i == self.stop_at:
+                raise KeyboardInterrupt
+            disc = galsim.Exponential(half_light_radius=0.4, flux=50).shear(g1=0.03 * i + 0.1, g2=0)
+            psf = made_survey.PSFS["F814W"]
+            image = galsim.Convolve(disc, psf).drawImage(
+                nx=80, ny=80, scale=0.06, method="no_pixel"
+            )
+            noise = np.random.default_rng(i).normal(scale=0.003, size=(80, 80))
+            observation = ingest.frame.Observation(
+                {"F814W": image.array + noise}, {"F814W": 0.06}, {"F814W": psf}, {"F814W": 0.003}
+            )
+            source = Source(self.name, i, observation, {"F814W": "F814W"}, identifier=f"g{i}")
+            source.zeropoint, source.catalogue = 25.0, {"ra": 10.0 + i} if i % 2 else {}
+            source.reason = "every third" if i % 3 == 2 else ""
+            yield source
+
+
+def contents(path):
+    """Everything in a training file."""
+    galaxies, rejected = dataset.read(path), dataset.read_rejected(path)
+    columns = {**vars(galaxies), **galaxies.catalogue, "header": dataset.read_header(path)}
+    columns.pop("catalogue")
+    return columns | {f"rejected_{k}": v for k, v in vars(rejected).items()}
+
+
+def assert_same(path, other):
+    a, b = contents(path), contents(other)
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_file_holds_galaxies_reasons_filters_catalogue_and_provenance(tmp_path):
+    path = tmp_path / "real.h5"
+    counts = ingest.ingest([Made(), Made("other", 1)], path)
+    assert counts == {("made", ""): 8, ("made", "every third"): 4,
+                      ("other", ""): 2, ("other", "every third"): 1}  # fmt: skip
+    assert [p.name for p in tmp_path.iterdir()] == ["real.h5"]
+    galaxies, rejected = dataset.read(path), dataset.read_rejected(path)
+    assert galaxies.source.tolist() == ["made"] * 8 + ["other"] * 2
+    assert galaxies.source_index[:5].tolist() == [0, 1, 3, 4, 6]
+    assert galaxies.valid[:5].tolist() == [False, False, False, True, False]
+    assert galaxies.filters[0].tolist() == ["", "", "F814W", "", ""]
+    assert galaxies.identifier[1] == "g1"
+    np.testing.assert_array_equal(galaxies.catalogue["ra"][:3], [np.nan, 11.0, 13.0])
+    assert galaxies.magnitude == pytest.approx(25 - 2.5 * np.log10(50), abs=0.05)
+    assert rejected.reason.tolist() == ["every third"] * 5
+    assert rejected.picture[0].max() > 100
+    assert dataset.read_header(path)["band_map_made"] == "F814W>F814W"
+    some = galaxies[galaxies.valid]
+    assert some.identifier.tolist() == ["g4", "g9"] and some.catalogue["ra"].shape == (2,)
+
+
+@pytest.mark.parametrize("stop_at", [0, 4, 11])
+def test_interrupted_and_restarted_equals_uninterrupted(tmp_path, stop_at):
+    whole, part = tmp_path / "whole.h5", tmp_path / "part.h5"
+    ingest.ingest([Made()], whole)
+    with pytest.raises(KeyboardInterrupt):
+        ingest.ingest([Made(stop_at=stop_at)], part)
+    assert not part.exists() and ingest.parts_folder(part).exists()
+    with pytest.raises(galsim.GalSimConfigError, match="another configuration"):
+        ingest.ingest([Made()], part, recipe="other")
+    ingest.ingest([Made()], part)
+    assert_same(whole, part)
+    assert not ingest.parts_folder(part).exists()
+
+
+def test_killed_process_restarts_without_loss(tmp_path):
+    """SIGKILL in the middle, and again in the middle of what is left."""
+    folder = str(made_survey.stamps(tmp_path, n=33))
+    spec = {"type": "stamps", "file_name": folder, "psf": made_survey.PSF_CONFIGS["F160W"],
+            "structure_only": True}  # fmt: skip
+    output, whole = tmp_path / "killed.h5", tmp_path / "whole.h5"
+    config = made_survey.config(tmp_path, output, stamps=spec)
+    command = [sys.executable, "-m", "galsim_vae.cli", "ingest", str(config), "-v", "0"]
+    parts = ingest.parts_folder(output)
+    for wanted in (1, 2):
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and len(list(parts.glob("*.h5"))) < wanted:
+                time.sleep(0.02)
+            os.kill(process.pid, signal.SIGKILL)
+    assert not output.exists() and len(list(parts.glob("stamps.*.h5"))) == 2
+    subprocess.run(command, check=True, capture_output=True)
+    ingest.ingest(inputs.build({"stamps": spec}), whole)
+    assert_same(whole, output)
+    assert contents(output)["identifier"].tolist() == [f"qso{k}" for k in range(3)] + [
+        f"other{k}" for k in range(3, 33)
+    ]
+
+
+def test_what_cannot_start_does_not(tmp_path):
+    with pytest.raises(galsim.GalSimConfigError, match="own name"):
+        ingest.ingest([Made(), Made()], tmp_path / "x.h5")
+    nothing = Made(chunks=1)
+    nothing.read = lambda chunk: iter([Source("made", 0, None, reason="star")])
+    with pytest.raises(galsim.GalSimValueError, match="No galaxy was accepted"):
+        ingest.ingest([nothing], tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"inputs": {}}, "no inputs"),
+        ({"inputs": {"a": {"type": "mosiac"}}}, "Type of input a"),
+        ({"inputs": {"a": {"type": "stamps"}}}, "needs file_name"),
+        (
+            {"inputs": {"a": {"type": "stamps", "file_name": "x", "zp": 1}}},
+            "Unknown key of input a",
+        ),
+    ],
+)
+def test_bad_configurations_are_named(edit, message):
+    with pytest.raises(galsim.GalSimError, match=message):
+        inputs.build(edit["inputs"])
+
+
+def test_configuration_variables_and_words(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text('data: /here\ninputs: {a: {type: stamps, file_name: "{data}/x.npz"}}\n')
+    assert inputs.load(path)["inputs"]["a"]["file_name"] == "/here/x.npz"
+    changed = inputs.load(path, {"data": "/there", "inputs.a.rows": "qso*"})
+    assert changed["inputs"]["a"] == {"type": "stamps", "file_name": "/there/x.npz", "rows": "qso*"}
+    with pytest.raises(galsim.GalSimConfigError, match="is not yaml"):
+        path.write_text("a: [")
+        inputs.load(path)
+
+
+def test_report_shows_taken_and_rejected(tmp_path):
+    path = tmp_path / "real.h5"
+    ingest.ingest([Made()], path)
+    page = report.write_report(path, tmp_path / "report").read_text()
+    assert "4 rejected: every third" in page and "g2, g5, g8, g11" in page
+    assert "8 galaxies taken" in page and "F814W&gt;F814W" in page
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {
+        "index.html", "made_taken.png", "made_every_third.png"}  # fmt: skip
+    (line,) = report.summary(dataset.read(path), dataset.read_rejected(path))
+    assert line == "made: 8 of 12 (8 in 1 bands); rejected: 4 every third"
+
+
+def test_mergers_are_recognised_and_discs_are_not():
+    for shifts, merger in ((((0, 0),), False), (((0.4, 0), (-0.4, 0.1)), True)):
+        core = galsim.Gaussian(half_light_radius=0.2, flux=50.0 / len(shifts))
+        item = galsim.Sum([core.shift(*s) for s in shifts])
+        psf = made_survey.PSFS["F814W"]
+        image = galsim.Convolve(item, psf).drawImage(nx=100, ny=100, scale=0.06, method="no_pixel")
+        seen = ingest.frame.Observation(
+            {"F814W": image.array}, {"F814W": 0.06}, {"F814W": psf}, {"F814W": 0.001}
+        )
+        assert has_two_nuclei(seen, ingest.frame.measure(seen)) is merger
+
+
+# Real data
+
+
+@pytest.fixture(scope="module")
+def readers():
+    if not SHARED.exists():
+        pytest.skip("needs ../shared/data")
+    config = inputs.load(CONFIG, {"data": str(SHARED)})
+    return {reader.name: reader for reader in inputs.build(config["inputs"])}
+
+
+def test_configuration_of_the_shipped_weights_passes_its_checks(readers):
+    for reader in readers.values():
+        reader.check()
+    published = CANDELS_NOISE["F125W"]
+    assert readers["candels_goodss"].noise["F125W"] == pytest.approx(published, rel=1e-3)
+    assert readers["xdf"].filters == {band: band for band in ingest.BANDS}
+    assert readers["jwst_ceers"].filters == {"F150W": "F160W", "F115W": "F125W"}
+    assert readers["cosmosweb_f444w"].filters == {"F444W": "F160W"}
+    assert set(readers["kids_viking"].filters) == {"g", "r", "i", "J", "H"}
+
+
+@pytest.mark.parametrize(
+    "name", ["candels_goodss", "jwst_ceers", "sdss_r", "cosmos", "kids_viking", "hst_acs"]
+)
+def test_real_galaxies_reach_the_canonical_frame(readers, name):
+    source = next(s for s in readers[name].read(0) if not s.reason)
+    row, reason = ingest.galaxy_row(source, 1)
+    assert reason == ""
+    seen = row["mask"].any((1, 2))
+    assert (np.array(row["filters"]) != "").tolist() == seen.tolist()
+    for psf in row["psf"][seen]:
+        # Its core, since wings that the stamp cuts pull at the centroid of all.
+        core = np.where(psf > 0.3 * psf.max(), psf, 0)
+        y, x = np.indices(psf.shape)
+        assert np.allclose([(core * x).sum(), (core * y).sum()] / core.sum(), 32, atol=0.25)
+    assert (row["noise"][seen] > 0).all() and (row["noise_area"] >= 1).all()
+
+
+def test_xdf_gives_60_galaxies_and_leaves_the_star(readers):
+    taken, rejected = [], {}
+    for source in readers["xdf"].read(0):
+        row, reason = ingest.galaxy_row(source, 1)
+        if row is None:
+            rejected[source.index] = reason
+        elif row["mask"].any((1, 2)).sum() >= 3:
+            taken.append(source.index)
+    assert len(taken) >= 60
+    star = 379 * 500 + 117
+    assert rejected[star] in ("unresolved", "saturated")

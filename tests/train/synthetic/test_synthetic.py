@@ -1,0 +1,125 @@
+"""Synthetic training galaxies: profiles, colours, canonical frame, population."""
+
+import math
+
+import galsim
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from galsim_vae import shapes  # noqa: E402
+from galsim_vae.train.synthetic import colours, population, sersic  # noqa: E402
+from galsim_vae.train.synthetic import galaxies as synthetic  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def table():
+    return colours.colour_table()
+
+
+@pytest.fixture(scope="module")
+def drawn(table):
+    generator = torch.Generator().manual_seed(11)
+    conditions = population.sample(256, generator)
+    return conditions, synthetic.sample(conditions, generator, table)
+
+
+@pytest.mark.parametrize("n", [0.7, 1.0, 2.5, 4.0, 5.0])
+def test_sersic_matches_galsim(n):
+    """Smooth parts equal GalSim's, drawn the same way, to 1e-3 of the peak."""
+    centre, beta = (0.3, -0.7), 0.5
+    turn = np.array([[math.cos(beta), -math.sin(beta)], [math.sin(beta), math.cos(beta)]])
+    for q in (1.0, 0.2):
+        profile = galsim.Sersic(n, half_light_radius=6).shear(q=q, beta=beta * galsim.radians)
+        smooth = galsim.Gaussian(sigma=synthetic.SMOOTHING)
+        params = galsim.GSParams(folding_threshold=2e-3, maxk_threshold=5e-4)
+        expected = galsim.Convolve(profile, smooth, gsparams=params).shift(*centre)
+        expected = expected.drawImage(nx=64, ny=64, scale=1, method="no_pixel").array
+        matrix = torch.tensor(turn @ np.diag([6 / math.sqrt(q), 6 * math.sqrt(q)])).float()
+        image = sersic.render(
+            torch.tensor([n]), matrix[None], torch.tensor([centre]), synthetic.SMOOTHING
+        )
+        assert np.abs(image[0].numpy() - expected).max() < 1e-3 * expected.max()
+
+
+def test_small_bulge_matches_galsim():
+    """Also where the profile is hardly larger than the smoothing (half-light radius 1 px)."""
+    smooth = galsim.Gaussian(sigma=synthetic.SMOOTHING)
+    expected = galsim.Convolve(galsim.Sersic(4, half_light_radius=1), smooth)
+    expected = expected.drawImage(nx=64, ny=64, scale=1, method="no_pixel").array
+    image = sersic.render(
+        torch.tensor([4.0]), torch.eye(2)[None], torch.zeros(1, 2), synthetic.SMOOTHING
+    )
+    assert np.abs(image[0].numpy() - expected).max() < 1e-3 * expected.max()
+
+
+def test_every_second_pixel():
+    index, matrix = torch.tensor([2.0]), 5 * torch.eye(2)[None]
+    full = sersic.render(index, matrix, torch.zeros(1, 2), 0.65)
+    # Pixels of step 2 lie at odd offsets from the centre, between those of step 1.
+    half = sersic.render(index, matrix, torch.full((1, 2), 0.5), 0.65, step=2)
+    torch.testing.assert_close(half, full[:, ::2, ::2], atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", colours.TEMPLATES)
+@pytest.mark.parametrize("redshift", [0.0, 0.555, 1.37, 2.5])
+def test_colours_of_pure_sed(table, name, redshift):
+    """The table agrees with magnitudes that GalSim computes, to 5 mmag."""
+    sed = galsim.SED(f"CWW_{name}_ext.sed", "Ang", "flambda").atRedshift(redshift)
+    wave = np.linspace(290, 2000, 4000)
+    igm = galsim.LookupTable(wave, colours.igm_transmission(wave, redshift), interpolant="linear")
+    sed = sed * galsim.SED(igm, "nm", "1")
+    files = ("ACS_wfc_F435W", "ACS_wfc_F606W", "ACS_wfc_F814W", "WFC3_ir_F125W", "WFC3_ir_F160W")
+    bands = [galsim.Bandpass(f"{f}.dat", "nm").withZeropoint("AB") for f in files]
+    magnitudes = np.array([sed.calculateMagnitude(b) for b in bands])
+    ratio = table.at(torch.tensor([redshift]))[0, colours.TEMPLATES.index(name)].numpy()
+    assert np.abs(-2.5 * np.log10(ratio) - (magnitudes - magnitudes[2])).max() < 5e-3
+
+
+def test_stamps_normalised(drawn):
+    conditions, galaxies = drawn
+    stamps = galaxies.stamps
+    assert stamps.shape == (256, 5, 64, 64) and stamps.dtype == torch.float32
+    assert torch.isfinite(stamps).all() and (stamps >= 0).all()
+    torch.testing.assert_close(stamps[:, 2].sum((1, 2)), torch.ones(256), atol=1e-5, rtol=0)
+    # Red in the mean: f_nu rises with wavelength.
+    assert (torch.diff(stamps.sum((2, 3)).median(0).values) > 0).all()
+
+
+def test_canonical_frame(drawn):
+    """Half-light radius, centroid, angle and |g|: percentiles of their errors."""
+    conditions, galaxies = drawn
+    image = galaxies.stamps[:, 2]
+    moments = shapes.adaptive_moments(image, iterations=40)
+    radius = shapes.half_light_radius(image, moments)
+    g = torch.hypot(moments.g1, moments.g2)
+    good = moments.converged
+    assert good.float().mean() > 0.98
+    assert (radius[good] / 6 - 1).abs().quantile(0.68) < 0.03
+    assert torch.hypot(moments.x, moments.y)[good].quantile(0.68) < 0.15
+    long = good & (conditions[:, 2] > 0.1)
+    angle = torch.rad2deg(0.5 * torch.atan2(moments.g2, moments.g1))
+    assert angle[long].abs().quantile(0.68) < 3
+    slope = np.polyfit(conditions[good, 2].numpy(), g[good].numpy(), 1)[0]
+    assert 0.9 < slope < 1.1
+
+
+def test_band_limited(drawn):
+    """Mean power at the Nyquist frequency is far below that at a period of 8 px."""
+    image = drawn[1].stamps.flatten(0, 1)
+    power = (torch.fft.rfft2(image).abs() ** 2).mean(0)
+    assert power[0, 32] < 1e-2 * power[0, 8]
+    assert power[32, 0] < 3e-2 * power[8, 0]  # the minor axis is the sharper
+    assert power[32, 32] < 1e-3 * power[8, 8]
+
+
+def test_same_seed_same_pixels(table):
+    conditions = population.sample(4, torch.Generator().manual_seed(2))
+
+    def stamps(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return synthetic.sample(conditions, generator, table).stamps
+
+    assert torch.equal(stamps(5), stamps(5))
+    assert not torch.equal(stamps(5), stamps(6))
