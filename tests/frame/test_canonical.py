@@ -5,43 +5,10 @@ from dataclasses import replace
 import galsim
 import numpy as np
 import pytest
+from made_observation import BAND, PSF, galaxy, observe, stamp_of
 
 from galsim_vae.bands import BANDS, hst_psf
 from galsim_vae.frame import canonical as frame
-from galsim_vae.train import apertures as reconstruct
-
-PSF = galsim.Convolve(galsim.Gaussian(sigma=0.06), galsim.Pixel(0.06))
-BAND = "F814W"
-
-
-def galaxy(shear=0.3, angle=35.0, radius=0.5):
-    """A disc without a cusp, so that canonical pixels can sample it."""
-    disc = galsim.Sersic(1, half_light_radius=radius, flux=100.0)
-    disc = galsim.Convolve(disc, galsim.Gaussian(sigma=0.2 * radius))
-    return disc.shear(g=shear, beta=angle * galsim.degrees).shift(0.021, -0.034)
-
-
-def observe(profile, bands=(BAND,), size=(120, 131), scale=0.06, psf=PSF, wcs=None, **kwargs):
-    wcs = wcs or galsim.PixelScale(scale)
-    image = galsim.Convolve(profile, psf).drawImage(
-        nx=size[1], ny=size[0], wcs=wcs, method="no_pixel", dtype=float
-    )
-    return frame.Observation(
-        {b: image.array for b in bands}, dict.fromkeys(bands, wcs), dict.fromkeys(bands, psf),
-        **kwargs,
-    )  # fmt: skip
-
-
-def stamp_of(profile, geometry, band=BAND):
-    """The exact PSF-free canonical stamp of a profile."""
-    stamp = np.zeros((len(BANDS), 64, 64))
-    stamp[BANDS.index(band)] = (
-        profile.shift(-geometry.centroid[0], -geometry.centroid[1])
-        .rotate(-geometry.angle * galsim.radians)
-        .drawImage(nx=64, ny=64, scale=geometry.pixel_scale, method="no_pixel", dtype=float)
-        .array
-    )
-    return stamp
 
 
 def relative(a, b):
@@ -153,25 +120,6 @@ def test_pixels_outside_the_native_stamp_are_not_used():
     geometry = frame.measure(observation)
     canonical = frame.to_canonical(observation, geometry)
     assert canonical.mask[2][31, 31] and not canonical.mask[2][0, 0]
-
-
-def test_residuals_of_the_true_stamp_are_noise_and_of_a_wrong_one_are_not():
-    profile = galaxy()
-    clean = observe(profile, bands=("F606W", BAND))
-    geometry = frame.measure(clean)
-    noisy = reconstruct.add_noise(clean, geometry, 50.0, galsim.BaseDeviate(9))
-    assert reconstruct.aperture_noise(noisy, geometry) * 50 == pytest.approx(geometry.flux[BAND])
-    stamp = stamp_of(profile, geometry)
-    stamp[BANDS.index("F606W")] = stamp[BANDS.index(BAND)]
-    good = reconstruct.native_residuals(7 * stamp, geometry, noisy)
-    assert set(good) == {"F606W", BAND}
-    assert all(0.8 < r.chi_square < 1.2 and abs(r.net) < 0.1 for r in good.values())
-    # The amplitude is one number: a wrong colour shows.
-    stamp[BANDS.index("F606W")] *= 2
-    bad = reconstruct.native_residuals(stamp, geometry, noisy)
-    assert bad["F606W"].net < -0.2 and bad[BAND].net > 0.05
-    with pytest.raises(galsim.GalSimValueError, match="add_noise"):
-        reconstruct.native_residuals(stamp, geometry, clean)
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,23 @@ sheets of the same names (data, model, PSF-free model, residual), and prints the
 import argparse
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import galsim
 import numpy as np
 import torch
 from astropy.table import Table
 from numpy.typing import NDArray
+from scipy import ndimage
 from tqdm import tqdm
 
 from galsim_vae.frame import canonical as frame
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.vae import VAE, psf_width
 from galsim_vae.plots import colour_image, contact_sheet
-from galsim_vae.train import apertures as reconstruct
+from galsim_vae.train.apertures import aperture_noise, elliptical_radius
 from galsim_vae.train.fit.observe import Batch
 from galsim_vae.train.fit.refine import refine
 from galsim_vae.train.ingest import config as inputs
@@ -34,11 +36,14 @@ from galsim_vae.train.training_file import is_validation
 
 __all__ = [
     "SIGNAL_TO_NOISE",
+    "BandResidual",
     "Reconstruction",
+    "add_noise",
     "as_batch",
     "held_out",
     "main",
     "medians",
+    "native_residuals",
     "reconstruct_all",
     "reconstruct_one",
     "sheet",
@@ -47,8 +52,27 @@ __all__ = [
 
 # Signal-to-noise ratio of the reference band that chi-square is quoted at.
 SIGNAL_TO_NOISE = 50.0
+# Segments: pixels this many sigma above zero in the image smoothed by a Gaussian of so many pixels.
+SEGMENT_SIGMA = 2.0
+SEGMENT_SMOOTHING = 1.5
 # Arms are found by more steps than size and colours are.
 _STEPS, _LEARNING_RATE = 200, 0.2
+
+
+class BandResidual(NamedTuple):
+    """Misfit of one band.
+
+    Attributes
+    ----------
+    chi_square : per degree of freedom, inside the segment.
+    absolute : sum of |data - model| over the sum of the data, inside the half-light ellipse. The
+        noise adds to it.
+    net : sum of (data - model) over the sum of the data, inside the half-light ellipse.
+    """
+
+    chi_square: float
+    absolute: float
+    net: float
 
 
 @dataclass
@@ -66,7 +90,128 @@ class Reconstruction:
     source: Source
     canonical: frame.Canonical
     stamp: NDArray
-    residuals: dict[str, reconstruct.BandResidual]
+    residuals: dict[str, BandResidual]
+
+
+def add_noise(
+    observation: frame.Observation,
+    geometry: frame.Geometry,
+    signal_to_noise: float,
+    rng: galsim.BaseDeviate,
+) -> frame.Observation:
+    """Return the observation with white noise added down to a signal-to-noise ratio.
+
+    The ratio is that of the flux to the noise inside two half-light radii in the reference band.
+    Every band gets noise of the same rms per solid angle. A galaxy that is noisier already stays
+    as it is.
+    """
+    wanted = geometry.flux[geometry.band] / signal_to_noise
+    unit = aperture_noise(observation, geometry, 1.0)
+    own = aperture_noise(observation, geometry) / unit
+    added = math.sqrt(max((wanted / unit) ** 2 - own**2, 0.0))
+    area = observation.wcs[geometry.band].pixelArea()
+    deviate = galsim.GaussianDeviate(rng)
+    image, noise, correlation = {}, {}, {}
+    for band, array in observation.image.items():
+        rms = added * math.sqrt(observation.wcs[band].pixelArea() / area)
+        draws = np.empty(array.size)
+        deviate.generate(draws)
+        image[band] = array + rms * draws.reshape(array.shape)
+        noise[band] = math.hypot(rms, observation.noise[band])
+        if band in observation.correlation and noise[band] > 0:
+            mixed = observation.correlation[band] * (observation.noise[band] / noise[band]) ** 2
+            mixed[mixed.shape[0] // 2, mixed.shape[1] // 2] = 1.0
+            correlation[band] = mixed
+    return replace(observation, image=image, noise=noise, correlation=correlation)
+
+
+def _segment(observation: frame.Observation, geometry: frame.Geometry, band: str) -> NDArray:
+    """Find the galaxy's pixels in `band`: usable, significant, and connected to its centre.
+
+    Returns
+    -------
+    bool array with the shape of the band's image; it always holds the half-light ellipse.
+    """
+    mask = observation.mask[band]
+    centre = frame.pixel_centroid(observation, band, geometry.centroid)
+    filled = frame.fill_masked(observation.image[band], mask, centre)
+    smooth = ndimage.gaussian_filter(filled, SEGMENT_SMOOTHING)
+    sigma = observation.noise[band] * _smoothed_noise(observation.correlation.get(band))
+    found = (smooth > SEGMENT_SIGMA * sigma) | _half_light_ellipse(observation, geometry, band)
+    labels, _ = ndimage.label(found)
+    x, y = (int(round(c)) for c in centre)
+    return mask & (labels == labels[y, x])
+
+
+def _smoothed_noise(correlation: NDArray | None) -> float:
+    """Rms of noise of unit rms after smoothing with a Gaussian of `SEGMENT_SMOOTHING`."""
+    variance = 1 / (4 * math.pi * SEGMENT_SMOOTHING**2)
+    if correlation is None:
+        return math.sqrt(variance)
+    y, x = np.indices(correlation.shape) - np.array(correlation.shape)[:, None, None] // 2
+    overlap = np.exp(-(x**2 + y**2) / (4 * SEGMENT_SMOOTHING**2))
+    return math.sqrt(variance * max(float(np.sum(correlation * overlap)), 1.0))
+
+
+def _half_light_ellipse(observation, geometry: frame.Geometry, band: str) -> NDArray:
+    """Pixels of `band` inside the (observed) half-light ellipse, as a bool array."""
+    ny, nx = observation.image[band].shape
+    x0, y0 = frame.pixel_centroid(observation, band, geometry.centroid)
+    ellipse = elliptical_radius(observation, geometry, band) <= geometry.observed_half_light_radius
+    ellipse[min(max(round(y0), 0), ny - 1), min(max(round(x0), 0), nx - 1)] = True
+    return ellipse
+
+
+def native_residuals(
+    stamp: NDArray,
+    geometry: frame.Geometry,
+    observation: frame.Observation,
+) -> dict[str, BandResidual]:
+    """Compare a PSF-free stamp with an observation in native pixels.
+
+    The stamp's flux is fitted as one number for all bands (inverse-variance weights, over the
+    segments); its colours are its own.
+
+    Parameters
+    ----------
+    stamp : (5, 64, 64) PSF-free canonical stamp.
+
+    Raises
+    ------
+    galsim.GalSimValueError : a band without noise (chi-square needs one; see `add_noise`).
+    """
+    for band, rms in observation.noise.items():
+        if not rms > 0:
+            raise galsim.GalSimValueError(f"Band {band} has no noise: use add_noise first", rms)
+    segments = {band: _segment(observation, geometry, band) for band in observation.image}
+    model = frame.to_native(stamp, geometry, observation)
+    amplitude = _fit_amplitude(model, observation, segments)
+    residuals = {}
+    for band, data in observation.image.items():
+        difference = data - amplitude * model[band]
+        inside = segments[band]
+        dof = max(inside.sum() - 1 / len(model), 1)
+        chi_square = np.sum(difference[inside] ** 2) / observation.noise[band] ** 2 / dof
+        core = _half_light_ellipse(observation, geometry, band) & observation.mask[band]
+        flux = data[core].sum()
+        residuals[band] = BandResidual(
+            float(chi_square),
+            float(np.abs(difference[core]).sum() / flux),
+            float(difference[core].sum() / flux),
+        )
+    return residuals
+
+
+def _fit_amplitude(
+    model: dict[str, NDArray], observation: frame.Observation, segments: dict[str, NDArray]
+) -> float:
+    """Best single factor for the native images of a model, all bands together."""
+    top = bottom = 0.0
+    for band, inside in segments.items():
+        weight = 1 / observation.noise[band] ** 2
+        top += weight * float(np.sum(model[band][inside] * observation.image[band][inside]))
+        bottom += weight * float(np.sum(model[band][inside] ** 2))
+    return top / bottom if bottom > 0 else 0.0
 
 
 def held_out(readers: Iterable[Reader]) -> Iterator[Source]:
@@ -110,14 +255,14 @@ def reconstruct_one(
     if geometry is None or reason:
         return None
     if signal_to_noise is not None:
-        observed = reconstruct.add_noise(observed, geometry, signal_to_noise, rng)
+        observed = add_noise(observed, geometry, signal_to_noise, rng)
     canonical = frame.to_canonical(observed, geometry)
     if blended(source, canonical.mask):
         return None
     latent = refine(vae, as_batch(canonical), _STEPS, learning_rate=_LEARNING_RATE)
     with torch.no_grad():
         stamp = vae.decoder(latent)[0].numpy()
-    residuals = reconstruct.native_residuals(stamp, geometry, observed)
+    residuals = native_residuals(stamp, geometry, observed)
     return Reconstruction(source, canonical, stamp, residuals)
 
 
@@ -140,7 +285,7 @@ def table(rows: list[Reconstruction]) -> Table:
         for r in rows
         for band, misfit in r.residuals.items()
     ]
-    names = ("source", "index", "band", *reconstruct.BandResidual._fields)
+    names = ("source", "index", "band", *BandResidual._fields)
     return Table(rows=lines, names=names)
 
 

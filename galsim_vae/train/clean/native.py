@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.frame import canonical as frame
-from galsim_vae.train.ingest.reject import MIN_COVER, cover
+from galsim_vae.train.apertures import MIN_COVER, cover
 from galsim_vae.train.training_file import Dataset
 
 __all__ = [

@@ -5,15 +5,15 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS
+from galsim_vae.bands import BANDS
 from galsim_vae.frame import canonical as frame
 from galsim_vae.frame import moments as estimate
 from galsim_vae.frame.observation import Observation
-from galsim_vae.train.apertures import aperture_noise, elliptical_radius
+from galsim_vae.train.apertures import MIN_COVER, aperture_noise, cover, elliptical_radius
 from galsim_vae.train.readers import sky
 from galsim_vae.train.readers.source import Source
 
-__all__ = ["blended", "cover", "has_flat_top", "has_two_nuclei", "reject"]
+__all__ = ["blended", "has_flat_top", "has_two_nuclei", "reject"]
 
 # Limits of what is taken as one well-measured galaxy. Lengths are in observed half-light radii of
 # the reference band unless stated.
@@ -29,8 +29,9 @@ FLAT_TOP, FLAT_TOP_SIGNAL_TO_NOISE = 0.45, 50.0
 MERGER_PEAK = 0.4  # a second nucleus is at least so bright, relative to the first,
 MERGER_DIP = 0.6  # and the saddle between them at most so bright, relative to the second,
 MERGER_SIGMA = 5.0  # and the difference of so many sigma
-MIN_COVER = 0.8  # usable share of the canonical pixels within one half-light radius,
-MIN_OUTER_COVER = 0.75  # and within two, where a neighbour's wings reach in
+# Usable share of the canonical pixels within two half-light radii, where a neighbour's wings reach
+# in; see `apertures.MIN_COVER`.
+MIN_OUTER_COVER = 0.75
 
 
 def reject(source: Source, observation: Observation, geometry: frame.Geometry) -> str:
@@ -162,10 +163,3 @@ def blended(source: Source, mask) -> str:
     if not source.segment_only and cover(mask, 2.0) < MIN_OUTER_COVER:
         return "blended"
     return ""
-
-
-def cover(mask, radius: float = 1.0) -> float:
-    """Usable share, in the worst observed band, of a disc of `radius` half-light radii."""
-    y, x = np.indices(mask.shape[1:]) - (mask.shape[1] - 1) / 2
-    disc = np.hypot(x, y) < radius * HALF_LIGHT_PIXELS
-    return min(float(m[disc].mean()) for m in mask if m.any()) if mask.any() else 0.0

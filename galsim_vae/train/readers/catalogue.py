@@ -1,7 +1,7 @@
 """Catalogues of a field: positions on its mosaic, and what they say of each galaxy."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,9 +10,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from .tables import column, find, finite, read_table
-
-__all__ = ["Catalogue", "Row"]
+__all__ = ["Catalogue", "Row", "column", "finite", "read_table"]
 
 # Names under which CANDELS, 3D-HST, COSMOS and SExtractor catalogues have a column, best first.
 NAMES = {
@@ -36,6 +34,7 @@ NAMES = {
     "class_star": ("class_star",),
     "use": ("use_phot",),
 }
+MISSING = 90.0  # larger magnitudes and redshifts stand for none
 STAR_CLASS = 0.9  # SExtractor's CLASS_STAR above which an object is a star
 
 
@@ -75,7 +74,7 @@ class Catalogue:
     def _columns(self) -> dict[str, NDArray]:
         found = {}
         for key, names in NAMES.items():
-            name = self.given.get(key) or find(self.table, names)
+            name = self.given.get(key) or _find(self.table, names)
             if name is not None:
                 found[key] = column(self.table, name, self.path)
         for name in self.keep:
@@ -133,3 +132,56 @@ class Catalogue:
         elif "use" in c and c["use"][i] == 0:
             row.reason = "flagged in the catalogue"
         return row
+
+
+def read_table(path) -> Table:
+    """Read a catalogue in any format that astropy recognises (FITS, ECSV, SExtractor, text).
+
+    Raises
+    ------
+    OSError : no such file, or not a table.
+    """
+    try:
+        return Table.read(path)
+    except OSError:
+        raise
+    except Exception as error:  # astropy's readers raise whatever they stumble on
+        try:
+            return Table.read(path, format="ascii")
+        except Exception:
+            raise OSError(f"{path} is not a table that astropy can read: {error}") from error
+
+
+def _find(table: Table, names: Sequence[str]) -> str | None:
+    """Return the first of `names` that the table has, upper or lower case, or None."""
+    lower = {name.lower(): name for name in table.colnames}
+    return next((lower[name.lower()] for name in names if name.lower() in lower), None)
+
+
+def column(table: Table, name: str, path) -> np.ndarray:
+    """Return a column that must be there.
+
+    Raises
+    ------
+    galsim.GalSimKeyError : it is not; the message names the file and the columns there are.
+    """
+    found = _find(table, [name])
+    if found is None:
+        raise galsim.GalSimKeyError(
+            f"{path} has no column {name}; it has {', '.join(table.colnames)}", name
+        )
+    values = table[found]
+    if hasattr(values, "filled") and values.dtype.kind == "f":
+        values = values.filled(np.nan)
+    return np.asarray(values)
+
+
+def finite(value, low: float = -math.inf) -> float:
+    """Return a number, or NaN if it is missing: masked, not finite, at most `low`, or 90 and more.
+
+    Catalogues mark what is missing by -99, -1, 99 or NaN.
+    """
+    if np.ma.is_masked(value):
+        return math.nan
+    value = float(value)
+    return value if low < value < MISSING else math.nan

@@ -10,10 +10,11 @@ from astropy.table import Table
 
 from galsim_vae.frame.observation import Observation
 
-from . import detection as segments
-from . import sky
-from .source import Source, build_psf, map_filters
-from .tables import column, finite
+from . import detection, sky
+from .catalogue import column, finite
+from .filters import map_filters
+from .psf import build_psf
+from .source import Source
 
 __all__ = ["CosmosReader"]
 
@@ -125,13 +126,13 @@ def _neighbours(image: np.ndarray) -> np.ndarray:
     The galaxy is at the centre of its stamp, so that no neighbour can be taken for it.
     """
     seen = np.ones(image.shape, dtype=bool)
-    _, labels = segments.find(image, seen, DEBLEND)
+    _, labels = detection.find(image, seen, DEBLEND)
     ny, nx = image.shape
     own = labels[ny // 2, nx // 2]
     if own == 0:
         return ~seen
     names = np.unique(labels)
-    return segments.grown(labels, names[(names > 0) & (names != own)]) & (labels != own)
+    return detection.grown(labels, names[(names > 0) & (names != own)]) & (labels != own)
 
 
 def _correlation(noise_image: galsim.Image) -> np.ndarray:

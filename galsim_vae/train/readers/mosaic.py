@@ -17,11 +17,12 @@ from scipy import ndimage
 
 from galsim_vae.frame.observation import Observation
 
-from . import detection as segments
-from . import sky
+from . import detection, sky
 from .catalogue import Catalogue
+from .filters import map_filters
 from .mosaic_image import MosaicImage
-from .source import Source, build_psf, map_filters
+from .psf import build_psf
+from .source import Source
 
 __all__ = ["Band", "MosaicReader"]
 
@@ -201,8 +202,8 @@ class _Tile:
         import sep
 
         seen = np.any(list(self.good.values()), axis=0)
-        score = segments.score(self.image, self.rms, self.good, True)
-        self.objects, self.segments = segments.find(score, seen)
+        score = detection.score(self.image, self.rms, self.good, True)
+        self.objects, self.segments = detection.find(score, seen)
         self.radius = np.zeros(len(self.objects))
         if len(self.objects):
             table = self.objects
@@ -283,7 +284,8 @@ class _Tile:
         box = (slice(low, min(int(y) + half + 1, ny)), slice(left, min(int(x) + half + 1, nx)))
         own = self.segments[box] == k + 1
         labels = np.unique(self.segments[box])
-        others = segments.grown(self.segments[box], labels[(labels > 0) & (labels != k + 1)]) & ~own
+        labels = labels[(labels > 0) & (labels != k + 1)]
+        others = detection.grown(self.segments[box], labels) & ~own
         used = {b: f for f, b in self.reader.filters.items() if self.good[b][box][own].any()}
         source = Source(self.reader.name, index, None, used,
                         identifier=str(index))  # fmt: skip

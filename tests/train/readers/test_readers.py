@@ -14,7 +14,7 @@ from galsim_vae.frame import canonical as frame
 from galsim_vae.train.ingest.run import galaxy_row, measured
 from galsim_vae.train.readers import SegmentReader, StampReader, sky
 from galsim_vae.train.readers.cosmos import CosmosReader
-from galsim_vae.train.readers.source import block_psf, build_psf
+from galsim_vae.train.readers.psf import block_psf, build_psf
 
 
 def sources(reader):
