@@ -1,22 +1,28 @@
-# `make demo` and `make test` need nothing but Python 3.11 or 3.12: they make a virtual environment
+# `make demo` and `make test` need nothing but Python 3.11 or later: they make a virtual environment
 # in .venv, or use the one that is there, and install again only when pyproject.toml or
-# constraints.txt change.
+# constraints.txt change. `make test-latest` does the same in .venv-latest with the newest releases.
 
 VENV := .venv
 BIN := $(VENV)/bin
+LATEST := .venv-latest
 INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+# BlendingToolKit is for Python below 3.13.
+BTK = $(shell $(BIN)/python -c 'import sys; print("btk" * (sys.version_info < (3, 13)))')
+comma := ,
+WITH_BTK = $(if $(BTK),$(comma)$(BTK))
 
 ifndef PYTHON
-PYTHON := $(shell for p in python3 python3.12 python3.11 python; do \
-	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1; then echo $$p; break; fi; done)
 endif
 
-.PHONY: help demo demos test lint types bench docs figures clean
+.PHONY: help demo demos test test-latest lint types bench docs figures clean
 
 help:
 	@echo "make demo     install, draw examples/demo1.yaml, write examples/output/demo1.{fits,png}"
 	@echo "make test     install, then lint, types and tests"
+	@echo "make test-latest  the tests with the newest releases, without BlendingToolKit"
 	@echo "make demos    every demo, Python and YAML"
 	@echo "make bench    the benchmarks"
 	@echo "make docs     the documentation, in docs/_build/html"
@@ -42,6 +48,9 @@ demos: demo
 test: lint types
 	$(BIN)/python -m pytest
 
+test-latest: $(LATEST)/.dev
+	$(LATEST)/bin/python -m pytest
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 
@@ -58,26 +67,34 @@ figures: $(VENV)/.core
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf build dist *.egg-info docs/_build docs/generated examples/output \
+	rm -rf $(LATEST) build dist *.egg-info docs/_build docs/generated examples/output \
 		.pytest_cache .ruff_cache .hypothesis .benchmarks
 
 $(VENV)/.python:
-	@test -n "$(PYTHON)" || { echo "galsim_vae needs Python 3.11 or 3.12, and found neither:" \
-		"install one, or name it with 'make PYTHON=/path/to/python3.12'." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "galsim_vae needs Python 3.11 or later, and found none:" \
+		"install one, or name it with 'make PYTHON=/path/to/python3'." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/.python
 	@echo "Installing galsim_vae in $(VENV): some minutes the first time."
-	$(INSTALL) .
+	$(INSTALL) '.[$(BTK)]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 	@echo "Installing galsim_vae and the tools of its tests in $(VENV): some minutes the first time."
-	$(INSTALL) '.[dev]'
+	$(INSTALL) '.[dev$(WITH_BTK)]'
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.python
 	@echo "Installing galsim_vae and the tools of its documentation in $(VENV)."
-	$(INSTALL) '.[docs]'
+	$(INSTALL) '.[docs$(WITH_BTK)]'
 	@touch $@ $(VENV)/.core
+
+# torch stays at the release of constraints.txt, which has a small build for the CPU.
+$(LATEST)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
+	@echo "Installing galsim_vae and the newest releases of what it needs in $(LATEST)."
+	$(BIN)/python -m venv $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --upgrade --editable '.[dev]' \
+		"$$(grep '^torch==' constraints.txt)"
+	@touch $@

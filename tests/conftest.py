@@ -1,11 +1,16 @@
 """Fixtures shared by the tests."""
 
+import importlib.util
+
 import galsim
 import numpy as np
 import pytest
 from stub_generator import StubGenerator
 
 import galsim_vae.config
+
+# BlendingToolKit is an extra, and not for every version of Python.
+collect_ignore = [] if importlib.util.find_spec("btk") else ["blending"]
 
 TABLE = {
     "magnitude": [22.0, 23.5, 25.0, 24.0],
