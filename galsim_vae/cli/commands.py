@@ -15,7 +15,7 @@ from galsim_vae.files import write_whole
 from galsim_vae.model import file as modelfile
 from galsim_vae.render.candels import RENDERERS
 
-from .main import Call
+from .call import Call
 
 __all__ = ["draw", "info", "sample"]
 

@@ -9,16 +9,17 @@ the table ``a``, and the value is read as YAML.
 import argparse
 import importlib
 import logging
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import galsim
-import yaml
 
-__all__ = ["COMMANDS", "Call", "main"]
+from galsim_vae.settings import how_to_install
+
+from .call import Call, split
+
+__all__ = ["COMMANDS", "main"]
 
 _LEVELS = {0: logging.CRITICAL, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
 
@@ -76,42 +77,6 @@ COMMANDS = {
 }  # fmt: skip
 
 
-@dataclass
-class Call:
-    """How a subcommand was called.
-
-    Attributes
-    ----------
-    files : arguments that are not ``key=value``.
-    variables : dict of ``key`` to its value; dots are kept in the keys.
-    file_type : "yaml", "json", or None to go by the file's name.
-    """
-
-    files: list[str]
-    variables: dict[str, Any] = field(default_factory=dict)
-    file_type: str | None = None
-
-    def take(self, **defaults) -> dict[str, Any]:
-        """Return the variables completed by `defaults`.
-
-        Raises
-        ------
-        galsim.GalSimConfigValueError : a variable that has no default; one that is neither true nor
-            false where the default is one of them.
-        galsim.GalSimConfigError : a default of ... means that the variable must be given.
-        """
-        for key in self.variables:
-            if key not in defaults:
-                raise galsim.GalSimConfigValueError("Unknown key", key, list(defaults))
-        values = defaults | self.variables
-        for key, value in values.items():
-            if value is ...:
-                raise galsim.GalSimConfigError(f"Give {key}=...")
-            if isinstance(defaults[key], bool) and not isinstance(value, bool):
-                raise galsim.GalSimConfigValueError(f"{key} must be true or false", value)
-        return values
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit status, 1 if it raised an error of its own."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -130,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     logging.basicConfig(level=_LEVELS[options.verbosity], format="%(message)s", force=True)
     try:
-        call = Call(*_split(options.arguments + more), options.file_type)
+        call = Call(*split(options.arguments + more), options.file_type, options.verbosity)
         given = {name: getattr(options, name) for name in COMMANDS[options.command].options}
         call.variables |= {name: value for name, value in given.items() if value is not None}
         module, _, name = COMMANDS[options.command].target.partition(":")
@@ -168,22 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Separate files from ``key=value``."""
-    files, variables = [], {}
-    for argument in arguments:
-        match = re.fullmatch(r"([A-Za-z_][\w.-]*)=(.*)", argument, re.DOTALL)
-        if match is None:
-            files.append(argument)
-            continue
-        try:
-            variables[match[1]] = yaml.safe_load(match[2])
-        except yaml.YAMLError as error:
-            raise galsim.GalSimConfigError(f"{argument}: the value is not YAML") from error
-    return files, variables
-
-
 def _explain(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"{error}: install it with  pip install 'galsim_vae[train]'"
+        return how_to_install(error.name or str(error))
     return str(error)

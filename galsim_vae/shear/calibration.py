@@ -32,7 +32,7 @@ from .survey import ZEROPOINT, Observation, observation
 from .workers import run_missing
 
 if TYPE_CHECKING:
-    from galsim_vae.cli.main import Call
+    from galsim_vae.cli.call import Call
 
 __all__ = [
     "DIFFERENCE", "ESTIMATORS", "ZEROPOINT", "Bias", "CalibrationConfig", "Detections",

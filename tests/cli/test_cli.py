@@ -14,7 +14,8 @@ from places import ROOT
 
 import galsim_vae.generator
 from galsim_vae import cli
-from galsim_vae.cli.main import COMMANDS, _split
+from galsim_vae.cli.call import split
+from galsim_vae.cli.main import COMMANDS
 from galsim_vae.train import training_file as dataset
 
 
@@ -38,7 +39,7 @@ def test_help_version_and_no_command(capsys):
 
 
 def test_variables_are_read_as_yaml():
-    files, variables = _split(["a.yaml", "x=1", "y.z=[a, b]", "w=true", "/p/q=r.h5"])
+    files, variables = split(["a.yaml", "x=1", "y.z=[a, b]", "w=true", "/p/q=r.h5"])
     assert files == ["a.yaml", "/p/q=r.h5"]
     assert variables == {"x": 1, "y.z": ["a", "b"], "w": True}
 

@@ -42,7 +42,7 @@ from .compare import FEWEST, PIECE, Context, Task, synthetic_piece
 from .pieces import real_pieces
 
 if TYPE_CHECKING:
-    from galsim_vae.cli.main import Call
+    from galsim_vae.cli.call import Call
 
 __all__ = ["command", "run"]
 

@@ -32,7 +32,7 @@ from . import monitor
 from .observe import PSFTable, RealGalaxies
 
 if TYPE_CHECKING:
-    from galsim_vae.cli.main import Call
+    from galsim_vae.cli.call import Call
 
 __all__ = [
     "Recipe",

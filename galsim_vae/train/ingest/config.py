@@ -22,7 +22,7 @@ from typing import Any
 import galsim
 import yaml
 
-from galsim_vae.cli.main import Call
+from galsim_vae.cli.call import Call
 from galsim_vae.train.readers import SegmentReader, StampReader
 from galsim_vae.train.readers.cosmos import CosmosReader
 from galsim_vae.train.readers.mosaic import MosaicReader
