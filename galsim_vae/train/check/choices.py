@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from astropy.table import Table
-from scipy import stats
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
@@ -26,6 +25,7 @@ from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
 from galsim_vae.train.fit import likelihood, recipe
 from galsim_vae.train.fit.observe import Batch, RealGalaxies, observe
+from galsim_vae.train.statistics import gini, ring_means, wasserstein
 from galsim_vae.train.synthetic import population
 from galsim_vae.train.training_file import read
 
@@ -50,37 +50,30 @@ VARIANTS: dict[str, tuple[VAEConfig, loop.LoopConfig, bool]] = {
 _GALAXIES = 512
 _SEED = 77
 _REFERENCE = BANDS.index(REFERENCE)
-_WAVES = slice(2, 21)  # cycles a stamp
+_WAVES = range(2, 21)  # cycles a stamp
 
 
 def power_spectrum(stamps: Tensor) -> np.ndarray:
-    """Mean power of F814W stamps (n, bands, size, size) in rings of whole cycles a stamp."""
-    image = stamps[:, _REFERENCE]
-    size = image.shape[-1]
-    power = torch.fft.fft2(image).abs().square().mean(0).numpy()
-    cycles = np.fft.fftfreq(size) * size
-    ring = np.hypot(cycles[:, None], cycles).round().astype(int).ravel()
-    return np.bincount(ring, power.ravel()) / np.bincount(ring)
+    """Mean power of F814W stamps (n, bands, size, size) at 2 to 20 cycles a stamp."""
+    power = torch.fft.rfft2(stamps[:, _REFERENCE]).abs().square().mean(0)
+    return ring_means(power, _WAVES).numpy()
 
 
 def features(stamps: Tensor) -> np.ndarray:
     """Simple morphology of PSF-free stamps: peak, Gini, asymmetry, two colours; (n, 5)."""
     image = stamps[:, _REFERENCE]
-    ordered = image.flatten(1).sort(1).values
-    rank = torch.arange(1, ordered.shape[1] + 1)
-    gini = ((2 * rank - len(rank) - 1) * ordered).sum(1) / (len(rank) * ordered.sum(1))
+    pixels = image.flatten(1)
+    everywhere = torch.ones_like(pixels, dtype=torch.bool)
     asymmetry = (image - image.flip(-1, -2)).abs().sum((1, 2)) / (2 * image.sum((1, 2)))
     flux = stamps.sum((2, 3)).log()
-    columns = [image.amax((1, 2)).log(), gini, asymmetry, flux[:, 1] - flux[:, 2],
-               flux[:, 2] - flux[:, 4]]  # fmt: skip
+    columns = [image.amax((1, 2)).log(), gini(pixels, everywhere), asymmetry,
+               flux[:, 1] - flux[:, 2], flux[:, 2] - flux[:, 4]]  # fmt: skip
     return torch.stack(columns, 1).numpy()
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean over features of the Wasserstein distance in units of the first's 68 % half-width."""
-    low, high = np.percentile(first, [16, 84], axis=0)
-    columns = zip(first.T, second.T, (high - low) / 2, strict=True)
-    return float(np.mean([stats.wasserstein_distance(a, b) / s for a, b, s in columns]))
+    """Mean over features of `galsim_vae.train.statistics.wasserstein`."""
+    return float(np.mean([wasserstein(a, b) for a, b in zip(first.T, second.T, strict=True)]))
 
 
 @torch.no_grad()
@@ -118,7 +111,7 @@ def judge(vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out) 
         asked = conditions.clone()
         asked[:, 1] = asked[:, 1].exp()
         drawn = vae.decoder(flows.sample_latents(noise, asked))
-    ratio = power_spectrum(drawn)[_WAVES] / power_spectrum(truth)[_WAVES]
+    ratio = power_spectrum(drawn) / power_spectrum(truth)
     row["power"] = float(np.sqrt(np.mean(np.log(ratio) ** 2)))
     row["features"] = distance(features(truth), features(drawn))
     return row

@@ -16,6 +16,7 @@ from galsim_vae.model import file as modelfile
 from galsim_vae.model.vae import VAE, psf_width
 from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.observe import Batch, aperture
+from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.training_file import Dataset, read
 
 __all__ = ["aperture_fluxes", "as_batch", "colour_guess", "main", "measure", "predict"]
@@ -108,8 +109,8 @@ def measure(vae: VAE, data: Dataset) -> Table:
         for label, chosen in (("all", np.isfinite(model)), ("measured", error < likelihood.KNOWN)):
             line: list = [name, label, int(chosen.sum())]
             for errors in (np.abs(model[chosen]), np.abs(guess[chosen])):
-                boot = [np.median(rng.choice(errors, len(errors))) for _ in range(500)]
-                line += [float(np.median(errors)), float(np.std(boot))]
+                error = bootstrap_error(np.median, errors, random=rng)
+                line += [float(np.median(errors)), float(error)]
             table.add_row(line)
     return table
 

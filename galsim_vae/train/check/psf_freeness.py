@@ -19,6 +19,7 @@ from galsim_vae.model.vae import VAE, psf_width
 from galsim_vae.shapes import adaptive_moments
 from galsim_vae.train.fit.observe import Batch
 from galsim_vae.train.fit.refine import refine
+from galsim_vae.train.statistics import bootstrap_error, sigma68
 
 __all__ = [
     "COLOURS",
@@ -116,9 +117,8 @@ def measure(
         with torch.no_grad():
             stamps = vae.decoder(latent)[:, reference]
         ratio = (adaptive_moments(stamps).sigma.square() / truth).numpy()
-        boot = [np.median(rng.choice(ratio, len(ratio))) for _ in range(300)]
-        low, high = np.percentile(ratio, [16, 84])
-        table.add_row((fwhm, np.median(ratio), np.std(boot), (high - low) / 2))
+        error = bootstrap_error(np.median, ratio, random=rng)
+        table.add_row((fwhm, np.median(ratio), error, sigma68(ratio)))
     return table
 
 

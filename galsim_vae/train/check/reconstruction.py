@@ -32,6 +32,7 @@ from galsim_vae.train.ingest import config as inputs
 from galsim_vae.train.ingest.reject import blended
 from galsim_vae.train.ingest.run import measured
 from galsim_vae.train.readers.source import Reader, Source
+from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.training_file import is_validation
 
 __all__ = [
@@ -298,8 +299,8 @@ def medians(results: Table) -> Table:
         line = [band, len(part)]
         for name in ("chi_square", "absolute", "net"):
             values = np.abs(part[name]) if name == "net" else np.asarray(part[name])
-            draws = np.median(random.choice(values, (500, len(values))), axis=1)
-            line += [float(np.median(values)), float(draws.std())]
+            error = bootstrap_error(np.median, values, random=random)
+            line += [float(np.median(values)), float(error)]
         lines.append(line)
     names = ["band", "n"]
     for name in ("chi_square", "absolute", "net"):

@@ -9,7 +9,6 @@ and prints the table.
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from galsim_vae.files import write_whole
 from galsim_vae.model import file as modelfile
 from galsim_vae.train import training_file as dataset
 from galsim_vae.train.fit.observe import SIGNAL_TO_NOISE, PSFTable, observe
+from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.synthetic import galaxies as synthetic
 from galsim_vae.train.synthetic import population
 from galsim_vae.train.synthetic.colours import colour_table
@@ -32,7 +32,6 @@ from galsim_vae.train.training_file import Dataset
 from . import anomaly, artefacts
 
 __all__ = [
-    "BOOTSTRAPS",
     "Measured",
     "auc",
     "completeness",
@@ -46,7 +45,6 @@ __all__ = [
 
 SHARE = 0.05  # of the set that is artefacts
 SYNTHETIC = 160
-BOOTSTRAPS = 200
 # Share of the set that one would look at: completeness is quoted there.
 LISTED = 0.1
 _NOISE_FREE = 1e6  # signal-to-noise ratio
@@ -142,26 +140,20 @@ def results(name: str, clean: Measured, spoilt: dict[str, Measured], seed: int) 
     """
     random = np.random.default_rng(seed)
     n = len(clean["signal_to_noise"])
-    figures: dict[str, Callable] = {"auc": auc, "completeness": completeness}
-    draws = {(kind, figure): [] for kind in spoilt for figure in figures}
-    values = {}
-    for trial in range(BOOTSTRAPS + 1):
-        rows = np.arange(n) if trial == 0 else random.integers(n, size=n)
+    every = np.arange(n)
+
+    def figures(rows: NDArray) -> NDArray:
         left, found = scores(
             _rows(clean, rows), {k: _rows(m, rows) for k, m in spoilt.items()}, random
         )
-        for kind, figure in draws:
-            value = figures[figure](left, found[kind])
-            if trial == 0:
-                values[kind, figure] = value
-            else:
-                draws[kind, figure].append(value)
+        return np.array([(auc(left, f), completeness(left, f)) for f in found.values()])
+
+    values = figures(every)
+    pairs = np.stack([values, bootstrap_error(figures, every, random=random)], 2)
     lines = [
-        (name, kind, n)
-        + tuple(x for f in figures for x in (values[kind, f], float(np.std(draws[kind, f]))))
-        for kind in spoilt
+        (name, kind, n, *line) for kind, line in zip(spoilt, pairs.reshape(-1, 4), strict=True)
     ]
-    names = ["set", "kind", "n"] + [x for f in figures for x in (f, f"{f}_error")]
+    names = ["set", "kind", "n", "auc", "auc_error", "completeness", "completeness_error"]
     table = Table(rows=lines, names=names)
     for column in names[3:]:
         table[column].info.format = ".3f"

@@ -6,14 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 
 from galsim_vae.bands import BANDS
 from galsim_vae.conditions import NAMES
+from galsim_vae.train.statistics import bootstrap_error, sigma68
 
-from .distances import sigma68
 from .features import COLOURS, FEATURES
 
 __all__ = ["Bin", "as_table", "calibration"]
@@ -25,7 +24,6 @@ _EDGES = {
     "redshift": (0.02, 0.4, 0.8, 1.2, 1.8, 2.5, 5.0),
 }
 _FEWEST = 20  # galaxies that make a bin
-_DRAWS = 200
 
 
 class Bin(NamedTuple):
@@ -86,11 +84,7 @@ def _inside(name: str, asked: dict[str, NDArray], value: NDArray) -> Iterable[tu
 
 
 def _error_of_median(values: NDArray, seed: int) -> float:
-    result = bootstrap(
-        (values,), np.median, n_resamples=_DRAWS, method="basic", vectorized=True,
-        rng=np.random.default_rng(seed), batch=20,
-    )  # fmt: skip
-    return float(result.standard_error)
+    return float(bootstrap_error(np.median, values, random=np.random.default_rng(seed)))
 
 
 def _binned(
@@ -110,17 +104,14 @@ def _slope(asked: NDArray, found: NDArray, seed: int) -> Bin:
     """Slope of a straight line through found against asked |g|, less 1."""
     good = np.isfinite(found)
     asked, found = asked[good], found[good]
-    random = np.random.default_rng(seed)
     slope, intercept = np.polyfit(asked, found, 1)
-    draws = []
-    for _ in range(_DRAWS):
-        rows = random.integers(len(asked), size=len(asked))
-        draws.append(np.polyfit(asked[rows], found[rows], 1)[0])
+    random = np.random.default_rng(seed)
+    error = bootstrap_error(lambda x, y: np.polyfit(x, y, 1)[0], asked, found, random=random)
     scatter = sigma68(found - slope * asked - intercept)
     edges = _EDGES["g"]
     return Bin(
         "slope of |g|, less 1", "g", edges[0], edges[-1], len(asked), float(slope - 1),
-        float(np.std(draws)), scatter, 0.02, float("nan"),
+        float(error), scatter, 0.02, float("nan"),
     )  # fmt: skip
 
 

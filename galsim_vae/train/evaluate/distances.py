@@ -4,32 +4,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
-from scipy.stats import wasserstein_distance
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
+from galsim_vae.train.statistics import sigma68
+
 __all__ = ["classifier_accuracy", "mmd_kernel", "mmd_squared", "nearest_distance",
-           "network_accuracy", "permutation_p", "precision_recall", "sigma68", "standardise",
-           "wasserstein"]  # fmt: skip
+           "network_accuracy", "permutation_p", "precision_recall", "standardise"]  # fmt: skip
 
 NEIGHBOURS = 10
 FOLDS = 4
 EPOCHS = 8
 _BATCH = 64
-
-
-def sigma68(values: NDArray) -> float:
-    """Half the distance from the 16th to the 84th percentile; NaN is left out."""
-    low, high = np.nanpercentile(values, (16, 84))
-    return float(high - low) / 2
-
-
-def wasserstein(reference: NDArray, other: NDArray) -> float:
-    """W1 distance over the sigma68 of the reference, of numbers; NaN is left out."""
-    reference, other = (v[np.isfinite(v)] for v in (reference, other))
-    return float(wasserstein_distance(reference, other)) / sigma68(reference)
 
 
 def standardise(reference: NDArray, *others: NDArray) -> list[NDArray]:

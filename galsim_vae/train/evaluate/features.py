@@ -20,6 +20,7 @@ from torch import Tensor
 
 from galsim_vae import shapes
 from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.train.statistics import gini
 
 __all__ = ["COLOURS", "FEATURES", "measure"]
 
@@ -78,10 +79,10 @@ def measure(image: Tensor, noise: Tensor, mask: Tensor, band: Tensor | None = No
     half = _radius_of(growth, 0.5 * total)
     g = torch.hypot(moments.g1, moments.g2)
     major = petrosian * ((1 + g) / (1 - g)).sqrt()
-    gini, m20 = _gini_m20(one, usable, ellipse, petrosian, major)
+    gini_m20 = _gini_m20(one, usable, ellipse, petrosian, major)
     cas = _cas(one, usable, sigma, moments)
     colours = _colours(image, noise, mask, ellipse, half, _EXTENT * petrosian)
-    columns = [g, half, _rho4(one, moments), gini, m20, *cas, *colours]
+    columns = [g, half, _rho4(one, moments), *gini_m20, *cas, *colours]
     return torch.where(good[:, None], torch.stack(columns, 1), torch.nan)
 
 
@@ -180,12 +181,7 @@ def _gini_m20(image: Tensor, usable: Tensor, ellipse: Tensor, petrosian: Tensor,
     above = (smooth >= threshold[:, None, None]) & (usable > 0)
     segment = torch.from_numpy(_brightest_region(smooth.numpy(), above.numpy()))
     flux = torch.where(segment, image, 0.0)
-    count = segment.sum((1, 2)).clamp_min(2).float()[:, None]
 
-    size = image[0].numel()
-    ranked = torch.where(segment, image.abs(), -1.0).flatten(1).sort(1).values.clamp_min(0)
-    index = torch.arange(1, size + 1) - (size - count)
-    gini = ((2 * index - count - 1) * ranked).sum(1) / ((count[:, 0] - 1) * ranked.sum(1))
 
     x, y = _grid(image)
     total = flux.sum((1, 2))
@@ -196,7 +192,8 @@ def _gini_m20(image: Tensor, usable: Tensor, ellipse: Tensor, petrosian: Tensor,
     brightest = (ranked.cumsum(1) - ranked) < 0.2 * total[:, None]
     bright = (moment.flatten(1).gather(1, order) * brightest).sum(1)
     ratio = bright / moment.sum((1, 2))
-    return gini, torch.where(ratio > 0, ratio, torch.nan).log10()
+    m20 = torch.where(ratio > 0, ratio, torch.nan).log10()
+    return gini(image.flatten(1), segment.flatten(1)), m20
 
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from galsim_vae.conditions import NAMES
+from galsim_vae.train.statistics import bootstrap_error
 
 from .features import FEATURES
 from .observables import Observing
 from .rows import Estimate
-from .scorecard import bootstrap
 
 __all__ = ["SAMPLES", "Line", "adaptive", "against", "as_table"]
 
@@ -173,11 +173,8 @@ def _columns(measured: dict[str, NDArray], name: str) -> NDArray:
 
 
 def _estimate(statistic, reference: NDArray, other: NDArray, random) -> Estimate:
-    def of(rows: NDArray) -> float:
-        return statistic(reference[rows], other[rows])
-
-    n = len(reference)
-    return Estimate(of(np.arange(n)), bootstrap(of, n, random))
+    error = bootstrap_error(statistic, reference, other, random=random)
+    return Estimate(statistic(reference, other), float(error))
 
 
 def as_table(lines: list[Line]) -> Table:

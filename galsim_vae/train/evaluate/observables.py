@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
+from galsim_vae.train.statistics import ring_means
 
 from .features import FEATURES, measure
 
@@ -15,6 +16,7 @@ __all__ = ["Observing", "edges", "features", "power", "stretched"]
 
 _EDGE = 2  # pixels of a stamp's margin
 _SOFTENING = 3.0  # of the stretch of kept images, in units of the noise
+_WAVES = range(1, STAMP_SIZE // 2 + 1)  # cycles a stamp
 _CUTOFF = 0.05  # of the PSF's transform: power beyond is not compared
 
 
@@ -61,34 +63,15 @@ def power(seen: Tensor, observing: Observing, noisy: bool = False) -> NDArray:
     rows = torch.arange(len(seen))
     mask = observing.mask[rows, observing.band]
     image = seen[rows, observing.band] * mask
-    rings = _ring_means(torch.fft.fft2(image).abs().square())
-    known = _transfer(observing.otf[rows, observing.band].abs()) > _CUTOFF
+    rings = ring_means(torch.fft.rfft2(image).abs().square(), _WAVES)
+    otf = observing.otf[rows, observing.band].abs()
+    known = ring_means(otf, _WAVES, STAMP_SIZE) > _CUTOFF
     if noisy:
         noise = observing.noise[rows, observing.band].square() * mask.sum((1, 2))
         rings = rings - noise[:, None]
         known &= (rings > noise[:, None]).cummin(1).values
     rings = rings / image.sum((1, 2)).square()[:, None]
     return torch.where(known, rings, torch.nan).numpy()
-
-
-def _ring_means(spectrum: Tensor) -> Tensor:
-    size = spectrum.shape[-1]
-    k = torch.fft.fftfreq(size) * size
-    ring = torch.hypot(k[:, None], k[None]).round().long().flatten()
-    wanted = torch.arange(1, size // 2 + 1)
-    sums = spectrum.new_zeros(len(spectrum), int(ring.max()) + 1)
-    sums.index_add_(1, ring, spectrum.flatten(1))
-    return sums[:, wanted] / torch.bincount(ring)[wanted]
-
-
-def _transfer(otf: Tensor) -> Tensor:
-    """Mean of half-plane transforms (n, size, size // 2 + 1) in the rings of a stamp: (n, 32)."""
-    size = otf.shape[-2]
-    ky, kx = torch.fft.fftfreq(size) * STAMP_SIZE, torch.fft.rfftfreq(size) * STAMP_SIZE
-    ring = torch.hypot(ky[:, None], kx[None]).round().long().flatten()
-    sums = otf.new_zeros(len(otf), int(ring.max()) + 1)
-    sums.index_add_(1, ring, otf.flatten(1))
-    return (sums / torch.bincount(ring).clamp_min(1))[:, 1 : STAMP_SIZE // 2 + 1]
 
 
 def stretched(image: Tensor, observing: Observing) -> NDArray:

@@ -5,26 +5,21 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from galsim_vae.train.statistics import bootstrap, bootstrap_error, wasserstein
+
 from . import distances
 from .features import COLOURS, FEATURES
 from .rows import COMPARED, Estimate, Row
 
-__all__ = ["IMAGES", "Measured", "bootstrap", "power_ratio", "scorecard"]
+__all__ = ["IMAGES", "Measured", "power_ratio", "scorecard"]
 
 KERNEL_ROWS = 2000  # galaxies in an MMD
 IMAGES = 3000  # pairs that the network sees
-BOOTSTRAPS = 100
 _FEW = 0.2  # share of galaxies whose PSF must reach a wave number for it to count
 _RINGS = (4, 8, 12, 16, 20)  # cycles a stamp that have a row of their own
 _G, _SIZE = FEATURES.index("g"), FEATURES.index("size")
 
 Measured = dict[str, NDArray]
-
-
-def bootstrap(statistic: Callable[[NDArray], float], n: int, random: np.random.Generator,
-              draws: int = BOOTSTRAPS) -> float:  # fmt: skip
-    """Standard deviation of a statistic of row numbers over galaxies drawn with replacement."""
-    return float(np.std([statistic(random.integers(n, size=n)) for _ in range(draws)]))
 
 
 def scorecard(measured: Measured, seed: int, progress: Callable[[str], None]) -> list[Row]:
@@ -111,22 +106,32 @@ def _shifts(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[R
         assert found is not None
         values, errors = [], []
         for k, feature in enumerate(FEATURES):
-            a, b = (v[:, k][np.isfinite(v[:, k])] for v in found)
-            if min(len(a), len(b)) < 10:
+            a, b = (v[:, k] for v in found)
+            if min(np.isfinite(a).sum(), np.isfinite(b).sum()) < 10:
                 results[feature][name] = Estimate(np.nan)
                 continue
-            value = distances.wasserstein(a, b)
-            draws = [
-                distances.wasserstein(random.choice(a, len(a)), random.choice(b, len(b)))
-                for _ in range(BOOTSTRAPS // 4)
-            ]
-            results[feature][name] = Estimate(value, float(np.std(draws)))
-            values.append(value)
-            errors.append(np.std(draws))
+            result = _estimate(wasserstein, a, b, random=random)
+            results[feature][name] = result
+            values.append(result.value)
+            errors.append(result.error)
         error = float(np.sqrt(np.mean(np.square(errors)) / len(errors)))
         results["mean"][name] = Estimate(float(np.mean(values)), error)
     for feature, values in results.items():
         yield Row(1, f"W1/sigma68 {feature}", values, 0.03 if feature == "mean" else 0.05)
+
+
+def _estimate(statistic, *samples: NDArray, random: np.random.Generator) -> Estimate:
+    """A statistic and its standard error."""
+    error = bootstrap_error(statistic, *samples, random=random)
+    return Estimate(float(statistic(*samples)), float(error))
+
+
+def _mean_less(reference: NDArray, other: NDArray) -> float:
+    return float(other.mean() - reference.mean())
+
+
+def _mean_over(reference: NDArray, other: NDArray) -> float:
+    return float(other.mean() / reference.mean() - 1)
 
 
 def _means(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[Row]:
@@ -138,15 +143,8 @@ def _means(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[Ro
         good = np.isfinite(found[0][:, _G]) & np.isfinite(found[1][:, _G])
         reference, other = (v[good][:, [_G, _SIZE]] for v in found)
 
-        def shape(rows, a=reference, b=other) -> float:
-            return float(np.mean(b[rows, 0]) - np.mean(a[rows, 0]))
-
-        def size(rows, a=reference, b=other) -> float:
-            return float(np.mean(b[rows, 1]) / np.mean(a[rows, 1]) - 1)
-
-        every, n = np.arange(len(reference)), len(reference)
-        shapes[name] = Estimate(shape(every), bootstrap(shape, n, random))
-        sizes[name] = Estimate(size(every), bootstrap(size, n, random))
+        shapes[name] = _estimate(_mean_less, reference[:, 0], other[:, 0], random=random)
+        sizes[name] = _estimate(_mean_over, reference[:, 1], other[:, 1], random=random)
     yield Row(2, "mean |g|, less that of held-out", shapes, 0.003)
     yield Row(2, "mean size over that of held-out, less 1", sizes, 0.005)
 
@@ -160,10 +158,9 @@ def _mmd(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[Row]
         kernels[name] = distances.mmd_kernel(reference[rows], other[rows])
     squares, chances, draws = {}, {}, {}
     for name, h in kernels.items():
-        draws[name] = np.array(
-            [distances.mmd_squared(h, random.integers(len(h), size=len(h)))
-             for _ in range(BOOTSTRAPS)]
-        )  # fmt: skip
+        draws[name] = bootstrap(
+            lambda rows, h=h: distances.mmd_squared(h, rows), np.arange(len(h)), random=random
+        )
         squares[name] = Estimate(distances.mmd_squared(h), float(draws[name].std()))
         chances[name] = Estimate(distances.permutation_p(h, random))
     yield Row(3, "MMD^2", squares)
@@ -234,27 +231,22 @@ def power_ratio(reference: NDArray, other: NDArray) -> NDArray:
     return ratio
 
 
+def _excess(reference: NDArray, other: NDArray) -> NDArray:
+    """`power_ratio` less 1: the largest of its absolute values, and those at `_RINGS`."""
+    excess = power_ratio(reference, other) - 1
+    return np.array([np.nanmax(np.abs(excess)), *(excess[k - 1] for k in _RINGS)])
+
+
 def _power(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[Row]:
     """5: power spectra up to the PSF's cut-off."""
-    kinds: dict[str, Callable[[NDArray], float]] = {
-        "largest": lambda excess: float(np.nanmax(np.abs(excess))),
-        **{f"at {k} cycles": lambda excess, k=k: float(excess[k - 1]) for k in _RINGS},
-    }
-    results: dict[str, dict[str, Estimate]] = {kind: {} for kind in kinds}
+    results = {kind: {} for kind in ("largest", *(f"at {k} cycles" for k in _RINGS))}
     for name in pairs.columns:
         found = pairs.of("power", name)
         if found is None:
             continue
-        reference, other = found
-        n = len(reference)
-        excess = power_ratio(reference, other) - 1
-        draws = []
-        for _ in range(BOOTSTRAPS):
-            rows = random.integers(n, size=n)
-            draws.append(power_ratio(reference[rows], other[rows]) - 1)
-        for kind, statistic in kinds.items():
-            error = float(np.std([statistic(draw) for draw in draws]))
-            results[kind][name] = Estimate(statistic(excess), error)
+        errors = bootstrap_error(_excess, *found, random=random)
+        for kind, value, error in zip(results, _excess(*found), errors, strict=True):
+            results[kind][name] = Estimate(float(value), float(error))
     for kind, values in results.items():
         limit = 0.05 if kind == "largest" else None
         yield Row(5, f"power over held-out, less 1: {kind}", values, limit)
@@ -267,13 +259,8 @@ def _copies(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[R
         return
     values = {}
     for name in pairs.columns:
-        near = [distances.nearest_distance(training, v) for v in pairs.complete(name)]
-
-        def ratio(rows, a=near[0], b=near[1]) -> float:
-            return float(np.median(b[rows]) / np.median(a[rows]))
-
-        every, n = np.arange(len(near[0])), len(near[0])
-        values[name] = Estimate(ratio(every), bootstrap(ratio, n, random))
+        near = (distances.nearest_distance(training, v) for v in pairs.complete(name))
+        values[name] = _estimate(lambda a, b: np.median(b) / np.median(a), *near, random=random)
     yield Row(6, "distance to training set over held-out's", values, 0.9, at_least=True)
 
 

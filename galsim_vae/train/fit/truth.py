@@ -11,12 +11,13 @@ from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.shapes import adaptive_moments, elliptical_radius, half_light_radius
+from galsim_vae.train.statistics import ring_means
 
 __all__ = ["colour_misfit", "power_misfit", "size_misfit"]
 
 # Cycles a stamp. Lower ones are the galaxy's size and shape, which pixels tell well enough; the
 # decoder's last kernel is zero at 32.
-_RINGS = torch.arange(4, 29)
+_RINGS = range(4, 29)
 # Added to the power of stamps of unit flux (1 at zero cycles), so that rings in which a smooth
 # galaxy has next to none do not rule the logarithm.
 _POWER_FLOOR = 3e-6
@@ -116,14 +117,10 @@ def _log_power(stamps: Tensor) -> Tensor:
 
     Under a window: a galaxy cut off at the stamp's ends has power there that is not its own.
     """
-    size = stamps.shape[-1]
-    cycles = torch.fft.fftfreq(size, device=stamps.device) * size
-    ring = torch.hypot(cycles[:, None], cycles[: size // 2 + 1]).round()
-    inside = (ring[..., None] == _RINGS.to(stamps.device)).flatten(0, 1).to(stamps.dtype)
     unit = _window(stamps) * stamps / stamps.sum((2, 3), keepdim=True)
-    power = torch.fft.rfft2(unit).abs().square().flatten(2)
+    power = torch.fft.rfft2(unit).abs().square()
     with torch.autocast(stamps.device.type, enabled=False):  # powers span eight decades
-        return torch.log(power @ (inside / inside.sum(0)) + _POWER_FLOOR)
+        return torch.log(ring_means(power, _RINGS) + _POWER_FLOOR)
 
 
 def _window(stamps: Tensor) -> Tensor:

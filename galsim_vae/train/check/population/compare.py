@@ -17,11 +17,12 @@ import torch
 from astropy.table import Table
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, wasserstein_distance
 
 from galsim_vae.bands import HALF_LIGHT_PIXELS
 from galsim_vae.files import write_whole
 from galsim_vae.frame.observation import Observation
+from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.synthetic import galaxies as synthetic
 from galsim_vae.train.synthetic import population
 from galsim_vae.train.synthetic.colours import colour_table
@@ -37,7 +38,6 @@ MODEL_GALAXIES = 20_000
 COLOUR_GALAXIES = 3000
 IMITATIONS = 2  # of each measured stamp, and for each of them
 DRAWS = 500  # of the population
-BOOTSTRAPS = 300
 LIMITS = (20.0, 25.0)  # F814W, of the project's acceptance criteria
 # Median redshifts of COSMOS by photometric redshifts in 30 bands: magnitudes from, to, median.
 # Ilbert et al. 2009 (ApJ 690, 1236), abstract.
@@ -180,9 +180,7 @@ def _between(values, low: float, high: float) -> NDArray:
 
 def _error(values: NDArray, statistic) -> float:
     """Standard deviation of a statistic of the data, by bootstrap."""
-    random = np.random.default_rng(SEED)
-    draws = [statistic(random.choice(values, len(values))) for _ in range(BOOTSTRAPS)]
-    return float(np.std(draws))
+    return float(bootstrap_error(statistic, values, random=np.random.default_rng(SEED)))
 
 
 def _row(relation, sample, by, low, high, data, model) -> tuple:
@@ -190,22 +188,16 @@ def _row(relation, sample, by, low, high, data, model) -> tuple:
     kind, required = DISTANCES[relation.split()[0]]
     middle, ours = float(np.median(data)), float(np.median(model))
     if kind == "Wasserstein":
-        distance = _wasserstein(data, model)
+        distance = float(wasserstein_distance(data, model))
         # What galaxies of the model itself, as many as in the data, would give.
         random = np.random.default_rng(SEED)
-        draws = [_wasserstein(random.choice(model, len(data)), model) for _ in range(30)]
+        draws = [wasserstein_distance(random.choice(model, len(data)), model) for _ in range(30)]
         error = float(np.mean(draws))
     elif kind == "median ratio - 1":
         distance, error = ours / middle - 1, _error(data, np.median) / middle
     else:
         distance, error = ours - middle, _error(data, np.median)
     return relation, sample, by, low, high, len(data), middle, ours, kind, distance, error, required
-
-
-def _wasserstein(a: NDArray, b: NDArray) -> float:
-    """Mean distance between the quantiles of two samples."""
-    u = np.linspace(0, 1, 2001)[1:-1]
-    return float(np.mean(np.abs(np.quantile(a, u) - np.quantile(b, u))))
 
 
 def _at_magnitudes(relation, sample, table, column, edges, model: Model) -> list[tuple]:

@@ -1,0 +1,134 @@
+"""Statistics of samples of galaxies: errors, widths and distances, power in rings, Gini."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import wasserstein_distance
+from torch import Tensor
+
+__all__ = ["bootstrap", "bootstrap_error", "gini", "ring_means", "sigma68", "wasserstein"]
+
+_DRAWS = 200  # of a bootstrap: an error is then good to 1 / sqrt(2 * 200) = 5 %
+
+
+def bootstrap(
+    statistic: Callable[..., ArrayLike], *samples: NDArray, random: np.random.Generator
+) -> NDArray:
+    """Return a statistic of rows drawn with replacement, many times (Efron 1979, Ann. Stat. 7, 1).
+
+    The same rows are drawn of all samples. Of pairs of galaxies this keeps what the two have in
+    common; of samples that have nothing in common it is as right as drawing each on its own.
+
+    Parameters
+    ----------
+    statistic : callable
+        Of as many arrays as there are samples; gives a number or an array.
+    *samples : array (n, ...)
+    random : numpy.random.Generator
+
+    Returns
+    -------
+    array (draws, ...)
+    """
+    n = len(samples[0])
+    rows = (random.integers(n, size=n) for _ in range(_DRAWS))
+    return np.array([statistic(*(sample[row] for sample in samples)) for row in rows])
+
+
+def bootstrap_error(
+    statistic: Callable[..., ArrayLike], *samples: NDArray, random: np.random.Generator
+) -> NDArray:
+    """Return the standard error of a statistic, by `bootstrap`.
+
+    Parameters
+    ----------
+    statistic, *samples, random
+        As in `bootstrap`.
+
+    Returns
+    -------
+    array (...)
+        Of the statistic's shape; NaN of fewer than two rows.
+    """
+    if len(samples[0]) < 2:
+        return np.full(np.shape(statistic(*samples)), np.nan)
+    return np.std(bootstrap(statistic, *samples, random=random), axis=0, ddof=1)
+
+
+def sigma68(values: NDArray) -> float:
+    """Return half the distance from the 16th to the 84th percentile; NaN is left out."""
+    low, high = np.nanpercentile(values, (16, 84))
+    return float(high - low) / 2
+
+
+def wasserstein(reference: NDArray, other: NDArray) -> float:
+    """Return the W1 distance of two samples in units of the reference's `sigma68`.
+
+    Parameters
+    ----------
+    reference, other : array (n,), (m,)
+        NaN is left out.
+    """
+    reference, other = (values[np.isfinite(values)] for values in (reference, other))
+    return float(wasserstein_distance(reference, other)) / sigma68(reference)
+
+
+def ring_means(spectrum: Tensor, rings: Sequence[int], stamp: int | None = None) -> Tensor:
+    """Return the mean of a real image's spectrum in rings of whole cycles a stamp.
+
+    Parameters
+    ----------
+    spectrum : tensor (..., size, size // 2 + 1)
+        Power or amplitude as `torch.fft.rfft2` lays it out. What that leaves out is the same as
+        what it has, so all columns count twice but those that have no counterpart.
+    rings : sequence of int
+        Cycles a stamp, to the nearest whole number.
+    stamp : int, optional
+        Side of the stamp [pixel]; if absent, that of the transformed image, which may be larger.
+
+    Returns
+    -------
+    tensor (..., rings)
+    """
+    size = spectrum.shape[-2]
+    shares = _ring_shares(size, stamp or size, tuple(rings))
+    return spectrum.flatten(-2) @ torch.from_numpy(shares).to(spectrum)
+
+
+@lru_cache(maxsize=8)
+def _ring_shares(size: int, stamp: int, rings: tuple[int, ...]) -> NDArray:
+    """What each mode of a half plane counts in the mean of each ring: (modes, rings)."""
+    ky, kx = np.fft.fftfreq(size) * stamp, np.fft.rfftfreq(size) * stamp
+    count = np.full(len(kx), 2.0)
+    count[0] = 1
+    if size % 2 == 0:
+        count[-1] = 1
+    inside = np.hypot(ky[:, None], kx).round()[..., None] == np.array(rings)
+    weight = (inside * count[:, None]).reshape(-1, len(rings))
+    return weight / weight.sum(0)
+
+
+def gini(values: Tensor, inside: Tensor) -> Tensor:
+    """Return the Gini coefficient of each image's pixels (Lotz et al. 2004, AJ 128, 163, eq. 6).
+
+    0 where all are equal, 1 where one pixel has all of the light.
+
+    Parameters
+    ----------
+    values : tensor (n, pixels)
+        Surface brightness; its absolute value counts.
+    inside : bool tensor (n, pixels)
+        Pixels that belong to the galaxy.
+
+    Returns
+    -------
+    tensor (n,)
+    """
+    count = inside.sum(1).clamp_min(2)[:, None]
+    # Pixels outside come first, as zeros.
+    ranked = torch.where(inside, values.abs(), -1.0).sort(1).values.clamp_min(0)
+    rank = torch.arange(1, values.shape[1] + 1, device=values.device) - (values.shape[1] - count)
+    return ((2 * rank - count - 1) * ranked).sum(1) / ((count[:, 0] - 1) * ranked.sum(1))
