@@ -115,13 +115,21 @@ def draw(
     sky = _transform(stamps, factors, step, m, refinement, largest, phase_x)
     sky.mul_(transform).mul_(phase_y.to(sky.dtype)[:, None])
     x, y = (_centred(size, stamps.device) * scale for size in shape[::-1])
-    along_y = sky @ _wave(-k[:, None] * y).to(sky.dtype)
+    along_y = _each_times(sky, _wave(-k[:, None] * y).to(sky.dtype))
     # The image is real: the half plane k_x > 0 counts twice.
     turn = _wave(k[m:, None] * x) * 2
     turn[0] /= 2
     turn = torch.view_as_real(turn).transpose(1, 2).flatten(0, 1).to(stamps.dtype)
     parts = torch.view_as_real(along_y).permute(0, 2, 1, 3).flatten(2)
-    return parts @ turn
+    return _each_times(parts, turn)
+
+
+def _each_times(matrices: Tensor, matrix: Tensor) -> Tensor:
+    """Products of (n, a, b) with one (b, c), of shapes that do not depend on n.
+
+    ``@`` makes one product of (n a, b), whose rounding may depend on n.
+    """
+    return torch.bmm(matrices, matrix.expand(len(matrices), -1, -1))
 
 
 def _transform(

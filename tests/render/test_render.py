@@ -187,6 +187,16 @@ NOISE = {
 }
 
 
+def test_a_small_batch_is_not_filled_up(monkeypatch):
+    """On a CPU one galaxy costs what one galaxy needs."""
+    draw, sizes = fourier.draw, []
+    monkeypatch.setattr(
+        fourier, "draw", lambda images, *args: sizes.append(len(images)) or draw(images, *args)
+    )
+    render(galaxies(3), KOLMOGOROV, 32, 32, 0.2, device="cpu")
+    assert sum(sizes) == 3
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
 def test_same_pixels_for_any_split_order_and_threads(device, noise):
@@ -204,6 +214,9 @@ def test_same_pixels_for_any_split_order_and_threads(device, noise):
     for rows in np.array_split(order, 3):
         split[rows] = draw(rows)
     np.testing.assert_array_equal(split, whole)
+    for size in (1, 5):
+        parts = [draw(slice(start, start + size)) for start in range(0, n, size)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
     np.testing.assert_array_equal(draw(slice(None), device=[device, device]), whole)
     threads = torch.get_num_threads()
     try:
