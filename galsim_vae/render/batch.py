@@ -7,7 +7,7 @@ rotation, shear, shift, PSF, pixels and noise. `galsim_vae.render.fourier` is th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import galsim
 import numpy as np
@@ -20,11 +20,8 @@ from galsim_vae.bands import REFERENCE, STAMP_SIZE
 from galsim_vae.model.batches import in_single_threads
 
 from . import fourier, pixelnoise
-from .psf_table import PSFTable, psf_table
-from .scene import Scene, make_scene
-
-if TYPE_CHECKING:
-    from galsim_vae.stamps import Stamps
+from .psf_table import PSFTransform, sample_psf
+from .scene import Drawable, Optics, RenderScene, add_up, make_noise, observe, place
 
 __all__ = ["render"]
 
@@ -55,7 +52,7 @@ class _Grid(NamedTuple):
 
 
 def render(
-    stamps: Stamps,
+    stamps: Drawable,
     psf: galsim.GSObject | Sequence[galsim.GSObject],
     nx: int,
     ny: int,
@@ -80,8 +77,8 @@ def render(
 
     Parameters
     ----------
-    stamps : Stamps
-        n galaxies.
+    stamps : Drawable
+        n galaxies: `galsim_vae.Stamps`, or another object with the same five attributes.
     psf : galsim.GSObject or sequence of n of them
         One for all, or one a galaxy. Sampling a new one takes some 10 ms.
     nx, ny : int
@@ -133,14 +130,15 @@ def render(
     and the last bit may differ.) Devices differ by less than the error, which is 1e-5 of the
     peak in float64 and 3e-5 in float32 (see the page on rendering in the documentation).
     """
-    n = len(stamps)
+    n = len(stamps.array)
     bands = [bands] if isinstance(bands, str | galsim.Bandpass) else list(bands)
     devices = _find_devices(device)
     if dtype not in _DTYPES:
         raise GalSimValueError("Unknown dtype", dtype, list(_DTYPES))
-    scene = make_scene(
-        stamps, psf, nx, ny, scale, shear, rotation, shift, bands, zeropoint, method, noise, seed
-    )
+    optics = observe(n, psf, (ny, nx), scale, method)
+    placement = place(stamps, shear, rotation, shift)
+    weights = add_up(stamps, bands, zeropoint)
+    scene = RenderScene(stamps, weights, placement, optics, make_noise(noise, seed, bands))
     full = (n, len(bands), ny, nx)
     if out is None:
         home = devices[0] if len(devices) == 1 else torch.device("cpu")
@@ -172,7 +170,7 @@ def _find_devices(device: str | Sequence[str]) -> list[torch.device]:
         raise GalSimValueError("Cannot use this device. Use 'auto'", device, have) from error
 
 
-def _share(scene: Scene, rows: NDArray, devices: list[torch.device], out: Tensor) -> None:
+def _share(scene: RenderScene, rows: NDArray, devices: list[torch.device], out: Tensor) -> None:
     """Give each device its part of the galaxies: a thread for each GPU, one a batch on the CPU."""
     jobs = []
     for device, part in zip(devices, np.array_split(rows, len(devices)), strict=True):
@@ -187,29 +185,30 @@ def _share(scene: Scene, rows: NDArray, devices: list[torch.device], out: Tensor
     in_single_threads(run, jobs, at_once=len(devices))
 
 
-def _batches(scene: Scene, rows: NDArray, device: torch.device):
+def _batches(scene: RenderScene, rows: NDArray, device: torch.device):
     """Split galaxies by the grid they need, and then into batches of that grid's size."""
     grids = _grids(scene, rows)
     for grid in sorted(set(grids)):
         same = rows[[g == grid for g in grids]]
-        size = grid.batch_size(scene.shape, device)
+        size = grid.batch_size(scene.optics.shape, device)
         for start in range(0, len(same), size):
             yield grid, size, same[start : start + size]
 
 
-def _grids(scene: Scene, rows: NDArray) -> list[_Grid]:
+def _grids(scene: RenderScene, rows: NDArray) -> list[_Grid]:
     """The grid of each galaxy."""
-    factors = scene.factors.rows(torch.from_numpy(rows), torch.device("cpu"))
-    width = max(scene.shape) * scene.scale
-    extent = _WRAPPED * _row_norm(factors) + scene.shift[rows].abs().amax(1).numpy()
-    floor = np.array([_least_period(psf) for psf in scene.psfs])[scene.psf_index[rows]]
+    optics, placement = scene.optics, scene.placement
+    factors = placement.factors.rows(torch.from_numpy(rows), torch.device("cpu"))
+    width = max(optics.shape) * optics.scale
+    extent = _WRAPPED * _row_norm(factors) + placement.shift[rows].abs().amax(1).numpy()
+    floor = np.array([_least_period(psf) for psf in optics.psfs])[optics.index[rows]]
     steps = np.ceil(np.log(np.maximum(width + 2 * extent, floor) / width) / np.log(_PERIODS))
     periods = width * _PERIODS**steps
     refinement = fourier.grid_refinement(factors, periods)
     reach = _REACHES ** np.ceil(np.log(fourier.grid_reach(factors)) / np.log(_REACHES))
     return [
-        _Grid(float(p), _table(scene, i, p).waves, int(q), float(r))
-        for i, p, q, r in zip(scene.psf_index[rows], periods, refinement, reach, strict=True)
+        _Grid(float(p), _transform(optics, i, p).waves, int(q), float(r))
+        for i, p, q, r in zip(optics.index[rows], periods, refinement, reach, strict=True)
     ]
 
 
@@ -225,12 +224,12 @@ def _row_norm(factors: fourier.Factors) -> NDArray:
     return torch.maximum(*rows).numpy()
 
 
-def _table(scene: Scene, psf: int, period: float) -> PSFTable:
-    return psf_table(scene.psfs[psf], float(period), scene.scale, scene.pixel)
+def _transform(optics: Optics, psf: int, period: float) -> PSFTransform:
+    return sample_psf(optics.psfs[psf], float(period), optics.scale, optics.pixel)
 
 
 def _draw_batch(
-    scene: Scene, grid: _Grid, size: int, rows: NDArray, device: torch.device, out: Tensor
+    scene: RenderScene, grid: _Grid, size: int, rows: NDArray, device: torch.device, out: Tensor
 ) -> None:
     """Draw some galaxies of one grid into their places, in two halves where memory runs out."""
     try:
@@ -250,37 +249,42 @@ def _draw_batch(
 
 
 def _draw_band(
-    scene: Scene, grid: _Grid, rows: NDArray, band: int, device: torch.device, dtype: torch.dtype
+    scene: RenderScene,
+    grid: _Grid,
+    rows: NDArray,
+    band: int,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Tensor:
-    weights = scene.weights[rows, band]
+    weights, optics = scene.weights[rows, band], scene.optics
     used = np.flatnonzero(weights.any(axis=0))
-    stamps = torch.from_numpy(scene.stamps.array[rows[:, None], used]).to(device).to(dtype)
+    stamps = torch.from_numpy(scene.galaxies.array[rows[:, None], used]).to(device).to(dtype)
     stamps = torch.einsum("nb,nbyx->nyx", torch.from_numpy(weights[:, used]).to(stamps), stamps)
-    psf = scene.psf_index[rows]
-    tables = [_table(scene, i, grid.period) for i in (psf[:1] if len(scene.psfs) == 1 else psf)]
-    transform = torch.from_numpy(np.stack([table.transform for table in tables])).to(device)
+    psf = optics.index[rows]
+    seen = [_transform(optics, i, grid.period) for i in (psf[:1] if len(optics.psfs) == 1 else psf)]
+    transform = torch.from_numpy(np.stack([one.values for one in seen])).to(device)
     index = torch.from_numpy(rows)
     return fourier.draw(
         stamps,
-        scene.factors.rows(index, device),
-        scene.shift[index].to(device),
+        scene.placement.factors.rows(index, device),
+        scene.placement.shift[index].to(device),
         transform.to(dtype.to_complex()),
-        tables[0].step,
+        seen[0].step,
         grid.refinement,
         grid.reach,
-        scene.shape,
-        scene.scale,
+        optics.shape,
+        optics.scale,
     )
 
 
-def _add_noise(scene: Scene, images: Tensor, rows: NDArray, band: int) -> Tensor:
+def _add_noise(scene: RenderScene, images: Tensor, rows: NDArray, band: int) -> Tensor:
     if scene.noise is None:
         return images
-    ids = torch.from_numpy(scene.stamps.conditions.id[rows].astype(np.int64)).to(images.device)
-    count = scene.shape[0] * scene.shape[1]
-    normal = pixelnoise.normal_deviates(scene.seed, ids, scene.streams[band], count)
-    normal = normal.view_as(images)
-    if isinstance(scene.noise, galsim.GaussianNoise):
-        return images + scene.noise.sigma * normal
-    sky = scene.noise.sky_level
+    model, seed, streams = scene.noise
+    ids = torch.from_numpy(scene.galaxies.conditions.id[rows].astype(np.int64)).to(images.device)
+    count = images.shape[1] * images.shape[2]
+    normal = pixelnoise.normal_deviates(seed, ids, streams[band], count).view_as(images)
+    if isinstance(model, galsim.GaussianNoise):
+        return images + model.sigma * normal
+    sky = model.sky_level
     return (pixelnoise.poisson(images + sky, normal) - sky).to(images.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import galsim
 import numpy as np
@@ -10,10 +10,10 @@ from galsim.errors import GalSimValueError
 
 from galsim_vae.bands import CANDELS_NOISE, CANDELS_PIXEL_SCALE, STAMP_SIZE, hst_psf
 
-if TYPE_CHECKING:
-    from galsim_vae.stamps import Stamps
+from .batch import render
+from .scene import Drawable
 
-__all__ = ["RENDERERS", "draw"]
+__all__ = ["RENDERERS", "DrawableOneByOne", "draw"]
 
 #: What can draw: GalSim, one galaxy after the other, or `galsim_vae.render`, all of them at once.
 RENDERERS = ("galsim", "batch")
@@ -22,12 +22,27 @@ RENDERERS = ("galsim", "batch")
 _MARGIN = 16
 
 
-def draw(stamps: Stamps, rng: galsim.BaseDeviate, renderer: str = "galsim") -> np.ndarray:
+class DrawableOneByOne(Drawable, Protocol):
+    """What GalSim needs besides: the names of the bands, and each galaxy as an object."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands of ``array``."""
+        ...
+
+    def galaxy(self, i: int, band: str) -> galsim.GSObject:
+        """Return galaxy i in one band, its flux in counts."""
+        ...
+
+
+def draw(
+    stamps: DrawableOneByOne, rng: galsim.BaseDeviate, renderer: str = "galsim"
+) -> np.ndarray:
     """Draw galaxies through model HST PSFs, with noise: see `galsim_vae.Stamps.as_candels`."""
     if renderer not in RENDERERS:
         raise GalSimValueError("Unknown renderer", renderer, RENDERERS)
     size = _size(stamps.jacobian)
-    out = np.zeros((len(stamps), len(stamps.bands), size, size), dtype=np.float32)
+    out = np.zeros((*stamps.array.shape[:2], size, size), dtype=np.float32)
     (_draw_with_galsim if renderer == "galsim" else _draw_batch)(stamps, out)
     # The same deviates for both renderers, galaxy by galaxy.
     for images in out:
@@ -38,8 +53,8 @@ def draw(stamps: Stamps, rng: galsim.BaseDeviate, renderer: str = "galsim") -> n
     return out
 
 
-def _draw_with_galsim(stamps: Stamps, out: np.ndarray) -> None:
-    for i in range(len(stamps)):
+def _draw_with_galsim(stamps: DrawableOneByOne, out: np.ndarray) -> None:
+    for i in range(len(stamps.array)):
         for k, band in enumerate(stamps.bands):
             if stamps.array[i, k].any():
                 observed = galsim.Convolve(stamps.galaxy(i, band), hst_psf(band))
@@ -47,12 +62,13 @@ def _draw_with_galsim(stamps: Stamps, out: np.ndarray) -> None:
                 observed.drawImage(image, method="no_pixel")
 
 
-def _draw_batch(stamps: Stamps, out: np.ndarray) -> None:
+def _draw_batch(stamps: DrawableOneByOne, out: np.ndarray) -> None:
     ny, nx = out.shape[2:]
     for k, band in enumerate(stamps.bands):
-        out[:, k] = stamps.render(
-            hst_psf(band), nx, ny, CANDELS_PIXEL_SCALE, bands=band, method="no_pixel"
-        )[:, 0]
+        images = render(
+            stamps, hst_psf(band), nx, ny, CANDELS_PIXEL_SCALE, bands=band, method="no_pixel"
+        )
+        out[:, k] = images[:, 0].cpu().numpy()
 
 
 def _size(jacobian: np.ndarray) -> int:

@@ -98,7 +98,7 @@ def draw(
     stamps : (n, 64, 64) float32 or float64; the images have this type too.
     factors : of the maps to the sky.
     shift : (n, 2) float64, position of the stamps' centres from that of the image [arcsec].
-    transform : ([n,] m + 1, 2 m + 1) complex, and its step: see `.psf_table.PSFTable`.
+    transform : ([n,] m + 1, 2 m + 1) complex, and its step: see `.psf_table.PSFTransform`.
     refinement, reach : at least what `grid_refinement` and `grid_reach` ask for.
     shape : (ny, nx) of the images.
     scale : of a pixel [arcsec].

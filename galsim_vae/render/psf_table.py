@@ -11,7 +11,7 @@ import numpy as np
 from galsim.errors import GalSimRangeError
 from numpy.typing import NDArray
 
-__all__ = ["PSFTable", "psf_table"]
+__all__ = ["PSFTransform", "sample_psf"]
 
 # Wave vectors that hold less than this of the sum of |PSF x pixel| are left out; so is no more
 # than this of a star's peak, and less of a galaxy's, whose own transform falls.
@@ -26,29 +26,31 @@ _ROUND = 4
 _MAX_WAVES = 1024
 
 
-class PSFTable(NamedTuple):
-    """PSF and pixel on the wave vectors of one period.
+class PSFTransform(NamedTuple):
+    """Transform of PSF and pixel on the wave vectors of one period.
 
     Attributes
     ----------
-    transform : (m + 1, 2 m + 1) complex128
+    values : (m + 1, 2 m + 1) complex128
         At k_x = 0 ... m and k_y = -m ... m times ``step``. Zero where it is neglected, and
         normalised so that its sum with F gives counts a pixel.
     step : float
-        2 pi / period [1 / arcsec].
+        2 pi / period, 1 / arcsec.
     """
 
-    transform: NDArray
+    values: NDArray
     step: float
 
     @property
     def waves(self) -> int:
         """Number m of positive wave numbers along an axis."""
-        return len(self.transform) - 1
+        return len(self.values) - 1
 
 
 @functools.lru_cache(maxsize=64)
-def psf_table(psf: galsim.GSObject, period: float, scale: float, pixel: bool = True) -> PSFTable:
+def sample_psf(
+    psf: galsim.GSObject, period: float, scale: float, pixel: bool = True
+) -> PSFTransform:
     """Sample a PSF, and a square pixel, in k.
 
     The PSF is cut at the edges of the period instead of being folded into it, so that its far
@@ -57,9 +59,12 @@ def psf_table(psf: galsim.GSObject, period: float, scale: float, pixel: bool = T
     Parameters
     ----------
     psf : galsim.GSObject
-    period : of the image, arcsec.
-    scale : of a pixel, arcsec.
-    pixel : whether the pixel's response is still to be added to the PSF.
+    period : float
+        Of the image, arcsec.
+    scale : float
+        Of a pixel, arcsec.
+    pixel : bool
+        Whether the pixel's response is still to be added to the PSF.
 
     Raises
     ------
@@ -85,7 +90,7 @@ def psf_table(psf: galsim.GSObject, period: float, scale: float, pixel: bool = T
     transform[: have + 1, waves - have : waves + have + 1] = values[
         half - have : half + have + 1, half : half + have + 1
     ].T
-    return PSFTable(transform * (scale / period) ** 2, step)
+    return PSFTransform(transform * (scale / period) ** 2, step)
 
 
 def _extent(psf: galsim.GSObject, step: float) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import galsim
 import numpy as np
@@ -12,81 +13,246 @@ from galsim.errors import GalSimIncompatibleValuesError, GalSimRangeError, GalSi
 from numpy.typing import NDArray
 from torch import Tensor
 
+from galsim_vae.conditions import Conditions
 from galsim_vae.deviates import draw_seed
 
 from . import fourier
 
-if TYPE_CHECKING:
-    from galsim_vae.stamps import Stamps
-
-__all__ = ["Scene", "make_scene"]
+__all__ = [
+    "Drawable", "Noise", "Optics", "Placement", "RenderScene",
+    "add_up", "make_noise", "observe", "place",
+]  # fmt: skip
 
 _METHODS = ("auto", "no_pixel")
 
 
-class Scene(NamedTuple):
-    """All that is to be drawn.
+class Drawable(Protocol):
+    """What the renderer needs of `galsim_vae.Stamps`, or of anything else that it is to draw."""
 
-    ``weights`` (n, drawn bands, bands of the stamps); ``factors`` of each galaxy's map to the sky;
-    ``shift`` (n, 2) of the stamps' centres from the image's, arcsec; ``psfs`` the distinct ones,
-    and ``psf_index`` (n,) which of them a galaxy has; ``shape`` (ny, nx); ``pixel`` whether to add
-    its response; ``streams`` of noise, one a drawn band.
+    @property
+    def array(self) -> NDArray:
+        """Stamps, (n, bands, 64, 64) float32."""
+        ...
+
+    @property
+    def conditions(self) -> Conditions:
+        """Their ``id`` (n,) names the noise of each galaxy."""
+        ...
+
+    @property
+    def jacobian(self) -> NDArray:
+        """Map of stamp pixels to arcsec, (n, 2, 2)."""
+        ...
+
+    @property
+    def offset(self) -> NDArray:
+        """Each centroid's (x, y) from the centre of the stamp, (n, 2), stamp pixels."""
+        ...
+
+    def weights(self, band: str | galsim.Bandpass, zeropoint: float | None) -> NDArray:
+        """Return what each stamp counts in the image through a filter, (n, bands)."""
+        ...
+
+
+class Placement(NamedTuple):
+    """Where and how galaxies lie on the sky.
+
+    Attributes
+    ----------
+    factors : fourier.Factors
+        Of each galaxy's map to the sky.
+    shift : (n, 2) float64
+        (x, y) of the stamps' centres from those of the images, arcsec.
     """
 
-    stamps: Stamps
-    weights: NDArray
     factors: fourier.Factors
     shift: Tensor
+
+
+class Optics(NamedTuple):
+    """PSFs and pixels.
+
+    Attributes
+    ----------
+    psfs : list of galsim.GSObject
+        The distinct ones.
+    index : (n,) int64
+        Which of them a galaxy has.
+    shape : (int, int)
+        (ny, nx), pixels.
+    scale : float
+        Of a pixel, arcsec.
+    pixel : bool
+        Whether the pixel's response is still to be added.
+    """
+
     psfs: list[galsim.GSObject]
-    psf_index: NDArray
+    index: NDArray
     shape: tuple[int, int]
     scale: float
     pixel: bool
-    noise: galsim.BaseNoise | None
+
+
+class Noise(NamedTuple):
+    """Noise of the pixels.
+
+    Attributes
+    ----------
+    model : galsim.GaussianNoise or galsim.PoissonNoise
+        Its ``sigma`` or ``sky_level``, counts.
+    seed : int
+        Of the whole set.
+    streams : list of int
+        One a drawn band.
+    """
+
+    model: galsim.GaussianNoise | galsim.PoissonNoise
     seed: int
     streams: list[int]
 
 
-def make_scene(
-    stamps, psf, nx, ny, scale, shear, rotation, shift, bands, zeropoint, method, noise, seed
-) -> Scene:
-    """Check everything, and work out each galaxy's map to the sky."""
-    n = len(stamps)
+class RenderScene(NamedTuple):
+    """All that is to be drawn; ``weights`` are (n, drawn bands, bands of the stamps)."""
+
+    galaxies: Drawable
+    weights: NDArray
+    placement: Placement
+    optics: Optics
+    noise: Noise | None
+
+
+def place(
+    galaxies: Drawable,
+    shear: Any,
+    rotation: Any,
+    shift: Any,
+) -> Placement:
+    """Return each galaxy's map to the sky.
+
+    Parameters
+    ----------
+    galaxies : Drawable
+        n galaxies.
+    shear, rotation, shift
+        As in `galsim_vae.render.render`.
+
+    Raises
+    ------
+    galsim.GalSimRangeError
+        A shear that is not below 1.
+    galsim.GalSimValueError
+        A shape that does not fit the number of galaxies, or numbers that are not finite.
+    """
+    n = len(galaxies.array)
+    jacobian = _shear_matrix(shear, n) @ _rotation_matrix(rotation, n) @ galaxies.jacobian
+    if isinstance(shift, galsim.PositionD | galsim.PositionI):
+        shift = (shift.x, shift.y)
+    centre = _each("shift", shift, n, (2,)) - np.einsum("nij,nj->ni", jacobian, galaxies.offset)
+    return Placement(fourier.factorise(jacobian), torch.from_numpy(centre))
+
+
+def observe(
+    n: int,
+    psf: galsim.GSObject | Sequence[galsim.GSObject],
+    shape: tuple[int, int],
+    scale: float,
+    method: str,
+) -> Optics:
+    """Return the PSFs and pixels of n galaxies.
+
+    Parameters
+    ----------
+    n : int
+    psf, scale, method
+        As in `galsim_vae.render.render`.
+    shape : (int, int)
+        (ny, nx).
+
+    Raises
+    ------
+    galsim.GalSimRangeError
+        A size or scale that is not positive.
+    galsim.GalSimValueError
+        An unknown method; a number of PSFs that is neither 1 nor n.
+    TypeError
+        A PSF that is no `galsim.GSObject`.
+    """
+    ny, nx = shape
     for name, value in (("nx", nx), ("ny", ny), ("scale", scale)):
         if not (np.isfinite(value) and value > 0):
             raise GalSimRangeError(f"{name} must be positive", value, 0)
     if method not in _METHODS:
         raise GalSimValueError("Unknown method", method, _METHODS)
-    psfs, psf_index = _psfs(psf, n)
-    jacobian = _shear_matrix(shear, n) @ _rotation_matrix(rotation, n) @ stamps.jacobian
-    if isinstance(shift, galsim.PositionD | galsim.PositionI):
-        shift = (shift.x, shift.y)
-    centre = _each("shift", shift, n, (2,)) - np.einsum("nij,nj->ni", jacobian, stamps.offset)
-    zeropoints = [zeropoint] * len(bands) if np.ndim(zeropoint) == 0 else list(zeropoint)
+    psfs, index = _psfs(psf, n)
+    return Optics(psfs, index, (int(ny), int(nx)), float(scale), method == "auto")
+
+
+def add_up(
+    galaxies: Drawable,
+    bands: list[str | galsim.Bandpass],
+    zeropoint: Any,
+) -> NDArray:
+    """Return what each stamp counts in each image.
+
+    Parameters
+    ----------
+    galaxies : Drawable
+        n galaxies.
+    bands : list of str or galsim.Bandpass
+        To be drawn.
+    zeropoint : float, sequence of float, or None
+        One for all bands, or one a band.
+
+    Returns
+    -------
+    (n, drawn bands, bands of the stamps) float64
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        As many zero-points as bands, or one, are needed.
+    """
+    zeropoints = list(zeropoint) if np.iterable(zeropoint) else [zeropoint] * len(bands)
     if len(zeropoints) != len(bands):
         raise GalSimValueError(f"There are {len(bands)} bands: give one zeropoint each", zeropoint)
-    weights = [stamps.weights(band, zp) for band, zp in zip(bands, zeropoints, strict=True)]
-    if noise is not None and not isinstance(noise, galsim.GaussianNoise | galsim.PoissonNoise):
+    weights = [galaxies.weights(band, zp) for band, zp in zip(bands, zeropoints, strict=True)]
+    if not weights:
+        return np.empty((len(galaxies.array), 0, galaxies.array.shape[1]))
+    return np.stack(weights, axis=1)
+
+
+def make_noise(
+    noise: galsim.BaseNoise | None,
+    seed: int | galsim.BaseDeviate | None,
+    bands: list[str | galsim.Bandpass],
+) -> Noise | None:
+    """Return the noise, if there is any.
+
+    Parameters
+    ----------
+    noise, seed
+        As in `galsim_vae.render.render`.
+    bands : list of str or galsim.Bandpass
+        To be drawn.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        Noise of another kind than GaussianNoise and PoissonNoise.
+    galsim.GalSimIncompatibleValuesError
+        Noise without a seed.
+    """
+    if noise is None:
+        return None
+    if not isinstance(noise, galsim.GaussianNoise | galsim.PoissonNoise):
         raise GalSimValueError(
             "Unknown noise; add others to the images", noise, ["GaussianNoise", "PoissonNoise"]
         )
-    if noise is not None and seed is None:
+    if seed is None:
         raise GalSimIncompatibleValuesError("Noise needs a seed", noise=noise, seed=seed)
-    seed = draw_seed(seed) if isinstance(seed, galsim.BaseDeviate) else int(seed or 0)
-    return Scene(
-        stamps,
-        np.stack(weights, axis=1) if bands else np.empty((n, 0, len(stamps.bands))),
-        fourier.factorise(jacobian),
-        torch.from_numpy(centre),
-        psfs,
-        psf_index,
-        (int(ny), int(nx)),
-        float(scale),
-        method == "auto",
-        noise,
-        seed,
-        [zlib.crc32(str(getattr(band, "name", band)).encode()) for band in bands],
-    )
+    seed = draw_seed(seed) if isinstance(seed, galsim.BaseDeviate) else int(seed)
+    streams = [zlib.crc32(str(getattr(band, "name", band)).encode()) for band in bands]
+    return Noise(noise, seed, streams)
 
 
 def _psfs(psf, n: int) -> tuple[list[galsim.GSObject], NDArray]:

@@ -9,9 +9,10 @@ from scipy import stats
 from stub_generator import StubGenerator
 
 from galsim_vae.bands import hst_psf
-from galsim_vae.render import batch as render_module
-from galsim_vae.render import fourier, pixelnoise, psf_table
+from galsim_vae.conditions import Conditions
+from galsim_vae.render import fourier, pixelnoise
 from galsim_vae.render.batch import render
+from galsim_vae.render.psf_table import sample_psf
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 # What the documentation promises, of the peak.
@@ -394,25 +395,43 @@ def test_a_psf_that_was_drawn_before():
     """GalSim keeps the maxk of a drawn, transformed profile when its GSParams change."""
     fresh, drawn = (galsim.Moffat(beta=2.5, fwhm=0.7).shear(g1=0.03, g2=0.02) for _ in range(2))
     galsim.Convolve(drawn, galsim.Gaussian(sigma=0.1)).drawImage(nx=8, ny=8, scale=0.2)
-    a, b = (psf_table._extent(p.withGSParams(maxk_threshold=1e-6), 0.4) for p in (fresh, drawn))
+    a, b = (sample_psf(psf, period=16.0, scale=0.26).waves for psf in (fresh, drawn))
     assert b >= 0.95 * a
     stamps = galaxies(1, low=0.1, high=0.11)
     first = render(stamps, drawn, 32, 32, 0.26, dtype="float64")
-    psf_table.psf_table.cache_clear()
+    sample_psf.cache_clear()
     second = render(stamps, fresh, 32, 32, 0.26, dtype="float64")
     assert (first - second).abs().max() < 3e-6 * second.max()
 
 
-def test_the_psf_is_sampled_once(monkeypatch):
-    psf_table.psf_table.cache_clear()
-    calls = []
-    cut = psf_table._cut
-    monkeypatch.setattr(psf_table, "_cut", lambda *args: calls.append(1) or cut(*args))
+def test_the_psf_is_sampled_once():
+    sample_psf.cache_clear()
     stamps = galaxies(30, low=0.3, high=0.31)
     for _ in range(2):
         render(stamps, KOLMOGOROV, 32, 32, 0.2)
-    assert len(calls) <= 2  # periods, not calls nor batches
-    assert render_module.render is render
+    assert sample_psf.cache_info().misses <= 2  # periods, not calls nor batches
+
+
+class Disc:
+    """No `Stamps`: the five things that the renderer needs."""
+
+    def __init__(self, n: int):
+        profile = galsim.Exponential(half_light_radius=6)
+        array = profile.drawImage(nx=64, ny=64, scale=1, method="no_pixel").array
+        self.array = np.tile(array.astype(np.float32), (n, 1, 1, 1))
+        self.conditions = Conditions(np.zeros((n, 4)), np.zeros(n), np.arange(n))
+        self.jacobian = np.tile(0.05 * np.eye(2), (n, 1, 1))
+        self.offset = np.zeros((n, 2))
+
+    def weights(self, band, zeropoint):
+        return np.full((len(self.array), 1), 10.0)
+
+
+def test_draws_whatever_has_what_it_needs():
+    images = render(Disc(3), KOLMOGOROV, 48, 48, 0.2, noise=NOISE["Gaussian"], seed=1)
+    clean = render(Disc(3), KOLMOGOROV, 48, 48, 0.2)
+    assert clean.sum(dim=(1, 2, 3)).numpy() == pytest.approx(10 * Disc(1).array.sum(), rel=0.02)
+    assert float((images - clean).std()) == pytest.approx(2.0, rel=0.05)
 
 
 @pytest.mark.parametrize("threshold", [1e-2, 1e-3, 1e-5])
