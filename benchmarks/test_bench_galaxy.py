@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from galsim_vae import Stamps
-from galsim_vae.bands import find_bandpass
 from galsim_vae.conditions import Conditions
+from galsim_vae.filters import find_bandpass
 from galsim_vae.galaxy import VAEGalaxy
 
 JACOBIAN = 0.07 * np.array([[0.83, -0.56], [0.56, 0.83]])  # arcsec per canonical pixel

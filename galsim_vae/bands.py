@@ -1,40 +1,33 @@
 """The five HST bands: constants, model PSFs, depths, throughputs.
 
-The step from these bands to any other filter is `galsim_vae.filters.spectrum`. This module
-does not import torch.
+The step from these bands to any other filter is `galsim_vae.filters`. This module does not import
+torch.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 
 import galsim
 import numpy as np
-from galsim.errors import GalSimRangeError, GalSimValueError
+from galsim.errors import GalSimValueError
 
 __all__ = [
     "BANDS",
     "CANDELS_DEPTH",
     "CANDELS_NOISE",
     "CANDELS_PIXEL_SCALE",
-    "EXTRAPOLATED_REACH",
     "FILTER_PIVOT",
     "HALF_LIGHT_PIXELS",
     "MAX_BAND_DISTANCE",
     "PIVOT",
-    "REACH",
     "REFERENCE",
     "STAMP_SIZE",
     "ZEROPOINTS",
-    "ab_zeropoint",
     "band_map",
-    "check_reach",
-    "find_bandpass",
     "hst_bandpass",
     "hst_psf",
-    "in_reach",
 ]
 
 BANDS = ("F435W", "F606W", "F814W", "F125W", "F160W")
@@ -74,12 +67,6 @@ FILTER_PIVOT = PIVOT | {
 #: A filter stands for a band of ours if their pivots are this close in ln(wavelength): about half
 #: the distance of our two closest bands.
 MAX_BAND_DISTANCE = 0.12
-
-#: Wavelengths, nm, that the five bands reach. A filter must have 99 % of its throughput inside.
-REACH = (345.0, 1800.0)
-
-#: The same with the extrapolation blueward of F435W, see `galsim_vae.filters.band_weights`.
-EXTRAPOLATED_REACH = (300.0, 1800.0)
 
 #: Pixel scale of the CANDELS mosaics, arcsec.
 CANDELS_PIXEL_SCALE = 0.06
@@ -201,75 +188,6 @@ def hst_bandpass(band: str) -> galsim.Bandpass:
     return galsim.Bandpass(_FILES[band], wave_type="nm").withZeropoint("AB")
 
 
-def find_bandpass(band: str | galsim.Bandpass) -> galsim.Bandpass:
-    """Turn what a user may call a band into a `galsim.Bandpass`.
-
-    Parameters
-    ----------
-    band : str or galsim.Bandpass
-        A bandpass, one of `BANDS`, or the name of a throughput file that GalSim ships, with or
-        without its extension (``"LSST_r"``).
-
-    Raises
-    ------
-    galsim.GalSimValueError
-        If it is none of these.
-    """
-    if isinstance(band, galsim.Bandpass):
-        return band
-    if band in BANDS:
-        return hst_bandpass(band)
-    return _shipped_bandpass(band)
-
-
-@functools.lru_cache(maxsize=64)
-def ab_zeropoint(bandpass: galsim.Bandpass) -> float:
-    """AB magnitude of 1 photon / (s cm^2) through a bandpass: GalSim's own zero-point."""
-    return float(bandpass.withZeropoint("AB").zeropoint)
-
-
-@functools.lru_cache(maxsize=128)
-def in_reach(bandpass: galsim.Bandpass, extrapolate: bool = False) -> bool:
-    """Whether 99 % of a filter's throughput is inside `REACH`, or `EXTRAPOLATED_REACH`."""
-    low, high = EXTRAPOLATED_REACH if extrapolate else REACH
-    wavelength, throughput = _throughput(bandpass)
-    inside = (wavelength >= low) & (wavelength <= high)
-    return bool(throughput[inside].sum() >= 0.99 * throughput.sum())
-
-
-def check_reach(bandpass: galsim.Bandpass, extrapolate: bool = False) -> None:
-    """Check that the five bands reach a filter: 99 % of its throughput is inside `REACH`.
-
-    Parameters
-    ----------
-    bandpass : galsim.Bandpass
-    extrapolate : bool
-        Allow `EXTRAPOLATED_REACH`.
-
-    Raises
-    ------
-    galsim.GalSimRangeError
-        If the filter reaches outside 345 to 1800 nm, or 300 to 1800 nm.
-    """
-    if in_reach(bandpass, extrapolate):
-        return
-    wavelength, throughput = _throughput(bandpass)
-    cumulative = np.cumsum(throughput) / throughput.sum()
-    blue, red = np.interp([0.005, 0.995], cumulative, wavelength)
-    raise GalSimRangeError(
-        f"Bandpass {_name(bandpass)} is out of reach of the HST bands. Choose a filter with 99 % "
-        "of its throughput in the range (nm). The filter covers",
-        (round(float(blue), 1), round(float(red), 1)),
-        *(EXTRAPOLATED_REACH if extrapolate else REACH),
-    )
-
-
-def _throughput(bandpass: galsim.Bandpass) -> tuple[np.ndarray, np.ndarray]:
-    """Wavelengths (m,), nm, and the share of an AB source's photons at each (m,), in any unit."""
-    wavelength = np.linspace(bandpass.blue_limit, bandpass.red_limit, 4001)
-    return wavelength, bandpass(wavelength) / wavelength
-
-
 def band_map(filters: Mapping[str, float], structure_only: bool = False) -> dict[str, str]:
     """Decide which filter of a survey stands for which of the five bands.
 
@@ -307,26 +225,3 @@ def band_map(filters: Mapping[str, float], structure_only: bool = False) -> dict
 def _check_band(band: str) -> None:
     if band not in BANDS:
         raise GalSimValueError("Unknown HST band", band, BANDS)
-
-
-def _name(bandpass: galsim.Bandpass) -> str:
-    """The file that a bandpass came from; else its effective wavelength."""
-    if isinstance(bandpass._orig_tp, str):
-        stem, extension = os.path.splitext(os.path.basename(bandpass._orig_tp))
-        if extension[1:].isalpha():  # and not a formula such as "0.7"
-            return stem
-    return f"of effective wavelength {bandpass.effective_wavelength:.0f} nm"
-
-
-@functools.lru_cache(maxsize=64)
-def _shipped_bandpass(name: str) -> galsim.Bandpass:
-    folder = os.path.join(galsim.meta_data.share_dir, "bandpasses")
-    shipped = sorted(f[:-4] for f in os.listdir(folder) if f.endswith(".dat"))
-    stem = str(name).removesuffix(".dat")
-    if stem not in shipped:
-        raise GalSimValueError(
-            "Unknown band: give a galsim.Bandpass, an HST band or a bandpass that GalSim ships",
-            name,
-            (*BANDS, *shipped),
-        )
-    return galsim.Bandpass(stem + ".dat", wave_type="nm").withZeropoint("AB")

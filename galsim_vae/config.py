@@ -40,9 +40,10 @@ from galsim.errors import (
     GalSimRangeError,
 )
 
-from .bands import REFERENCE, check_reach
+from .bands import REFERENCE
 from .conditions import one_row, read_conditions
 from .deviates import checked_seed
+from .filters.bandpass import check_reach
 from .stamps import Stamps, in_counts
 
 __all__ = ["CatalogInput", "CatalogLoader", "GeneratorInput"]

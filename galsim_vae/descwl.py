@@ -17,7 +17,7 @@ import galsim
 import numpy as np
 from astropy.table import QTable
 
-from .filters.surveys import find_filter
+from .filters.names import find_filter
 from .generator import GalaxyGenerator
 
 __all__ = ["VAEGalaxyCatalog"]

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import cmath
 import functools
 import math
 import operator
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import galsim
 import numpy as np
 from astropy.table import QTable
 from galsim.errors import GalSimIncompatibleValuesError, GalSimIndexError, GalSimValueError
 
-from .bands import BANDS, REFERENCE, ZEROPOINTS, ab_zeropoint, find_bandpass
+from .bands import BANDS, REFERENCE, ZEROPOINTS
 from .conditions import NAMES, Conditions, to_table
+from .filters.bandpass import ab_zeropoint, check_reach, in_reach, warn_if_extrapolated
+from .filters.names import find_band
 from .filters.spectrum import band_weights, node_values, photon_spectra
-from .galaxy import VAEGalaxy
+from .filters.truth import Truth
+from .galaxy import ChromaticVAEGalaxy, VAEGalaxy
 
 __all__ = ["Stamps", "in_counts"]
 
 _MAGNITUDE, _REDSHIFT = NAMES.index("magnitude"), NAMES.index("redshift")
+_ADVICE = (
+    "Stamps are no sequence: write stamps.galaxy(i, band, zeropoint) for i in range(len(stamps)), "
+    "or stamps[i:j] for some of them, or stamps.array (n, bands, 64, 64)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +60,15 @@ class Stamps:
         return len(self.array)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Stamps:
-        """Some of the galaxies (a slice, a boolean mask or an array of indices)."""
+        """Return some of the galaxies (a slice, a boolean mask or an array of indices).
+
+        Raises
+        ------
+        TypeError
+            One index: a galaxy is drawn in a band, `galaxy`.
+        """
         if not isinstance(rows, slice) and np.ndim(rows) == 0:
-            raise GalSimIndexError("Slice stamps (stamps[i:j]), or take stamps.galaxy(i)", rows)
+            raise TypeError(f"{_ADVICE}; not stamps[{rows!r}]")
         return Stamps(
             self.array[rows],
             self.conditions[rows],
@@ -61,6 +76,12 @@ class Stamps:
             self.offset[rows],
             self.bands,
         )
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(_ADVICE)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(_ADVICE)
 
     @property
     def pixel_scale(self) -> np.ndarray:
@@ -82,17 +103,20 @@ class Stamps:
         band : str or galsim.Bandpass
             As in `galaxy`.
         extrapolate : bool
-            Allow filters down to 300 nm, see `galsim_vae.filters.spectrum.band_weights`.
+            Allow filters down to 300 nm (u), see `galsim_vae.filters.band_weights`, with a warning
+            (`galsim.GalSimWarning`).
 
         Returns
         -------
         (n,) float64
             inf where an HST band has no flux at all.
         """
-        if isinstance(band, str) and band in self.bands:
+        band = find_band(band)
+        if isinstance(band, str):
             flux = self.array[:, self.bands.index(band)].sum(axis=(1, 2), dtype=np.float64)
         else:
-            flux = band_weights(find_bandpass(band), self._nodes, extrapolate).sum(axis=1)
+            flux = band_weights(band, self._nodes, extrapolate).sum(axis=1)
+            warn_if_extrapolated(band)
         with np.errstate(divide="ignore"):  # A band may be dark.
             return self.conditions.values[:, _MAGNITUDE] - 2.5 * np.log10(flux)
 
@@ -115,7 +139,7 @@ class Stamps:
         (64, 64) float32
             It sums to f_nu over that of F814W.
         """
-        return self._through(self._row(i), band, extrapolate)[0]
+        return self._through(self._row(i), find_band(band), extrapolate)[0]
 
     def galaxy(
         self,
@@ -123,20 +147,24 @@ class Stamps:
         band: str | galsim.Bandpass = REFERENCE,
         zeropoint: float | None = None,
         gsparams: galsim.GSParams | None = None,
+        extrapolate: bool = False,
     ) -> VAEGalaxy:
-        """One galaxy in one band.
+        """Return one galaxy in one band.
 
         Parameters
         ----------
         i : int
             Row.
         band : str or galsim.Bandpass
-            An HST band of the stamps, a bandpass, or the name of a bandpass that GalSim ships
-            (``"LSST_r"``). An HST band by its name is its own stamp; the image through any other
-            filter is a mix of the stamps of the bands about it (`galsim_vae.filters.spectrum`).
+            An HST band of the stamps, a bandpass, or the name of a filter (``"LSST_r"``,
+            ``"Euclid_VIS"``, ``"H158"``: `galsim_vae.filters.names`). An HST band by its name is
+            its own stamp; the image through any other filter is a mix of the stamps of the bands about it
+            (`galsim_vae.filters.spectrum`).
         zeropoint : float, optional
             AB magnitude of one unit of flux. HST bands have `ZEROPOINTS`; others need it.
         gsparams : galsim.GSParams, optional
+        extrapolate : bool
+            As in `magnitude`.
 
         Returns
         -------
@@ -154,8 +182,8 @@ class Stamps:
         galsim.GalSimIndexError
             No such row.
         """
-        i = self._row(i)
-        image, flux = self._through(i, band)
+        i, band = self._row(i), find_band(band)
+        image, flux = self._through(i, band, extrapolate)
         zeropoint = _zeropoint(band, zeropoint)
         unit = 10 ** (-0.4 * (self.conditions.values[i, _MAGNITUDE] - zeropoint))
         return self._profile(i, image, unit * flux, gsparams)
@@ -165,8 +193,9 @@ class Stamps:
         i: int,
         gsparams: galsim.GSParams | None = None,
         bandpass: galsim.Bandpass | None = None,
-    ) -> galsim.ChromaticSum:
-        """One galaxy in all bands: draws through any `galsim.Bandpass` within reach.
+        extrapolate: bool = False,
+    ) -> ChromaticVAEGalaxy:
+        """Return one galaxy in all bands: it draws through any `galsim.Bandpass` within reach.
 
         The sum over the bands of the band's profile times that part of the galaxy's spectrum which
         looks like it (`galsim_vae.filters.photon_spectra`), in photons / (s cm^2 nm). Through an
@@ -185,10 +214,14 @@ class Stamps:
             this bandpass sees them, to one profile with the whole spectrum. The image is the same
             to 1e-6 of its peak and costs a quarter. Colour gradients are lost where they matter:
             with a chromatic PSF, another bandpass or redshift, or photons that are not all alike.
+        extrapolate : bool
+            For drawing through u filters: the spectrum goes on blueward of F435W with its slope. It
+            warns if there is a ``bandpass`` that needs it. Without it a ``bandpass`` that needs it
+            is refused; where there is none, f_nu is constant blueward of F435W.
 
         Returns
         -------
-        galsim.ChromaticSum
+        ChromaticVAEGalaxy
             Of five parts, or of one.
 
         Raises
@@ -196,34 +229,65 @@ class Stamps:
         galsim.GalSimIndexError
             No such row.
         galsim.GalSimRangeError
-            When drawn, or at once if it is given: a bandpass that extends outside 300 to 1900 nm.
+            A ``bandpass`` that the HST bands do not reach; when drawn, any that extends outside 300
+            to 1900 nm.
         """
         i = self._row(i)
         magnitude, redshift = self.conditions.values[i, [_MAGNITUDE, _REDSHIFT]]
         unit = 10 ** (-0.4 * magnitude)
-        seds = photon_spectra(self._nodes[i], redshift)
+        if bandpass is not None:
+            check_reach(bandpass, extrapolate)
+            extrapolate = not in_reach(bandpass)
+            warn_if_extrapolated(bandpass)
+        seds = photon_spectra(self._nodes[i], redshift, extrapolate)
         if bandpass is not None:
             # GalSim's own integrals, with which it weighs the parts of the sum.
             photons = np.array([sed.calculateFlux(bandpass) for sed in seds])
             image = self._mix(i, photons / photons.sum())
             whole = self._profile(i, image, unit, gsparams) * sum(seds[1:], seds[0])
-            return galsim.ChromaticSum([whole])
+            return ChromaticVAEGalaxy([whole], self.truth(i))
         parts = []
         for k, flux, sed in zip(self._order, self._fluxes[i], seds, strict=True):
             image = self.array[i, k if flux > 0 else self.bands.index(REFERENCE)]
             parts.append(self._profile(i, image, unit, gsparams) * sed)
-        return galsim.ChromaticSum(parts)
+        return ChromaticVAEGalaxy(parts, self.truth(i))
+
+    def truth(self, i: int) -> Truth:
+        """Return what is true of one galaxy, its magnitudes in all filters included.
+
+        Parameters
+        ----------
+        i : int
+            Row.
+
+        Raises
+        ------
+        galsim.GalSimIndexError
+            No such row.
+        """
+        i = self._row(i)
+        magnitude, half_light_radius, g, redshift = self.conditions.values[i].tolist()
+        # A round galaxy may have no angle.
+        angle = 0.0 if g == 0 else float(self.conditions.angle[i])
+        shear = galsim._Shear(cmath.rect(g, 2 * angle))
+        ident = int(self.conditions.id[i])
+        return Truth(
+            magnitude, half_light_radius, shear, redshift, ident, tuple(self._fluxes[i].tolist())
+        )
 
     def weights(
-        self, band: str | galsim.Bandpass = REFERENCE, zeropoint: float | None = None
+        self,
+        band: str | galsim.Bandpass = REFERENCE,
+        zeropoint: float | None = None,
+        extrapolate: bool = False,
     ) -> np.ndarray:
-        """What each band's stamp counts in the images through a band or filter.
+        """Return what each band's stamp counts in the images through a band or filter.
 
         ``(weights[:, :, None, None] * array).sum(axis=1)`` are the images in counts.
 
         Parameters
         ----------
-        band, zeropoint
+        band, zeropoint, extrapolate
             As in `galsim_vae.Stamps.galaxy`, which raises the same errors.
 
         Returns
@@ -232,10 +296,12 @@ class Stamps:
             In the order of ``bands``.
         """
         weights = np.zeros((len(self), len(self.bands)))
-        if isinstance(band, str) and band in self.bands:
+        band = find_band(band)
+        if isinstance(band, str):
             weights[:, self.bands.index(band)] = 1
         else:
-            flux = band_weights(find_bandpass(band), self._nodes)
+            flux = band_weights(band, self._nodes, extrapolate)
+            warn_if_extrapolated(band)
             weights[:, self._order] = _shares(flux, self._fluxes)
         zeropoint = _zeropoint(band, zeropoint)
         return weights * 10 ** (-0.4 * (self.conditions.values[:, [_MAGNITUDE]] - zeropoint))
@@ -309,13 +375,14 @@ class Stamps:
         return node_values(self._fluxes)
 
     def _through(
-        self, i: int, band: str | galsim.Bandpass, extrapolate: bool = False
+        self, i: int, band: str | galsim.Bandpass, extrapolate: bool
     ) -> tuple[np.ndarray, float]:
         """The stamp (64, 64) through a band or filter, and its flux, F814W = 1."""
-        if isinstance(band, str) and band in self.bands:
+        if isinstance(band, str):
             image = self.array[i, self.bands.index(band)]
             return image, image.sum(dtype=np.float64)
-        weights = band_weights(find_bandpass(band), self._nodes[i], extrapolate)
+        weights = band_weights(band, self._nodes[i], extrapolate)
+        warn_if_extrapolated(band)
         return self._mix(i, weights), weights.sum()
 
     def _mix(self, i: int, weights: np.ndarray) -> np.ndarray:
@@ -331,8 +398,14 @@ class Stamps:
     def _profile(
         self, i: int, image: np.ndarray, flux: float, gsparams: galsim.GSParams | None
     ) -> VAEGalaxy:
-        redshift = float(self.conditions.values[i, _REDSHIFT])
-        return VAEGalaxy(image, self.jacobian[i], self.offset[i], float(flux), redshift, gsparams)
+        return VAEGalaxy(
+            image,
+            self.jacobian[i],
+            self.offset[i],
+            float(flux),
+            gsparams=gsparams,
+            truth=self.truth(i),
+        )
 
 
 def in_counts(

@@ -1,7 +1,6 @@
 """Bands: constants, PSFs, noise, throughputs."""
 
 import galsim
-import galsim.roman
 import numpy as np
 import pytest
 
@@ -50,31 +49,7 @@ def test_noise_gives_the_published_depth(band):
     assert depth == pytest.approx(bands.CANDELS_DEPTH[band], abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["LSST_u", "WFC3_uvis_F275W", "WFC3_uvis_F336W"])
-def test_filter_out_of_reach_names_filter_and_range(name):
-    with pytest.raises(galsim.GalSimRangeError, match=rf"{name} .*\[345.0, 1800.0\]"):
-        bands.check_reach(bands.find_bandpass(name))
-
-
-def test_roman_and_euclid_filters():
-    roman = galsim.roman.getBandpasses()
-    for name in ("Y106", "J129", "H158"):
-        bands.check_reach(roman[name])
-    vis = galsim.Bandpass("0.7", "nm", blue_limit=550, red_limit=900)
-    bands.check_reach(vis)
-    nisp_h = galsim.Bandpass("0.7", "nm", blue_limit=1522, red_limit=2021)
-    with pytest.raises(galsim.GalSimRangeError, match="wavelength 17.. nm"):
-        bands.check_reach(nisp_h)
-
-
-def test_find_bandpass():
-    bandpass = galsim.Bandpass("1", "nm", blue_limit=500, red_limit=600)
-    assert bands.find_bandpass(bandpass) is bandpass
-    assert bands.find_bandpass("LSST_r") == bands.find_bandpass("LSST_r.dat")
-    assert bands.find_bandpass("F606W") == bands.hst_bandpass("F606W")
-
-
-@pytest.mark.parametrize("call", [bands.hst_psf, bands.hst_bandpass, bands.find_bandpass])
+@pytest.mark.parametrize("call", [bands.hst_psf, bands.hst_bandpass])
 def test_unknown_band_names_the_known_ones(call):
     with pytest.raises(galsim.GalSimValueError, match="F999W.*F435W"):
         call("F999W")

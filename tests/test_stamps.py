@@ -13,10 +13,10 @@ from galsim_vae.bands import (
     BANDS,
     CANDELS_NOISE,
     ZEROPOINTS,
-    find_bandpass,
     hst_bandpass,
     hst_psf,
 )
+from galsim_vae.filters import find_bandpass
 from galsim_vae.stamps import in_counts
 
 VIS = galsim.Bandpass("0.7", "nm", blue_limit=550, red_limit=900)
@@ -46,8 +46,16 @@ def test_slices(stamps):
     assert part.galaxy(0) == stamps.galaxy(1)
     assert stamps[np.array([3])].galaxy(0) == stamps.galaxy(-1)
     assert pickle.loads(pickle.dumps(part)).galaxy(1) == stamps.galaxy(2)
-    with pytest.raises(galsim.GalSimIndexError, match="Slice"):
-        stamps[0]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [list, enumerate, np.asarray, np.array, iter, reversed, lambda s: s[0], lambda s: s[-1],
+     lambda s: np.mean(s), lambda s: [*s], lambda s: s[np.int64(1)]],
+)  # fmt: skip
+def test_stamps_are_no_sequence_and_say_what_to_write(stamps, use):
+    with pytest.raises(TypeError, match=r"stamps\.galaxy\(i, band, zeropoint\).*stamps\.array"):
+        list(use(stamps))
 
 
 @pytest.mark.parametrize("band", BANDS)

@@ -20,7 +20,7 @@ from galsim.errors import (
 
 from galsim_vae.conditions import read_conditions
 from galsim_vae.deviates import checked_seed
-from galsim_vae.filters.surveys import survey_filters, within_reach
+from galsim_vae.filters import survey_filters, within_reach
 from galsim_vae.stamps import Stamps
 
 __all__ = ["VAECatalog"]

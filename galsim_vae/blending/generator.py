@@ -36,7 +36,7 @@ from galsim.errors import (
 from surveycodex.utilities import mag2counts, mean_sky_level
 from tqdm.auto import tqdm
 
-from galsim_vae.filters.surveys import find_filter, within_reach
+from galsim_vae.filters import find_filter, within_reach
 from galsim_vae.stamps import Stamps
 
 from .camera import Scene, draw_blends, draw_isolated, find_camera

@@ -12,7 +12,7 @@ from astropy.table import Table
 from btk.blend_generator import BlendGenerator
 from galsim.errors import GalSimError, GalSimRangeError
 
-from galsim_vae.filters.surveys import survey_filters
+from galsim_vae.filters import survey_filters
 
 from .catalog import VAECatalog
 

@@ -19,13 +19,16 @@ is linear, as it is in a `galsim.SED`. This module does not import torch.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import galsim
 import numpy as np
 
-from galsim_vae.bands import BANDS, PIVOT, check_reach, hst_bandpass, in_reach
+from galsim_vae.bands import BANDS, PIVOT, hst_bandpass
 
-__all__ = ["band_weights", "node_values", "photon_spectra"]
+from .bandpass import check_reach, in_reach
+
+__all__ = ["ObservedSED", "band_weights", "node_values", "photon_spectra"]
 
 # f_nu of a source of AB magnitude 0 is 3631 Jy; h in erg s: to photons / (s cm^2 nm), which
 # is f_nu / (h lambda). The same constants as galsim.Bandpass.withZeropoint("AB").
@@ -116,7 +119,7 @@ def band_weights(
     Parameters
     ----------
     bandpass : galsim.Bandpass
-        A filter with 99 % of its throughput inside `galsim_vae.bands.REACH`.
+        A filter with 99 % of its throughput inside `galsim_vae.filters.bandpass.REACH`.
     nodes : (n, 5) or (5,)
         From `node_values`.
     extrapolate : bool
@@ -144,8 +147,17 @@ def band_weights(
     if in_reach(bandpass):
         return _weights(bandpass, nodes, blueward=False)
     # F435W itself, seen with the slope, must have the flux that the nodes give it.
-    flux, sloped = (_weights(hst_bandpass("F435W"), nodes, b).sum(axis=-1) for b in (False, True))
+    flux, sloped = _blue_fluxes(nodes)
     return _weights(bandpass, nodes, blueward=True) * (flux / sloped)[..., None]
+
+
+def _blue_fluxes(nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flux through F435W with f_nu constant blueward of it, and with the slope going on."""
+    blue = hst_bandpass("F435W")
+    return (
+        _weights(blue, nodes, blueward=False).sum(axis=-1),
+        _weights(blue, nodes, blueward=True).sum(axis=-1),
+    )
 
 
 def _weights(bandpass: galsim.Bandpass, nodes: np.ndarray, blueward: bool) -> np.ndarray:
@@ -153,8 +165,10 @@ def _weights(bandpass: galsim.Bandpass, nodes: np.ndarray, blueward: bool) -> np
     return np.exp(nodes @ slopes) @ response
 
 
-def photon_spectra(nodes: np.ndarray, redshift: float = 0.0) -> list[galsim.SED]:
-    """The spectrum of one galaxy in five parts, each to be given the profile of one band.
+def photon_spectra(
+    nodes: np.ndarray, redshift: float = 0.0, extrapolate: bool = False
+) -> list[galsim.SED]:
+    """Return the spectrum of one galaxy in five parts, each for the profile of one band.
 
     They are fixed in the observer's frame; the redshift is only recorded in the SEDs (they are
     compressed to the rest frame first and then moved back), so that a later
@@ -166,18 +180,69 @@ def photon_spectra(nodes: np.ndarray, redshift: float = 0.0) -> list[galsim.SED]
         From `node_values`, of fluxes in units of AB magnitude 0.
     redshift : float
         The galaxy's redshift; NaN is taken as 0.
+    extrapolate : bool
+        Below the pivot of F435W go on with the slope between F435W and F606W, scaled as in
+        `band_weights`: for u filters. Without it f_nu is constant there.
 
     Returns
     -------
-    list of 5 galsim.SED
+    list of 5 ObservedSED
         photons / (s cm^2 nm), not negative, defined from 300 to 1900 nm.
     """
     redshift = 0.0 if np.isnan(redshift) else float(redshift)
     hats = np.maximum(_HATS, _DIM)
     photons = np.exp(nodes @ _HATS) * _AB_FNU / (galsim.SED._h * _GRID)
+    if extrapolate:
+        flux, sloped = _blue_fluxes(nodes)
+        blue = _GRID < _PIVOTS[0]
+        photons[blue] *= (np.exp(nodes @ (_BLUEWARD - _HATS)) * flux / sloped)[blue]
     rest = _GRID / (1 + redshift)
     tables = [galsim._LookupTable(rest, hat * photons, "linear") for hat in hats]
-    return [galsim.SED(table, "nm", "fphotons", redshift=redshift) for table in tables]
+    return [ObservedSED(table, "nm", "fphotons", redshift=redshift) for table in tables]
+
+
+class ObservedSED(galsim.SED):
+    """A spectrum in the observer's frame, which may be added to one of another redshift.
+
+    GalSim adds spectra of one redshift only. What is added up here is what arrives at the
+    telescope, so that the redshifts do not matter; the sum of two is in the observer's frame, at
+    redshift 0.
+    """
+
+    def __mul__(self, other: Any) -> Any:
+        return _observed(super().__mul__(other))
+
+    def __truediv__(self, other: Any) -> Any:
+        return _observed(super().__truediv__(other))
+
+    def __add__(self, other: galsim.SED) -> galsim.SED:
+        if self.redshift == other.redshift:
+            return _observed(super().__add__(other))
+        return _observed(galsim.SED.__add__(_at_zero(self), _at_zero(other)))
+
+    def __radd__(self, other: galsim.SED) -> galsim.SED:
+        return self + other
+
+    def atRedshift(self, redshift: float) -> galsim.SED:  # noqa: N802
+        return _observed(super().atRedshift(redshift))
+
+
+def _observed(sed: Any) -> Any:
+    """GalSim makes a plain SED of every product: give it back its kind."""
+    if type(sed) is galsim.SED:
+        sed.__class__ = ObservedSED
+    return sed
+
+
+def _at_zero(sed: galsim.SED) -> galsim.SED:
+    """The same spectrum in the observer's frame, recorded at redshift 0."""
+    if sed.redshift == 0:
+        return sed
+    wavelength = sed.wave_list
+    if len(wavelength) == 0:
+        return galsim.SED(sed, "nm", "fphotons" if sed.spectral else "1")
+    table = galsim._LookupTable(wavelength, sed(wavelength), "linear")
+    return galsim.SED(table, "nm", "fphotons" if sed.spectral else "1")
 
 
 def _mean(bandpass: galsim.Bandpass) -> np.ndarray:

@@ -1,29 +1,47 @@
-"""Throughputs of the filters of surveycodex's surveys, which BlendingToolKit draws.
+"""Throughputs of the filters of surveys.
 
-surveycodex holds the effective wavelength of a filter, but no throughput. Those of LSST, of ACS and
-of Roman come with GalSim. The others are straight lines between the two edges below, the tilt of
-which is such that the effective wavelength is surveycodex's. With these, the spectra of Coleman, Wu
-& Weedman (1980) at redshifts 0.1 to 2.3 have the magnitudes of the tabulated throughputs to 0.007
-(rms; 0.010 in Pan-STARRS w, 0.013 in SDSS z, and 0.03 in DES g and SDSS u, mostly for ellipticals
-whose 400 nm break is in the filter): less than what the interpolation between the HST
-bands costs (`galsim_vae.filters.spectrum`).
+Those of LSST, of ACS and of Roman come with GalSim. The others are straight lines between the two
+edges below, the tilt of which is such that the effective wavelength is right. With these, the
+spectra of Coleman, Wu & Weedman (1980) at redshifts 0.1 to 2.3 have the magnitudes of the tabulated
+throughputs to 0.007 (rms; 0.010 in Pan-STARRS w, 0.013 in SDSS z, and 0.03 in DES g and SDSS u,
+mostly for ellipticals whose 400 nm break is in the filter): less than what the interpolation
+between the HST bands costs (`galsim_vae.filters.spectrum`).
 """
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import galsim
 import numpy as np
-from galsim.errors import GalSimValueError
 
-from galsim_vae.bands import find_bandpass, in_reach
+from .bandpass import shipped_bandpass
 
-if TYPE_CHECKING:
-    import surveycodex
+__all__ = ["EDGES", "EFFECTIVE_WAVELENGTH", "roman_bandpasses", "survey_filter", "survey_filters"]
 
-__all__ = ["EDGES", "find_filter", "survey_filters", "within_reach"]
+#: Effective wavelength, nm, int lambda^2 T dlambda / int lambda T dlambda, of every filter of every
+#: survey: the values of surveycodex 1.3.0 (https://github.com/LSSTDESC/surveycodex), computed
+#: there with speclite. LSST comes first, the others by name.
+EFFECTIVE_WAVELENGTH = {
+    "LSST": {
+        "u": 368.141, "g": 486.412, "r": 624.976, "i": 756.469, "z": 870.164, "y": 972.202,
+    },
+    "CFHTLS": {"u": 382.329, "g": 487.737, "r": 623.062, "i": 761.766, "z": 882.798},
+    "COSMOS": {"f814w": 807.343},
+    "DES": {"g": 489.004, "r": 646.962, "i": 784.778, "z": 919.646, "Y": 989.297},
+    "Euclid_NISP": {"YE": 1089.014, "JE": 1379.127, "HE": 1785.975},
+    "Euclid_VIS": {"IE": 750.637},
+    "HSC": {"g": 484.37, "r": 625.889, "i": 773.009, "z": 891.239, "y": 978.695},
+    "PanSTARRS": {
+        "g": 490.014, "r": 624.127, "i": 756.377, "z": 869.008, "y": 964.461, "w": 657.929,
+    },
+    "Roman_WFI": {"F106": 1073.633, "F129": 1296.861, "F158": 1596.115},
+    "Roman_WFI_Deep": {
+        "F087": 881.18, "F106": 1073.633, "F129": 1296.861, "F146": 1536.573, "F158": 1596.115,
+        "F184": 1850.203, "F213": 2144.099,
+    },
+    "SDSS": {"u": 361.437, "g": 474.923, "r": 620.583, "i": 752.562, "z": 894.738},
+}  # fmt: skip
 
 #: Wavelengths, nm, between which a filter has its light, detector and atmosphere included. Where
 #: a throughput has no foot they are those of half its maximum; else they are a little wider, so
@@ -48,88 +66,49 @@ EDGES = {
 
 #: Half the width of an edge, as a part of its wavelength.
 _EDGE = 0.015
-#: Of filters that several surveys call by the same letter, this survey's has the letter.
-_FIRST = "LSST"
 
 
 @functools.cache
 def survey_filters() -> dict[tuple[str, str], str | galsim.Bandpass]:
-    """Every filter of every surveycodex survey, within reach of the HST bands or not.
+    """Return every filter of every survey, within reach of the HST bands or not.
 
     Returns
     -------
     dict of (survey, filter) to str or galsim.Bandpass
-        What `galsim_vae.Stamps.galaxy` takes as a band: COSMOS's is the HST band itself. LSST
-        comes first, then the surveys in the order of their names.
+        What `galsim_vae.Stamps.galaxy` takes as a band: COSMOS's is the HST band itself. In the
+        order of `EFFECTIVE_WAVELENGTH`.
     """
-    import surveycodex
-
-    names = sorted(surveycodex.available_surveys, key=lambda name: (name != _FIRST, name))
-    pairs = [(name, band) for name in names for band in _survey(name).available_filters]
-    known = {pair: _throughput(*pair) for pair in pairs}
-    return {pair: filt for pair, filt in known.items() if filt is not None}
-
-
-def find_filter(survey: str, name: str) -> str | galsim.Bandpass:
-    """Find a filter of a survey; of a survey that surveycodex does not have, by its name alone.
-
-    Parameters
-    ----------
-    survey, name : str
-        As in surveycodex: ``"LSST"``, ``"r"``.
-
-    Raises
-    ------
-    galsim.GalSimValueError
-        No survey has a filter of this name.
-    """
-    if (survey, name) in survey_filters():
-        return survey_filters()[survey, name]
-    for (_, known), band in survey_filters().items():
-        if known == name:
-            return band
-    names = tuple(dict.fromkeys(known for _, known in survey_filters()))
-    raise GalSimValueError(f"No throughput is known of a filter of survey {survey}", name, names)
-
-
-def within_reach(band: str | galsim.Bandpass, extrapolate: bool) -> bool:
-    """Whether the HST bands reach a filter, see `galsim_vae.bands.in_reach`."""
-    return in_reach(find_bandpass(band), extrapolate)
+    return {
+        (survey, name): survey_filter(survey, name)
+        for survey, filters in EFFECTIVE_WAVELENGTH.items()
+        for name in filters
+    }
 
 
 @functools.cache
-def _survey(name: str) -> surveycodex.survey.Survey:
-    import surveycodex
-
-    return surveycodex.get_survey(name)
-
-
-def _throughput(survey: str, name: str) -> str | galsim.Bandpass | None:
-    """GalSim's throughput, or one made of `EDGES`; None if neither has the filter."""
-    if survey == "LSST":
-        return find_bandpass(f"LSST_{name}")
-    if survey == "COSMOS":
-        return name.upper()
-    if survey.startswith("Roman_WFI"):  # F106 of surveycodex is Y106 of GalSim
-        return {band[1:]: bandpass for band, bandpass in _roman().items()}[name[1:]]
-    if name not in EDGES.get(survey, ()):
-        return None
-    wavelength = _survey(survey).get_filter(name).effective_wavelength
-    return _straight(*EDGES[survey][name], wavelength.to_value("nm"))
-
-
-@functools.cache
-def _roman() -> dict[str, galsim.Bandpass]:
+def roman_bandpasses() -> dict[str, galsim.Bandpass]:
+    """Return Roman's filters by GalSim's names (``H158``)."""
     import galsim.roman
 
     return galsim.roman.getBandpasses()
 
 
+@functools.cache
+def survey_filter(survey: str, name: str) -> str | galsim.Bandpass:
+    """Return one value of `survey_filters`: GalSim's throughput, or one made of `EDGES`."""
+    if survey == "LSST":
+        return shipped_bandpass(f"LSST_{name}")
+    if survey == "COSMOS":
+        return name.upper()
+    if survey.startswith("Roman_WFI"):  # F106 is Y106 of GalSim
+        return next(band for known, band in roman_bandpasses().items() if known[1:] == name[1:])
+    return _straight(*EDGES[survey][name], EFFECTIVE_WAVELENGTH[survey][name])
+
+
 def _straight(blue: float, red: float, effective: float) -> galsim.Bandpass:
     """A straight line between two edges, of a given effective wavelength; all in nm.
 
-    The effective wavelength is int lambda^2 T dlambda / int lambda T dlambda, as in speclite, with
-    which surveycodex's were computed.
+    The effective wavelength is int lambda^2 T dlambda / int lambda T dlambda.
     """
     from scipy.optimize import brentq
 

@@ -16,7 +16,7 @@ from galsim.errors import GalSimConfigValueError, GalSimValueError
 from scipy.optimize import brentq
 from scipy.special import j0
 
-from galsim_vae.filters.surveys import find_filter, within_reach
+from galsim_vae.filters import find_filter, within_reach
 
 __all__ = ["ZEROPOINT", "Observation", "observation"]
 

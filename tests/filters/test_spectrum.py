@@ -4,8 +4,8 @@ import galsim
 import numpy as np
 import pytest
 
-from galsim_vae import bands
 from galsim_vae.bands import BANDS
+from galsim_vae.filters import ab_zeropoint, find_bandpass
 from galsim_vae.filters.spectrum import band_weights, node_values, photon_spectra
 
 LSST = ("LSST_g", "LSST_r", "LSST_i", "LSST_z", "LSST_y")
@@ -23,14 +23,14 @@ WORST = {
 def ab_fluxes(sed, filters=BANDS):
     """Mean f_nu, in units of AB magnitude 0."""
     magnitudes = [
-        sed.calculateMagnitude(bands.find_bandpass(name).withZeropoint("AB")) for name in filters
+        sed.calculateMagnitude(find_bandpass(name).withZeropoint("AB")) for name in filters
     ]
     return 10 ** (-0.4 * np.array(magnitudes))
 
 
 def fluxes_through(filters, nodes):
     return np.stack(
-        [band_weights(bands.find_bandpass(name), nodes).sum(axis=1) for name in filters], axis=1
+        [band_weights(find_bandpass(name), nodes).sum(axis=1) for name in filters], axis=1
     )
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_negative_or_absurd(spread):
     nodes = node_values(fluxes)
     assert np.isfinite(nodes).all()
     for name in (*BANDS, *LSST, "WFC3_ir_F105W"):
-        weights = band_weights(bands.find_bandpass(name), nodes)
+        weights = band_weights(find_bandpass(name), nodes)
         assert (weights >= 0).all() and (weights.sum(axis=1) > 0).all()
         assert (weights.sum(axis=1) < 2.5 * fluxes.max(axis=1)).all()
 
@@ -109,7 +109,7 @@ def test_galaxies_through_lsst(kind):
 
 
 def test_weights_mix_the_bands_about_the_filter():
-    weights = band_weights(bands.find_bandpass("LSST_r"), np.zeros((1, 5)))[0]
+    weights = band_weights(find_bandpass("LSST_r"), np.zeros((1, 5)))[0]
     assert weights.sum() == pytest.approx(1)
     assert BANDS[np.argmax(weights)] == "F606W"
     assert weights[3] == weights[4] == 0
@@ -119,7 +119,7 @@ def test_weights_mix_the_bands_about_the_filter():
 
 def test_filter_out_of_reach():
     with pytest.raises(galsim.GalSimRangeError, match="LSST_u"):
-        band_weights(bands.find_bandpass("LSST_u"), np.zeros((1, 5)))
+        band_weights(find_bandpass("LSST_u"), np.zeros((1, 5)))
 
 
 @pytest.mark.parametrize("redshift", [0.0, 0.7, 4.0, np.nan])
@@ -134,9 +134,9 @@ def test_spectra_integrate_to_the_fluxes(redshift, fluxes):
         assert sed.atRedshift(sed.redshift) is sed
         assert (sed(wave) >= 0).all()
     for name in (*BANDS, *LSST):
-        bandpass = bands.find_bandpass(name)
+        bandpass = find_bandpass(name)
         parts = [sed.calculateFlux(bandpass) for sed in seds]
-        got = np.array(parts) * 10 ** (-0.4 * bands.ab_zeropoint(bandpass))
+        got = np.array(parts) * 10 ** (-0.4 * ab_zeropoint(bandpass))
         weights = band_weights(bandpass, nodes)[0]
         np.testing.assert_allclose(got, weights, atol=2e-4 * weights.sum())
 
@@ -146,3 +146,30 @@ def test_spectra_at_another_redshift_move_from_their_own():
     sed = photon_spectra(np.zeros(5), 1.0)[2]
     moved = sed.atRedshift(2.0)
     assert moved(1200.0) == pytest.approx(sed(800.0), rel=1e-6)
+
+
+def test_spectra_of_two_redshifts_add_up_to_what_arrives():
+    """They are in the observer's frame: a sum is the sum of what each gives a filter."""
+    near, far = (photon_spectra(np.arange(5.0) * s, z)[2] for s, z in ((0.3, 0.4), (-0.2, 1.7)))
+    star = galsim.SED("vega.txt", "nm", "flambda") * 1e-10
+    for one, other in ((near, far), (far, near), (near, star), (star, near), (near * 2.0, far / 3)):
+        both = one + other
+        for name in LSST:
+            bandpass = find_bandpass(name)
+            parts = one.calculateFlux(bandpass) + other.calculateFlux(bandpass)
+            assert both.calculateFlux(bandpass) == pytest.approx(parts, rel=1e-4)
+    same = near + near
+    assert same.redshift == near.redshift
+    assert ((near + far) + near)(700.0) == pytest.approx(2 * near(700.0) + far(700.0))
+
+
+@pytest.mark.parametrize("slope", [-1.0, 2.0])
+def test_extrapolated_spectra_have_the_extrapolated_fluxes(slope):
+    nodes = node_values([ab_fluxes(galsim.SED(lambda w: (w / 800) ** slope, "nm", "fnu"))])
+    seds = photon_spectra(nodes[0], 0.5, extrapolate=True)
+    u = find_bandpass("LSST_u")
+    got = sum(sed.calculateFlux(u) for sed in seds) * 10 ** (-0.4 * ab_zeropoint(u))
+    assert got == pytest.approx(band_weights(u, nodes, extrapolate=True).sum(), rel=1e-3)
+    plain = photon_spectra(nodes[0], 0.5)
+    for sed, other in zip(seds, plain, strict=True):
+        assert sed(500.0) == other(500.0)
