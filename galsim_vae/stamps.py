@@ -158,8 +158,8 @@ class Stamps:
         band : str or galsim.Bandpass
             An HST band of the stamps, a bandpass, or the name of a filter (``"LSST_r"``,
             ``"Euclid_VIS"``, ``"H158"``: `galsim_vae.filters.names`). An HST band by its name is
-            its own stamp; the image through any other filter is a mix of the stamps of the bands about it
-            (`galsim_vae.filters.spectrum`).
+            its own stamp; the image through any other filter is a mix of the stamps of the bands
+            about it (`galsim_vae.filters.spectrum`).
         zeropoint : float, optional
             AB magnitude of one unit of flux. HST bands have `ZEROPOINTS`; others need it.
         gsparams : galsim.GSParams, optional
