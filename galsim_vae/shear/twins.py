@@ -13,24 +13,20 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
 from torch import Tensor
 
 from galsim_vae import shapes
 from galsim_vae.bands import REFERENCE
 from galsim_vae.conditions import NAMES, Conditions
 from galsim_vae.generator import residual_shear
+from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
 
-__all__ = ["Twins", "in_one_band", "sersic_image", "sersic_twins"]
+__all__ = ["Twins", "in_one_band", "sersic_twins"]
 
-#: Sersic indices that are tried: GalSim's own range ends at 0.3 and 6.2.
-LEAST, MOST = 0.3, 6.0
-_COARSE = 12
-# Samples a pixel in each direction, and in the cusp, the middle pixels: to draw, and to fit.
-_CUSP = 8
-_DRAWN, _FITTED = (2, 10), (1, 4)
 _BATCH = 32
+_ITERATIONS = 4
+_LARGEST = 0.2  # correction of ln radius and of g
 
 
 class Twins(NamedTuple):
@@ -92,69 +88,6 @@ def sersic_twins(stamps: Stamps) -> Twins:
     return Twins(twins, index, residual, good)
 
 
-def sersic_image(
-    index: Tensor, radius: Tensor, g1: Tensor, g2: Tensor, x: Tensor, y: Tensor, size: int = 64
-) -> Tensor:
-    """Sersic profiles averaged over pixels.
-
-    Parameters
-    ----------
-    index : tensor (n,)
-    radius : tensor (n,)
-        Half-light radius, sqrt(a b), of the whole profile [pixel].
-    g1, g2, x, y : tensor (n,)
-        Ellipticity, and centre from the middle of the stamp [pixel].
-    size : int
-
-    Returns
-    -------
-    tensor (n, size, size)
-        Of sum 1: light beyond the stamp is left out.
-    """
-    return _drawn(index, _radii((radius, g1, g2, x, y), size, *_DRAWN))
-
-
-class _Radii(NamedTuple):
-    """Logarithms of (elliptical radius / half-light radius)^2 at the samples, whole and cusp."""
-
-    whole: Tensor
-    cusp: Tensor
-    finer: tuple[int, int]
-
-
-def _radii(ellipse: tuple[Tensor, ...], size: int, finer: int, finest: int) -> _Radii:
-    cusp = _log_square(ellipse, _CUSP, finest)
-    return _Radii(_log_square(ellipse, size, finer), cusp, (finer, finest))
-
-
-def _log_square(ellipse: tuple[Tensor, ...], size: int, finer: int) -> Tensor:
-    """Of the middle pixels of a stamp: (n, size * finer, size * finer)."""
-    radius, g1, g2, x, y = (v[:, None, None] for v in ellipse)
-    axis = (torch.arange(size * finer, dtype=radius.dtype) + 0.5) / finer - size / 2
-    dx, dy = axis - x, axis[:, None] - y
-    # The inverse of GalSim's shear matrix, applied to a position.
-    u = (1 - g1) * dx - g2 * dy
-    v = (1 + g1) * dy - g2 * dx
-    square = (u * u + v * v) / (radius**2 * (1 - g1**2 - g2**2))
-    return square.clamp_(min=1e-12).log_()
-
-
-def _drawn(index: Tensor, radii: _Radii) -> Tensor:
-    """Profiles of Sersic index (n,) averaged over pixels, of sum 1."""
-    half = torch.from_numpy(gammaincinv(2 * index.double().numpy(), 0.5)).to(index.dtype)
-    half, power = half[:, None, None], (0.5 / index)[:, None, None]
-
-    def averaged(logs: Tensor, finer: int) -> Tensor:
-        bright = (logs * power).exp_().mul_(-half).exp_()
-        return torch.nn.functional.avg_pool2d(bright[:, None], finer)[:, 0]
-
-    image = averaged(radii.whole, radii.finer[0])
-    start = (image.shape[-1] - _CUSP) // 2
-    middle = slice(start, start + _CUSP)
-    image[:, middle, middle] = averaged(radii.cusp, radii.finer[1])
-    return image / image.sum(dim=(1, 2), keepdim=True)
-
-
 def _fit(stamps: Stamps) -> tuple[NDArray, ...]:
     """One batch: twin stamps (n, 64, 64), jacobians, offsets, indices, residuals, good."""
     images = torch.from_numpy(stamps.array[:, 0])
@@ -163,11 +96,7 @@ def _fit(stamps: Stamps) -> tuple[NDArray, ...]:
     x, y, g1, g2 = (torch.where(good, v, torch.zeros_like(v)) for v in moments[:4])
     radius = torch.where(good, radius, torch.full_like(radius, 6.0))
 
-    ellipse = (radius, g1, g2, x, y)
-    size = images.shape[-1]
-    index = _best_index(images, _radii(ellipse, size, *_FITTED))
-    twins = _drawn(index, _radii(ellipse, size, *_DRAWN))
-    seen, twin_radius, twin_good = _measure(twins)
+    twins, index, seen, twin_radius, twin_good = _most_like(images, radius, g1, g2, x, y)
     good = (good & twin_good).numpy()
     shear = residual_shear(_complex(seen.g1, seen.g2), _complex(g1, g2))
     s1, s2 = np.real(shear), np.imag(shear)
@@ -185,6 +114,28 @@ def _fit(stamps: Stamps) -> tuple[NDArray, ...]:
     return twins.numpy(), jacobian, offset, index.double().numpy(), residual, good
 
 
+def _most_like(images: Tensor, radius: Tensor, g1: Tensor, g2: Tensor, x: Tensor, y: Tensor):
+    """Profiles of one ellipse and of the index that fits best, and the moments of them.
+
+    Smoothing and the end of the stamp make the measured ellipse another than the profile's, so
+    that the latter is corrected once.
+
+    Returns
+    -------
+    twins (n, 64, 64) of sum 1, index (n,), moments, radius (n,), good (n,)
+    """
+    values = torch.stack([torch.zeros_like(x), radius.log(), g1, g2, x, y], 1)
+    for last in (False, True):
+        values = sersic.fit(images, start=values, free=("ln index",), iterations=_ITERATIONS)
+        twins = sersic.stamps(values)
+        twins = twins / twins.sum((1, 2), keepdim=True)
+        seen, seen_radius, good = _measure(twins)
+        if not last:
+            change = torch.stack([(radius / seen_radius).log(), g1 - seen.g1, g2 - seen.g2], 1)
+            values[:, 1:4] += torch.where(good[:, None], change, 0.0).clamp(-_LARGEST, _LARGEST)
+    return twins, values[:, 0].exp(), seen, seen_radius, good
+
+
 def _measure(images: Tensor) -> tuple[shapes.Moments, Tensor, Tensor]:
     moments = shapes.adaptive_moments(images)
     radius = shapes.half_light_radius(images, moments)
@@ -193,24 +144,3 @@ def _measure(images: Tensor) -> tuple[shapes.Moments, Tensor, Tensor]:
 
 def _complex(g1: Tensor, g2: Tensor) -> NDArray:
     return g1.double().numpy() + 1j * g2.double().numpy()
-
-
-def _best_index(images: Tensor, radii: _Radii) -> Tensor:
-    """Least squares over the pixels: a coarse grid in log n, a fine one, and a parabola."""
-
-    def misfit(grid: Tensor) -> Tensor:
-        return torch.stack([((images - _drawn(n.exp(), radii)) ** 2).sum((1, 2)) for n in grid])
-
-    low, high = float(np.log(LEAST)), float(np.log(MOST))
-    step = (high - low) / (_COARSE - 1)
-    steps = torch.linspace(low, high, _COARSE)[:, None].expand(-1, len(images))
-    best = steps[misfit(steps).argmin(dim=0), torch.arange(len(images))]
-    step /= 3
-    near = best + step * torch.arange(-2, 3)[:, None]
-    cost = misfit(near.clamp(low, high))
-    lowest = cost[1:-1].argmin(dim=0) + 1
-    rows = torch.arange(len(images))
-    before, at, after = (cost[lowest + k, rows] for k in (-1, 0, 1))
-    curve = (before - 2 * at + after).clamp(min=1e-30)
-    moved = (0.5 * (before - after) / curve).clamp(-1, 1)
-    return (near[lowest, rows] + step * moved).clamp(low, high).exp()

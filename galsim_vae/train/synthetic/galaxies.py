@@ -1,8 +1,8 @@
 """Synthetic galaxies without limit: bulge, disc, arms, bars, rings, clumps, dust, companions.
 
 Galaxies are made directly in the canonical frame (64 px, F814W flux 1, half-light radius 6 px,
-major axis along +x), free of any PSF but smoothed by a round Gaussian of `SMOOTHING` px, which
-limits their band. Smooth parts are Sersic profiles made in k space (`sersic`); structure
+major axis along +x), free of any PSF but smoothed by a round Gaussian, which limits their band.
+Smooth parts are Sersic profiles made in k space (`galsim_vae.render.sersic`); structure
 multiplies the disc in coordinates of its own plane (`structure`); each part has its own SED, so
 that bands differ. Random parameters come from `morphology`.
 
@@ -18,16 +18,15 @@ from galsim_vae import shapes
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
 from galsim_vae.bands import REFERENCE as REFERENCE_BAND
 from galsim_vae.model.vae import taper
+from galsim_vae.render import sersic
 
-from . import sersic
 from .colours import ColourTable
 from .morphology import Morphology, draw
 from .structure import clumps, fields, plane
 
-__all__ = ["SMOOTHING", "Synthetic", "sample"]
+__all__ = ["Synthetic", "sample"]
 
 REFERENCE = BANDS.index(REFERENCE_BAND)
-SMOOTHING = 0.65  # sigma of the Gaussian that limits the band [canonical px]
 _FIRST_STEP = 2  # px between samples in the first pass: moments need no more
 _MAX_SHEAR = 0.35  # of the correction to the asked |g|
 # Milky-Way-like dust in the optical (Charlot & Fall 2000, ApJ 539, 718): lambda^-0.7.
@@ -137,13 +136,12 @@ def _draw(
             )
         ),
         centre.repeat(2, 1),
-        SMOOTHING,
         step,
     ).clamp_min_(0)
     bulge, disc = smooth[:n], smooth[n:]
     x = sersic.pixels(centre.device, step)
     log_disc, arms, dust, bar = fields(m, plane(m, affine, centre, x))
-    extra = clumps(m, affine, centre, x, SMOOTHING)  # clumps and companion
+    extra = clumps(m, affine, centre, x, sersic.SMOOTHING)  # clumps and companion
 
     tau = (waves.clamp_min(0.15) / _DUST_PIVOT) ** _DUST_POWER
     contrast = (waves.clamp(0.2, 2.0) / 0.45) ** -0.35  # arms fade in red light

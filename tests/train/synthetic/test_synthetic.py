@@ -1,6 +1,5 @@
 """Synthetic training galaxies: profiles, colours, canonical frame, population."""
 
-import math
 
 import galsim
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from galsim_vae import shapes  # noqa: E402
-from galsim_vae.train.synthetic import colours, population, sersic  # noqa: E402
+from galsim_vae.train.synthetic import colours, population  # noqa: E402
 from galsim_vae.train.synthetic import galaxies as synthetic  # noqa: E402
 
 
@@ -23,43 +22,6 @@ def drawn(table):
     generator = torch.Generator().manual_seed(11)
     conditions = population.sample(256, generator)
     return conditions, synthetic.sample(conditions, generator, table)
-
-
-@pytest.mark.parametrize("n", [0.7, 1.0, 2.5, 4.0, 5.0])
-def test_sersic_matches_galsim(n):
-    """Smooth parts equal GalSim's, drawn the same way, to 1e-3 of the peak."""
-    centre, beta = (0.3, -0.7), 0.5
-    turn = np.array([[math.cos(beta), -math.sin(beta)], [math.sin(beta), math.cos(beta)]])
-    for q in (1.0, 0.2):
-        profile = galsim.Sersic(n, half_light_radius=6).shear(q=q, beta=beta * galsim.radians)
-        smooth = galsim.Gaussian(sigma=synthetic.SMOOTHING)
-        params = galsim.GSParams(folding_threshold=2e-3, maxk_threshold=5e-4)
-        expected = galsim.Convolve(profile, smooth, gsparams=params).shift(*centre)
-        expected = expected.drawImage(nx=64, ny=64, scale=1, method="no_pixel").array
-        matrix = torch.tensor(turn @ np.diag([6 / math.sqrt(q), 6 * math.sqrt(q)])).float()
-        image = sersic.render(
-            torch.tensor([n]), matrix[None], torch.tensor([centre]), synthetic.SMOOTHING
-        )
-        assert np.abs(image[0].numpy() - expected).max() < 1e-3 * expected.max()
-
-
-def test_small_bulge_matches_galsim():
-    """Also where the profile is hardly larger than the smoothing (half-light radius 1 px)."""
-    smooth = galsim.Gaussian(sigma=synthetic.SMOOTHING)
-    expected = galsim.Convolve(galsim.Sersic(4, half_light_radius=1), smooth)
-    expected = expected.drawImage(nx=64, ny=64, scale=1, method="no_pixel").array
-    image = sersic.render(
-        torch.tensor([4.0]), torch.eye(2)[None], torch.zeros(1, 2), synthetic.SMOOTHING
-    )
-    assert np.abs(image[0].numpy() - expected).max() < 1e-3 * expected.max()
-
-
-def test_every_second_pixel():
-    index, matrix = torch.tensor([2.0]), 5 * torch.eye(2)[None]
-    full = sersic.render(index, matrix, torch.zeros(1, 2), 0.65)
-    # Pixels of step 2 lie at odd offsets from the centre, between those of step 1.
-    half = sersic.render(index, matrix, torch.full((1, 2), 0.5), 0.65, step=2)
-    torch.testing.assert_close(half, full[:, ::2, ::2], atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", colours.TEMPLATES)
