@@ -175,8 +175,8 @@ def test_colours_follow_the_asked_redshift(gen):
     colours = colour_table()
     parts = [synthetic.sample(c, generator, colours).stamps for c in conditions.split(200)]
     trained = torch.cat([part.sum((2, 3)) for part in parts]).numpy()
-    magnitude, log_radius, g, redshift = conditions.double().numpy().T
-    asked = {"magnitude": magnitude, "half_light_radius": np.exp(log_radius), "redshift": redshift}
+    magnitude, radius, g, redshift = conditions.double().numpy().T
+    asked = {"magnitude": magnitude, "half_light_radius": radius, "redshift": redshift}
     limits = {name: gen.ranges[name] for name in asked}
     inside = np.all([(limits[k][0] < v) & (v < limits[k][1]) for k, v in asked.items()], axis=0)
     asked = {name: values[inside] for name, values in asked.items()}

@@ -18,7 +18,7 @@ from astropy.table import Table
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
-from galsim_vae.conditions import NAMES
+from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.model.flow import FlowConfig
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit import autoencoder as loop
@@ -26,7 +26,7 @@ from galsim_vae.train.fit import flows as fitflows
 from galsim_vae.train.fit import likelihood, recipe
 from galsim_vae.train.fit.observe import Batch, RealGalaxies, observe
 from galsim_vae.train.statistics import gini, ring_means, wasserstein
-from galsim_vae.train.synthetic import population
+from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 from galsim_vae.train.training_file import read
 
 __all__ = ["distance", "features", "judge", "main", "negative_elbo", "power_spectrum"]
@@ -93,8 +93,8 @@ def judge(vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out) 
     """Every number of the table for one trained network."""
     vae = vae.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(_SEED)
-    conditions, truth = loop.fresh_galaxies(_GALAXIES, sources, generator, wide=False)
-    scale = loop.canonical_pixel_scale(conditions)
+    conditions, truth = fresh_galaxies(_GALAXIES, sources.colours, generator, wide=False)
+    scale = canonical_pixel_scale(conditions)
     level = torch.full((_GALAXIES,), 100.0)
     seen = observe(truth, scale, sources.psfs, generator, level, complete=True)
     index = torch.arange(len(held_out))
@@ -104,13 +104,10 @@ def judge(vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out) 
     row: dict[str, float] = {}
     row["bound"], row["chi2"] = negative_elbo(vae, seen)
     row["bound_real"], row["chi2_real"] = negative_elbo(vae, real)
-    ranges = {name: population.RANGES[name] for name in NAMES}
-    flows = fitflows.train(vae, sources, ranges, FlowConfig(), FLOW)
+    flows = fitflows.train(vae, sources, DEFAULT_RANGES, FlowConfig(), FLOW)
     noise = torch.randn((_GALAXIES, vae.config.latent), generator=generator)
     with torch.no_grad():
-        asked = conditions.clone()
-        asked[:, 1] = asked[:, 1].exp()
-        drawn = vae.decoder(flows.sample_latents(noise, asked))
+        drawn = vae.decoder(flows.sample_latents(noise, conditions))
     ratio = power_spectrum(drawn) / power_spectrum(truth)
     row["power"] = float(np.sqrt(np.mean(np.log(ratio) ** 2)))
     row["features"] = distance(features(truth), features(drawn))

@@ -1,5 +1,6 @@
 """Finding training galaxies that are not galaxies: blends, artefacts, empty stamps."""
 
-from .anomaly import measure
+from .anomaly import calibrate, oddness, table
+from .measures import measure_oddities
 
-__all__ = ["measure"]
+__all__ = ["calibrate", "measure_oddities", "oddness", "table"]

@@ -18,7 +18,7 @@ from scipy import ndimage
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
 from galsim_vae.train.training_file import Dataset
 
-from .native import Scene, depth, flux_of, half_width, measure_again, native, places, sampled
+from .native import NativeGalaxy, depth, flux_of, half_width, measure_again, native, places, sampled
 
 __all__ = [
     "BLEND_RATIO",
@@ -57,10 +57,10 @@ def log_uniform(limits: tuple[float, float], random: np.random.Generator) -> flo
     return float(np.exp(random.uniform(*np.log(limits))))
 
 
-def cosmic_rays(scene: Scene, random: np.random.Generator) -> Scene:
+def cosmic_rays(galaxy: NativeGalaxy, random: np.random.Generator) -> NativeGalaxy:
     """Hit one band with one to three cosmic rays: straight tracks, one pixel wide."""
-    band = _one_band(scene, random)
-    mask, sigma = scene.observation.mask[band], scene.observation.noise[band]
+    band = _one_band(galaxy, random)
+    mask, sigma = galaxy.observation.mask[band], galaxy.observation.noise[band]
     usable = np.argwhere(mask)
     added = np.zeros(mask.shape)
     for _ in range(random.integers(1, RAY_HITS + 1)):
@@ -74,26 +74,26 @@ def cosmic_rays(scene: Scene, random: np.random.Generator) -> Scene:
         track = np.unique(np.stack([ys, xs], 1)[inside], axis=0)
         # Energy loss along a track scatters.
         added[track[:, 0], track[:, 1]] = height * np.exp(0.3 * random.standard_normal(len(track)))
-    return _with_light(scene, {band: added}, random)
+    return _with_light(galaxy, {band: added}, random)
 
 
-def satellite_trail(scene: Scene, random: np.random.Generator) -> Scene:
+def satellite_trail(galaxy: NativeGalaxy, random: np.random.Generator) -> NativeGalaxy:
     """Draw a straight trail through one band, at most two half-light radii from the centre."""
-    band = _one_band(scene, random)
-    pixel = scene.pixel
-    radius = scene.geometry.half_light_radius / pixel
-    side = len(scene.observation.image[band])
+    band = _one_band(galaxy, random)
+    pixel = galaxy.pixel
+    radius = galaxy.geometry.half_light_radius / pixel
+    side = len(galaxy.observation.image[band])
     angle, miss = random.uniform(0, math.pi), random.uniform(-2, 2) * radius
     y, x = np.indices((side, side)) - (side - 1) / 2
     distance = x * math.cos(angle) + y * math.sin(angle) - miss
-    psf_sigma = 2 * half_width(scene.data.psf[scene.row, BANDS.index(band)]) / 2.355
-    psf_sigma *= float(scene.data.pixel_scale[scene.row]) / pixel
+    psf_sigma = 2 * half_width(galaxy.data.psf[galaxy.row, BANDS.index(band)]) / 2.355
+    psf_sigma *= float(galaxy.data.pixel_scale[galaxy.row]) / pixel
     width = psf_sigma * math.hypot(1.0, log_uniform(TRAIL_WIDTH, random))
-    height = scene.observation.noise[band] * log_uniform(TRAIL_SIGMA, random)
-    return _with_light(scene, {band: height * np.exp(-0.5 * (distance / width) ** 2)}, random)
+    height = galaxy.observation.noise[band] * log_uniform(TRAIL_SIGMA, random)
+    return _with_light(galaxy, {band: height * np.exp(-0.5 * (distance / width) ** 2)}, random)
 
 
-def saturated_star(scene: Scene, random: np.random.Generator) -> Scene:
+def saturated_star(galaxy: NativeGalaxy, random: np.random.Generator) -> NativeGalaxy:
     """Put a saturated star in the galaxy's place, in all bands.
 
     The PSF and four spikes along the diagonals, cut at the full well; in CCDs the charge that
@@ -101,16 +101,16 @@ def saturated_star(scene: Scene, random: np.random.Generator) -> Scene:
     """
     level, overflow = log_uniform(STAR_LEVEL, random), log_uniform(STAR_OVERFLOW, random)
     light = {}
-    for band, image in scene.observation.image.items():
-        psf = scene.observation.psf[band]
+    for band, image in galaxy.observation.image.items():
+        psf = galaxy.observation.psf[band]
         ny, nx = image.shape
-        star = psf.drawImage(nx=nx, ny=ny, scale=scene.pixel, method="no_pixel", dtype=float)
+        star = psf.drawImage(nx=nx, ny=ny, scale=galaxy.pixel, method="no_pixel", dtype=float)
         star = np.maximum(star.array, 0) + SPIKE_SHARE * _spikes(ny)
-        well = level * scene.observation.noise[band]
+        well = level * galaxy.observation.noise[band]
         # Colours of stars scatter.
         star *= overflow * well / star.max() * math.exp(0.5 * random.standard_normal())
         light[band] = bleed(star, well) if band in BLEEDING_BANDS else np.minimum(star, well)
-    return _with_light(noise_only(scene, random), light, random)
+    return _with_light(noise_only(galaxy, random), light, random)
 
 
 def _spikes(side: int) -> NDArray:
@@ -145,34 +145,34 @@ def bleed(image: NDArray, well: float) -> NDArray:
     return out
 
 
-def blend(scene: Scene, random: np.random.Generator) -> Scene:
+def blend(galaxy: NativeGalaxy, random: np.random.Generator) -> NativeGalaxy:
     """Add a second galaxy of the same source, with its own size on the sky.
 
     Its noise comes with it and is counted. Of the galaxies of like size, one is taken whose noise,
     at the flux ratio drawn, is not above the first's, if there is one.
     """
-    data, row = scene.data, scene.row
+    data, row = galaxy.data, galaxy.row
     ratio = log_uniform(BLEND_RATIO, random)
     other = _partner(data, row, ratio, random)
     angle, direction = random.uniform(0, 2 * math.pi, 2)
     distance = math.sqrt(random.uniform(*np.square(BLEND_DISTANCE)))
-    distance *= scene.geometry.half_light_radius
-    scale, pixel = float(data.pixel_scale[other]), scene.pixel
+    distance *= galaxy.geometry.half_light_radius
+    scale, pixel = float(data.pixel_scale[other]), galaxy.pixel
     second = replace(
-        scene.geometry,
+        galaxy.geometry,
         centroid=(distance * math.cos(direction), distance * math.sin(direction)),
         angle=angle,
         half_light_radius=scale * HALF_LIGHT_PIXELS,
     )
     factor = ratio * flux_of(data, row) / flux_of(data, other)
-    names = list(scene.observation.image)
+    names = list(galaxy.observation.image)
     usable = np.where(data.mask[other], factor * data.image[other], 0.0)
-    at = places(second, pixel, len(scene.observation.image[names[0]]))
+    at = places(second, pixel, len(galaxy.observation.image[names[0]]))
     images = sampled(usable[[BANDS.index(band) for band in names]], at, pixel / scale)
-    spoilt = _with_light(scene, dict(zip(names, images, strict=True)), random)
+    spoilt = _with_light(galaxy, dict(zip(names, images, strict=True)), random)
     noise = {
         band: math.hypot(rms, factor * depth(data, other, band) * pixel)
-        for band, rms in scene.observation.noise.items()
+        for band, rms in galaxy.observation.noise.items()
     }
     return replace(spoilt, observation=replace(spoilt.observation, noise=noise))
 
@@ -196,43 +196,43 @@ def _partner(data: Dataset, row: int, ratio: float, random: np.random.Generator)
     return int(random.choice(near[quiet]) if quiet.any() else near[np.argmin(noise)])
 
 
-def noise_only(scene: Scene, random: np.random.Generator) -> Scene:
+def noise_only(galaxy: NativeGalaxy, random: np.random.Generator) -> NativeGalaxy:
     """Leave nothing but noise: a false detection, cut out like a galaxy."""
-    noise = scene.observation.noise
+    noise = galaxy.observation.noise
     image = {
         band: noise[band] * random.standard_normal(array.shape)
-        for band, array in scene.observation.image.items()
+        for band, array in galaxy.observation.image.items()
     }
-    return replace(scene, observation=replace(scene.observation, image=image))
+    return replace(galaxy, observation=replace(galaxy.observation, image=image))
 
 
-def _with_light(scene: Scene, light: dict, random: np.random.Generator) -> Scene:
+def _with_light(galaxy: NativeGalaxy, light: dict, random: np.random.Generator) -> NativeGalaxy:
     """Add light; a stamp that holds a segment only keeps what of the light touches the segment."""
-    image, masks = dict(scene.observation.image), dict(scene.observation.mask)
+    image, masks = dict(galaxy.observation.image), dict(galaxy.observation.mask)
     usable = [m for m in masks.values() if m.any()]
-    whole = STAMP_SIZE**2 * (float(scene.data.pixel_scale[scene.row]) / scene.pixel) ** 2
+    whole = STAMP_SIZE**2 * (float(galaxy.data.pixel_scale[galaxy.row]) / galaxy.pixel) ** 2
     segment_only = np.mean([m.sum() for m in usable]) < SEGMENT_SHARE * whole
     if segment_only:
-        standing = [a > SEGMENT_SIGMA * scene.observation.noise[b] for b, a in light.items()]
+        standing = [a > SEGMENT_SIGMA * galaxy.observation.noise[b] for b, a in light.items()]
         joined = np.any([*masks.values(), *standing], axis=0)
         labels, _ = ndimage.label(joined, np.ones((3, 3)))
         kept = np.unique(labels[np.any(list(masks.values()), axis=0)])
         grown = np.isin(labels, kept) & joined
         for band, mask in masks.items():
             # Outside its segment the file says nothing: blank sky of the right depth.
-            sky = scene.observation.noise[band] * random.standard_normal(mask.shape)
+            sky = galaxy.observation.noise[band] * random.standard_normal(mask.shape)
             image[band] = np.where(grown & ~mask, sky, image[band])
             masks[band] = mask | grown
     for band, array in light.items():
         image[band] = image[band] + array
-    return replace(scene, observation=replace(scene.observation, image=image, mask=masks))
+    return replace(galaxy, observation=replace(galaxy.observation, image=image, mask=masks))
 
 
-def _one_band(scene: Scene, random: np.random.Generator) -> str:
-    return str(random.choice(list(scene.observation.image)))
+def _one_band(galaxy: NativeGalaxy, random: np.random.Generator) -> str:
+    return str(random.choice(list(galaxy.observation.image)))
 
 
-KINDS: dict[str, Callable[[Scene, np.random.Generator], Scene]] = {
+KINDS: dict[str, Callable[[NativeGalaxy, np.random.Generator], NativeGalaxy]] = {
     "cosmic rays": cosmic_rays,
     "satellite trail": satellite_trail,
     "saturated star": saturated_star,
@@ -260,8 +260,8 @@ def plant(data: Dataset, kind: str | None, seed: int, noisy: bool = True) -> Dat
     rows = []
     for row in range(len(data)):
         random = np.random.default_rng([seed, number, row])
-        scene = native(data, row, random, noisy)
+        galaxy = native(data, row, random, noisy)
         if kind is not None:
-            scene = KINDS[kind](scene, random)
-        rows.append(measure_again(scene, keep_frame=kind == "noise only"))
+            galaxy = KINDS[kind](galaxy, random)
+        rows.append(measure_again(galaxy, keep_frame=kind == "noise only"))
     return replace(data, **{name: np.array([r[name] for r in rows]) for name in rows[0]})

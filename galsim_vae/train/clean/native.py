@@ -18,7 +18,7 @@ from galsim_vae.train.apertures import MIN_COVER, cover
 from galsim_vae.train.training_file import Dataset
 
 __all__ = [
-    "Scene",
+    "NativeGalaxy",
     "depth",
     "flux_of",
     "half_width",
@@ -30,7 +30,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Scene:
+class NativeGalaxy:
     """One galaxy of a training file in native pixels.
 
     Attributes
@@ -52,7 +52,9 @@ class Scene:
         return math.sqrt(next(iter(self.observation.wcs.values())).pixelArea())
 
 
-def native(data: Dataset, row: int, random: np.random.Generator, noisy: bool = True) -> Scene:
+def native(
+    data: Dataset, row: int, random: np.random.Generator, noisy: bool = True
+) -> NativeGalaxy:
     """Take one galaxy back to native pixels, turned by a random angle.
 
     The native pixel is half the FWHM of the sharpest PSF, but at least a canonical pixel, which is
@@ -84,7 +86,7 @@ def native(data: Dataset, row: int, random: np.random.Generator, noisy: bool = T
             image = observation.image[band]
             observation.image[band] = image + rms * random.standard_normal(image.shape)
         data = replace(data, noise=np.zeros_like(data.noise))  # of the second galaxy of a blend
-    return Scene(observation, geometry, row, data)
+    return NativeGalaxy(observation, geometry, row, data)
 
 
 def places(geometry: frame.Geometry, pixel: float, side: int) -> NDArray:
@@ -132,22 +134,22 @@ def depth(data: Dataset, row: int, band: str) -> float:
     return float(data.noise[row, i] * math.sqrt(data.noise_area[row, i]) / data.pixel_scale[row])
 
 
-def measure_again(scene: Scene, keep_frame: bool = False) -> dict:
-    """Bring a scene to the canonical frame as ingest does, with the geometry that it now has.
+def measure_again(galaxy: NativeGalaxy, keep_frame: bool = False) -> dict:
+    """Bring a galaxy to the canonical frame as ingest does, with the geometry that it now has.
 
     What cannot be measured, or leaves its stamp, stays in the frame of the galaxy that was there;
     so does everything if `keep_frame`.
     """
-    geometry, canonical = scene.geometry, None
+    geometry, canonical = galaxy.geometry, None
     if not keep_frame:
         try:
-            geometry = frame.measure(scene.observation)
-            canonical = frame.to_canonical(scene.observation, geometry)
+            geometry = frame.measure(galaxy.observation)
+            canonical = frame.to_canonical(galaxy.observation, geometry)
         except galsim.GalSimError:
             pass
     if canonical is None or cover(canonical.mask) < MIN_COVER:
-        geometry = scene.geometry
-        canonical = frame.to_canonical(scene.observation, geometry)
+        geometry = galaxy.geometry
+        canonical = frame.to_canonical(galaxy.observation, geometry)
     return {
         "image": canonical.image,
         "psf": canonical.psf,

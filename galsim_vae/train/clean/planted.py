@@ -18,27 +18,27 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 from tqdm import tqdm
 
-from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS
+from galsim_vae.bands import BANDS
 from galsim_vae.files import write_whole
 from galsim_vae.model import file as modelfile
 from galsim_vae.train import training_file as dataset
 from galsim_vae.train.fit.observe import SIGNAL_TO_NOISE, PSFTable, observe
 from galsim_vae.train.statistics import bootstrap_error
-from galsim_vae.train.synthetic import galaxies as synthetic
-from galsim_vae.train.synthetic import population
 from galsim_vae.train.synthetic.colours import colour_table
+from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 from galsim_vae.train.training_file import Dataset
 
 from . import anomaly, artefacts
+from .measures import measure_oddities
 
 __all__ = [
     "Measured",
     "auc",
     "completeness",
-    "draw",
     "main",
     "measure_kinds",
     "results",
+    "roc_figure",
     "scores",
     "synthetic_file",
 ]
@@ -59,9 +59,8 @@ def synthetic_file(n: int, seed: int) -> Dataset:
     pixels (``noisy=False``).
     """
     generator = torch.Generator().manual_seed(seed)
-    conditions = population.sample(n, generator)
-    stamps = synthetic.sample(conditions, generator, colour_table()).stamps
-    scale = torch.exp(conditions[:, 1]) / HALF_LIGHT_PIXELS
+    conditions, stamps = fresh_galaxies(n, colour_table(), generator, wide=False)
+    scale = canonical_pixel_scale(conditions)
     free = torch.full((n,), _NOISE_FREE)
     batch = observe(stamps, scale, PSFTable.hst(), generator, free)
     low, high = np.log(SIGNAL_TO_NOISE)
@@ -77,7 +76,7 @@ def synthetic_file(n: int, seed: int) -> Dataset:
         noise=noise.numpy(),
         noise_area=np.ones((n, len(BANDS)), np.float32),
         magnitude=conditions[:, 0].numpy(),
-        half_light_radius=torch.exp(conditions[:, 1]).numpy(),
+        half_light_radius=conditions[:, 1].numpy(),
         g=conditions[:, 2].numpy(),
         redshift=missing,
         pixel_scale=scale.numpy(),
@@ -95,7 +94,7 @@ def measure_kinds(
     spoilt = {}
     for kind in tqdm((None, *artefacts.KINDS), desc="artefacts"):
         planted = artefacts.plant(data, kind, seed, noisy)
-        spoilt[kind] = anomaly.measure(model, planted)
+        spoilt[kind] = measure_oddities(model, planted)
     return spoilt.pop(None), spoilt
 
 
@@ -160,7 +159,9 @@ def results(name: str, clean: Measured, spoilt: dict[str, Measured], seed: int) 
     return table
 
 
-def draw(sets: dict[str, tuple[Measured, dict[str, Measured]]], path: Path, seed: int) -> None:
+def roc_figure(
+    sets: dict[str, tuple[Measured, dict[str, Measured]]], path: Path, seed: int
+) -> None:
     """Draw the ROC curves of each set."""
     from matplotlib.figure import Figure
 
@@ -199,7 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
         tables.append(results(name, clean, spoilt, options.seed))
         tables[-1].pprint(max_lines=-1, max_width=-1)
     write_whole(options.output / "auc.ecsv", vstack(tables).write)
-    draw(sets, options.output / "roc.png", options.seed)
+    roc_figure(sets, options.output / "roc.png", options.seed)
 
 
 if __name__ == "__main__":

@@ -28,13 +28,14 @@ from galsim_vae.generator import GalaxyGenerator
 from galsim_vae.model import file as modelfile
 from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
-from galsim_vae.train.fit.autoencoder import Sources, canonical_pixel_scale
+from galsim_vae.train.fit.autoencoder import Sources
 from galsim_vae.train.fit.flows import SIGNAL_TO_NOISE
 from galsim_vae.train.fit.likelihood import sample_posterior
 from galsim_vae.train.fit.observe import SHARPEST, PSFTable, observe
 from galsim_vae.train.synthetic import galaxies as synthetic
 from galsim_vae.train.synthetic import population
 from galsim_vae.train.synthetic.colours import colour_table
+from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale
 
 from . import frame
 from . import lanusse as evaluate_lanusse
@@ -89,8 +90,7 @@ def _within(n: int, generator: torch.Generator) -> Tensor:
         drawn = population.sample(4 * n, generator)
         keep = torch.ones(len(drawn), dtype=torch.bool)
         for column, (low, high) in zip((0, 1), LIMITS.values(), strict=True):
-            values = drawn[:, column] if column == 0 else drawn[:, column].exp()
-            keep &= (values >= low) & (values <= high)
+            keep &= (drawn[:, column] >= low) & (drawn[:, column] <= high)
         found.append(drawn[keep])
         count += int(keep.sum())
     return torch.cat(found)[:n]

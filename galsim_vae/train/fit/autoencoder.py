@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from galsim_vae.bands import HALF_LIGHT_PIXELS
 from galsim_vae.files import write_whole
 from galsim_vae.model.vae import VAE, VAEConfig
-from galsim_vae.train.synthetic import galaxies as synthetic
-from galsim_vae.train.synthetic import population
+from galsim_vae.train.synthetic.colours import ColourTable
+from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
 from . import likelihood, truth
 from .observe import Batch, PSFTable, RealGalaxies, join, observe
@@ -24,10 +23,7 @@ __all__ = [
     "LoopConfig",
     "Sources",
     "Watcher",
-    "broaden",
-    "canonical_pixel_scale",
     "draw_batch",
-    "fresh_galaxies",
     "hide_band",
     "losses",
     "moving_average",
@@ -93,61 +89,16 @@ class Watcher(Protocol):
 class Sources:
     """What galaxies are drawn from: SED colours, PSF models and, if any, real galaxies."""
 
-    colours: "synthetic.ColourTable"
+    colours: ColourTable
     psfs: PSFTable
     real: RealGalaxies | None = None
-
-
-def broaden(conditions: Tensor, generator: torch.Generator) -> Tensor:
-    """Scatter population conditions so that every condition that can be asked for is trained.
-
-    Half of the galaxies stay as drawn; the other half get a magnitude uniform over the range, a
-    size scattered by a factor exp(0.6), |g| uniform, and a redshift scattered by 30 % or, for half
-    of these, uniform in its logarithm.
-    """
-    n = len(conditions)
-    low, high = _limits(conditions)
-
-    def rand(*shape):
-        return torch.rand(shape, generator=generator, device=generator.device)
-
-    wide = conditions.clone()
-    wide[:, 0] = low[0] + (high[0] - low[0]) * rand(n)
-    wide[:, 1] += 0.6 * torch.randn(n, generator=generator, device=generator.device)
-    wide[:, 2] = high[2] * rand(n)
-    anywhere = low[3] * (high[3] / low[3]) ** rand(n)
-    wide[:, 3] *= torch.exp(0.6 * (rand(n) - 0.5))
-    wide[:, 3] = torch.where(rand(n) < 0.5, anywhere, wide[:, 3])
-    wide = torch.minimum(torch.maximum(wide, low), high)
-    return torch.where((rand(n) < 0.5)[:, None], wide, conditions)
-
-
-def _limits(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest and highest conditions, in the form in which `population.sample` gives them."""
-    limits = like.new_tensor([population.RANGES[name] for name in population.RANGES]).T.clone()
-    limits[:, 1] = limits[:, 1].log()
-    return limits[0], limits[1]
-
-
-def fresh_galaxies(n: int, sources: Sources, generator: torch.Generator, wide: bool = True):
-    """Draw synthetic galaxies: (conditions (n, 4), PSF-free stamps (n, bands, size, size))."""
-    conditions = population.sample(n, generator)
-    if wide:
-        conditions = broaden(conditions, generator)
-    made = synthetic.sample(conditions, generator, sources.colours, device=generator.device)
-    return conditions, made.stamps
-
-
-def canonical_pixel_scale(conditions: Tensor) -> Tensor:
-    """Pixel of the canonical frame [arcsec] of galaxies with these conditions, tensor (n,)."""
-    return torch.exp(conditions[:, 1]) / HALF_LIGHT_PIXELS
 
 
 def draw_batch(
     config: LoopConfig, sources: Sources, generator: torch.Generator
 ) -> tuple[Batch, Tensor]:
     """Make the galaxies of one step, the synthetic ones first, and these without PSF and noise."""
-    conditions, stamps = fresh_galaxies(config.batch, sources, generator)
+    conditions, stamps = fresh_galaxies(config.batch, sources.colours, generator)
     batch = observe(stamps, canonical_pixel_scale(conditions), sources.psfs, generator)
     if sources.real is not None and config.real > 0:
         device = generator.device

@@ -14,15 +14,10 @@ from galsim_vae.conditions import NAMES
 from galsim_vae.model.flow import FlowConfig, Flows
 from galsim_vae.model.vae import VAE
 from galsim_vae.shapes import adaptive_moments, half_light_radius
+from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
 from . import likelihood
-from .autoencoder import (
-    Sources,
-    canonical_pixel_scale,
-    fresh_galaxies,
-    moving_average,
-    schedule,
-)
+from .autoencoder import Sources, moving_average, schedule
 from .observe import SHARPEST, Batch, observe
 
 __all__ = [
@@ -87,7 +82,7 @@ def encode(vae: VAE, batch: Batch, conditions: Tensor, pixel_scale: Tensor, gene
 
     Parameters
     ----------
-    conditions : tensor (n, 4), magnitude, ln half_light_radius, |g|, redshift, NaN where missing;
+    conditions : tensor (n, 4), in the order of `NAMES`, radius in arcsec, NaN where missing;
         radius and |g| are replaced by what is measured, at `pixel_scale` (n,) [arcsec] (NaN: the
         radius stays missing).
     """
@@ -113,7 +108,7 @@ def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining) -> Encode
     parts = []
     for number in tqdm(range(-(-config.galaxies // _BATCH)), desc="encoding", mininterval=10):
         wide = number % 2 == 1
-        conditions, stamps = fresh_galaxies(_BATCH, sources, generator, wide)
+        conditions, stamps = fresh_galaxies(_BATCH, sources.colours, generator, wide)
         scale = canonical_pixel_scale(conditions)
         level = scale.new_full((_BATCH,), SIGNAL_TO_NOISE)
         sharp = scale.new_full((_BATCH,), SHARPEST)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from galsim_vae.bands import HALF_LIGHT_PIXELS
 from galsim_vae.plots import colour_image, contact_sheet
+from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
 from . import autoencoder as loop
 from . import likelihood
@@ -36,8 +36,8 @@ class Monitor:
         self.work = Path(work)
         self.writer = SummaryWriter(self.work / "tensorboard")
         generator = torch.Generator(sources.psfs.k.device).manual_seed(_SEED)
-        conditions, stamps = loop.fresh_galaxies(_SYNTHETIC, sources, generator)
-        scale = torch.exp(conditions[:, 1]) / HALF_LIGHT_PIXELS
+        conditions, stamps = fresh_galaxies(_SYNTHETIC, sources.colours, generator)
+        scale = canonical_pixel_scale(conditions)
         batch = observe(stamps, scale, sources.psfs, generator, complete=True)
         if sources.real is not None:
             index = torch.arange(_REAL, device=scale.device) * len(sources.real) // _REAL

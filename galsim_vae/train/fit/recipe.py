@@ -18,11 +18,10 @@ import numpy as np
 import torch
 import yaml
 
-from galsim_vae.conditions import NAMES
+from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import FlowConfig
 from galsim_vae.model.vae import VAEConfig
-from galsim_vae.train.synthetic import population
 from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.training_file import Dataset, read
 
@@ -251,7 +250,7 @@ def run(recipe: Recipe) -> modelfile.Model:
             recipe.vae, recipe.vae_training, galaxies, recipe.work / "vae.ckpt",
             watch=watch, start=None if start is None else start.vae,
         )  # fmt: skip
-    ranges = {name: population.RANGES[name] for name in NAMES}
+    ranges = dict(DEFAULT_RANGES)
     flows = fitflows.train(vae, galaxies, ranges, recipe.flow, recipe.flow_training)
     facts = provenance(data, recipe.vae_training, recipe.flow_training)
     if start is not None:

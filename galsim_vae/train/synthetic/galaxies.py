@@ -17,14 +17,23 @@ from torch import Tensor
 from galsim_vae import shapes
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
 from galsim_vae.bands import REFERENCE as REFERENCE_BAND
+from galsim_vae.conditions import DEFAULT_RANGES, NAMES
 from galsim_vae.model.vae import taper
 from galsim_vae.render import sersic
 
+from . import population
 from .colours import ColourTable
-from .morphology import Morphology, draw
+from .morphology import Morphology, draw_morphology
 from .structure import clumps, fields, plane
 
-__all__ = ["Synthetic", "sample"]
+__all__ = [
+    "REFERENCE",
+    "Synthetic",
+    "broaden",
+    "canonical_pixel_scale",
+    "fresh_galaxies",
+    "sample",
+]
 
 REFERENCE = BANDS.index(REFERENCE_BAND)
 _FIRST_STEP = 2  # px between samples in the first pass: moments need no more
@@ -67,7 +76,7 @@ def sample(
     Parameters
     ----------
     conditions : Tensor, (n, 4)
-        magnitude (AB, F814W), ln half_light_radius [ln arcsec], |g|, redshift.
+        In the order of `galsim_vae.conditions.NAMES`, half-light radius in arcsec.
     generator : torch.Generator
         Source of all randomness, on ``device``.
     colours : ColourTable
@@ -81,7 +90,7 @@ def sample(
     conditions = conditions.to(device=device, dtype=torch.float32)
     colours = colours.to(device)
     with torch.no_grad():
-        m = draw(conditions, generator)
+        m = draw_morphology(conditions, generator)
         n = len(conditions)
         affine = torch.eye(2, device=conditions.device).expand(n, 2, 2)
         centre = conditions.new_zeros(n, 2)
@@ -94,6 +103,84 @@ def sample(
         stamps = _draw(m, affine, centre, sed, waves, 1) * taper(STAMP_SIZE).to(device)
         stamps = stamps / stamps[:, REFERENCE].sum((1, 2))[:, None, None, None]
     return Synthetic(stamps, m)
+
+
+def fresh_galaxies(
+    n: int, colours: ColourTable, generator: torch.Generator, wide: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Draw galaxies of the population.
+
+    Parameters
+    ----------
+    n : int
+    colours : ColourTable
+    generator : torch.Generator
+        Its device is that of the galaxies.
+    wide : bool
+        Spread the conditions with `broaden`.
+
+    Returns
+    -------
+    conditions : Tensor, (n, 4)
+    stamps : Tensor, (n, bands, 64, 64)
+        Without PSF and noise.
+    """
+    conditions = population.sample(n, generator)
+    if wide:
+        conditions = broaden(conditions, generator)
+    return conditions, sample(conditions, generator, colours, device=generator.device).stamps
+
+
+def broaden(conditions: Tensor, generator: torch.Generator) -> Tensor:
+    """Scatter population conditions so that every condition that can be asked for is trained.
+
+    Half of the galaxies stay as drawn; the other half get a magnitude uniform over the range, a
+    size scattered by a factor exp(0.6), |g| uniform, and a redshift scattered by 30 % or, for half
+    of these, uniform in its logarithm.
+
+    Parameters
+    ----------
+    conditions : Tensor, (n, 4)
+        From `population.sample`.
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor, (n, 4)
+        Within `galsim_vae.conditions.DEFAULT_RANGES`.
+    """
+    n = len(conditions)
+    low, high = conditions.new_tensor([DEFAULT_RANGES[name] for name in NAMES]).T
+
+    def rand() -> Tensor:
+        return torch.rand(n, generator=generator, device=generator.device)
+
+    wide = conditions.clone()
+    wide[:, 0] = low[0] + (high[0] - low[0]) * rand()
+    scatter = torch.randn(n, generator=generator, device=generator.device)
+    wide[:, 1] *= torch.exp(0.6 * scatter)
+    wide[:, 2] = high[2] * rand()
+    anywhere = low[3] * (high[3] / low[3]) ** rand()
+    wide[:, 3] *= torch.exp(0.6 * (rand() - 0.5))
+    wide[:, 3] = torch.where(rand() < 0.5, anywhere, wide[:, 3])
+    wide = torch.minimum(torch.maximum(wide, low), high)
+    return torch.where((rand() < 0.5)[:, None], wide, conditions)
+
+
+def canonical_pixel_scale(conditions: Tensor) -> Tensor:
+    """Return the pixel of the canonical frame of galaxies with these conditions.
+
+    Parameters
+    ----------
+    conditions : Tensor, (n, 4)
+        In the order of `galsim_vae.conditions.NAMES`.
+
+    Returns
+    -------
+    Tensor, (n,)
+        arcsec.
+    """
+    return conditions[:, NAMES.index("half_light_radius")] / HALF_LIGHT_PIXELS
 
 
 def component_colours(m: Morphology, redshift: Tensor, colours: ColourTable) -> Tensor:

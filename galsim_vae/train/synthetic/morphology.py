@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["CLUMPS", "Morphology", "draw"]
+__all__ = ["CLUMPS", "NOISE_SHAPE", "Morphology", "draw_morphology"]
 
 CLUMPS = 24  # most clumps a galaxy
 NOISE_SHAPE = (16, 10)  # patches of the flocculent texture: angles, ln radii
@@ -133,13 +133,13 @@ def _ramp(x: Tensor, low: float, high: float) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
-def draw(conditions: Tensor, generator: torch.Generator) -> Morphology:
+def draw_morphology(conditions: Tensor, generator: torch.Generator) -> Morphology:
     """Draw structural parameters.
 
     Parameters
     ----------
     conditions : Tensor, (n, 4)
-        magnitude, ln half_light_radius [arcsec], |g|, redshift.
+        In the order of `galsim_vae.conditions.NAMES`.
     generator : torch.Generator
         On the device of the conditions.
 

@@ -11,15 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["RANGES", "ellipticities", "half_light_radii", "magnitudes", "redshifts", "sample"]
+from galsim_vae.conditions import DEFAULT_RANGES as RANGES
 
-# magnitude (AB F814W), half_light_radius [arcsec], |g|, redshift
-RANGES = {
-    "magnitude": (18.0, 26.5),
-    "half_light_radius": (0.05, 3.0),
-    "g": (0.0, 0.8),
-    "redshift": (0.02, 5.0),
-}
+__all__ = ["ellipticities", "half_light_radii", "magnitudes", "redshifts", "sample"]
 
 
 def sample(n: int, generator: torch.Generator) -> Tensor:
@@ -33,13 +27,14 @@ def sample(n: int, generator: torch.Generator) -> Tensor:
     Returns
     -------
     Tensor, (n, 4), float32
-        magnitude, ln half_light_radius [ln arcsec], |g|, redshift; within `RANGES`.
+        in the order of `galsim_vae.conditions.NAMES`, half-light radius in arcsec; within
+        `galsim_vae.conditions.DEFAULT_RANGES`.
     """
     magnitude = magnitudes(n, generator)
     g = ellipticities(magnitude, generator)
     redshift = redshifts(magnitude, generator)
     size = half_light_radii(magnitude, redshift, generator)
-    return torch.stack((magnitude, torch.log(size), g, redshift), 1)
+    return torch.stack((magnitude, size, g, redshift), 1)
 
 
 def _uniform(n: int, generator: torch.Generator) -> Tensor:

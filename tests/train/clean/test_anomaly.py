@@ -12,7 +12,7 @@ from scipy import ndimage
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.vae import psf_width
 from galsim_vae.train import training_file as dataset
-from galsim_vae.train.clean import anomaly, artefacts, usual
+from galsim_vae.train.clean import anomaly, artefacts, measures, usual
 from galsim_vae.train.clean import planted as anomaly_check
 from galsim_vae.train.clean.native import native
 from galsim_vae.train.fit import likelihood
@@ -41,7 +41,7 @@ def explained(residual, model=None):
     image = torch.zeros(1, 1, 64, 64) if model is None else model
     one, mask = torch.ones(1, 1), torch.ones(1, 1, 64, 64, dtype=torch.bool)
     batch = Batch(image + residual, otf, psf_width(otf), one, one, mask)
-    return anomaly.Explained(batch, torch.zeros(1, 2), image, image)
+    return measures.Explained(batch, torch.zeros(1, 2), image, image)
 
 
 def gaussian(x0=0.0, y0=0.0, sigma=6.0, q=1.0):
@@ -54,15 +54,15 @@ def test_a_hit_is_sharper_than_a_point_source():
     hit[0, 0, 20, 40] = 30.0
     point = likelihood.convolve(hit, explained(hit).batch.otf)
     point = point * (30.0 / point.max())
-    assert anomaly.sharp_residual(explained(hit)) > 25
-    assert anomaly.sharp_residual(explained(point)) < 0.6 * anomaly.sharp_residual(explained(hit))
+    assert measures.sharp_residual(explained(hit)) > 25
+    assert measures.sharp_residual(explained(point)) < 0.6 * measures.sharp_residual(explained(hit))
 
 
 def test_a_faint_line_stands_out_and_a_bright_knot_does_not():
     noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
-    empty = anomaly.straight_residual(explained(noise))
-    line = anomaly.straight_residual(explained(noise + 2.0 * (gaussian(q=1e3, sigma=1.0) > 0.5)))
-    knot = anomaly.straight_residual(explained(noise + 100.0 * gaussian(10, 10, sigma=1.0)))
+    empty = measures.straight_residual(explained(noise))
+    line = measures.straight_residual(explained(noise + 2.0 * (gaussian(q=1e3, sigma=1.0) > 0.5)))
+    knot = measures.straight_residual(explained(noise + 100.0 * gaussian(10, 10, sigma=1.0)))
     assert empty < 5 and line > 15
     assert knot < 0.6 * line
 
@@ -70,23 +70,23 @@ def test_a_faint_line_stands_out_and_a_bright_knot_does_not():
 def test_a_galaxy_fades_before_its_stamp_ends_and_a_trail_does_not():
     galaxy = gaussian(q=0.5)
     trail = galaxy + 0.5 * gaussian(q=1e3, sigma=1.5)
-    assert anomaly.cut_off(explained(galaxy)) < 1e-5
+    assert measures.cut_off(explained(galaxy)) < 1e-5
     # Two ends of a line 3.8 pixels wide, half as bright as the centre, among 64 * 4 pixels.
-    assert anomaly.cut_off(explained(trail)) == pytest.approx(3.8 / 256, rel=0.2)
+    assert measures.cut_off(explained(trail)) == pytest.approx(3.8 / 256, rel=0.2)
     nothing = explained(galaxy)
     nothing.batch.mask[:] = False
-    assert anomaly.cut_off(nothing) == 0
+    assert measures.cut_off(nothing) == 0
 
 
 def test_model_error_excuses_residuals_where_the_galaxy_is_bright():
     galaxy = 1000 * gaussian()
-    assert anomaly.misfit(explained(0.05 * galaxy, galaxy)) < 0.3
-    assert anomaly.misfit(explained(0.05 * galaxy)) > 10
+    assert measures.misfit(explained(0.05 * galaxy, galaxy)) < 0.3
+    assert measures.misfit(explained(0.05 * galaxy)) > 10
 
 
 def test_ellipses_are_regular_and_two_nuclei_are_not():
-    regular = anomaly.irregularity(explained(torch.zeros(1), gaussian(1.0, -2.0, q=0.5)))
-    double = anomaly.irregularity(
+    regular = measures.irregularity(explained(torch.zeros(1), gaussian(1.0, -2.0, q=0.5)))
+    double = measures.irregularity(
         explained(torch.zeros(1), gaussian(-8, sigma=3.0) + gaussian(8, sigma=3.0))
     )
     assert regular < 0.1 < 0.3 < double
@@ -94,24 +94,24 @@ def test_ellipses_are_regular_and_two_nuclei_are_not():
 
 def test_second_peak_is_measured_from_its_saddle():
     alone = gaussian(4.0, -3.0, q=0.5)
-    assert anomaly.peaks(explained(torch.zeros(1), alone)) < 1e-6
+    assert measures.peaks(explained(torch.zeros(1), alone)) < 1e-6
     # Far apart, with nothing between them: as high as it is. Both are smoothed alike.
     pair = gaussian(-15.0, sigma=4.0) + 0.4 * gaussian(15.0, sigma=4.0)
-    assert anomaly.peaks(explained(torch.zeros(1), pair)) == pytest.approx(0.4, abs=0.005)
+    assert measures.peaks(explained(torch.zeros(1), pair)) == pytest.approx(0.4, abs=0.005)
     near = gaussian(-6.0, sigma=4.0) + 0.4 * gaussian(6.0, sigma=4.0)
     line = ndimage.gaussian_filter(near[0, 0].double().numpy(), 1.0)[31]
     height = (line[36:40].max() - line[30:37].min()) / line.max()
     assert 0.01 < height < 0.05
-    assert anomaly.peaks(explained(torch.zeros(1), near)) == pytest.approx(height, rel=0.01)
-    assert anomaly.peaks(explained(torch.zeros(1), torch.zeros(1, 1, 64, 64))) == 0
+    assert measures.peaks(explained(torch.zeros(1), near)) == pytest.approx(height, rel=0.01)
+    assert measures.peaks(explained(torch.zeros(1), torch.zeros(1, 1, 64, 64))) == 0
 
 
 def test_score_counts_the_two_measures_of_a_blend_together():
-    odd = np.zeros((3, len(anomaly.REASONS)))
-    odd[0, list(anomaly.REASONS).index("irregular")] = 1
-    odd[0, list(anomaly.REASONS).index("second_peak")] = 1
-    odd[1, list(anomaly.REASONS).index("misfit")] = 1
-    odd[1, list(anomaly.REASONS).index("cut_off")] = 1
+    odd = np.zeros((3, len(measures.REASONS)))
+    odd[0, list(measures.REASONS).index("irregular")] = 1
+    odd[0, list(measures.REASONS).index("second_peak")] = 1
+    odd[1, list(measures.REASONS).index("misfit")] = 1
+    odd[1, list(measures.REASONS).index("cut_off")] = 1
     assert anomaly.combine(odd).tolist() == [6, 4, 0]
 
 
@@ -153,7 +153,7 @@ def test_what_hardly_ever_happens_is_not_odd_without_limit():
 
 
 def test_few_galaxies_have_no_usual():
-    few = {name: np.zeros(19) for name in (*anomaly.REASONS, "signal_to_noise", "source")}
+    few = {name: np.zeros(19) for name in (*measures.REASONS, "signal_to_noise", "source")}
     with pytest.raises(galsim.GalSimValueError, match="at least 20"):
         anomaly.calibrate(few)
 
@@ -200,8 +200,8 @@ def test_a_blend_adds_a_galaxy_of_the_ratio_stated(galaxies):
     low, high = artefacts.BLEND_RATIO
     for row in range(3):
         random = np.random.default_rng(row)
-        scene = native(galaxies, row, random)
-        before, after = scene.observation, artefacts.blend(scene, random).observation
+        galaxy = native(galaxies, row, random)
+        before, after = galaxy.observation, artefacts.blend(galaxy, random).observation
         light = max(after.image[b].sum() - before.image[b].sum() for b in after.image)
         flux = (galaxies.image[row] * galaxies.mask[row]).sum((1, 2)).max()
         # The stamp may cut some of the second galaxy off.
@@ -226,22 +226,22 @@ def test_artefacts_are_listed_first(galaxies, model, tmp_path):
     assert len(listed) == len(mixed)
     assert set(listed["source_index"][:3]) >= set(spoilt)
     assert (np.diff(listed["score"]) <= 0).all()
-    assert set(listed["reason"]) <= set(anomaly.REASONS)
+    assert set(listed["reason"]) <= set(measures.REASONS)
     assert (tmp_path / "anomaly.png").stat().st_size > 10_000
 
 
 def test_score_of_a_galaxy_does_not_depend_on_its_batch(galaxies, model):
-    whole = anomaly.measure(model, galaxies[:3])
-    alone = anomaly.measure(model, galaxies[1:2])
-    for name in anomaly.REASONS:
+    whole = measures.measure_oddities(model, galaxies[:3])
+    alone = measures.measure_oddities(model, galaxies[1:2])
+    for name in measures.REASONS:
         assert alone[name][0] == pytest.approx(whole[name][1], rel=1e-2)
 
 
 def test_noise_free_and_fully_masked_galaxies_can_be_scored(galaxies, model):
     free = replace(galaxies[:2], noise=np.zeros_like(galaxies.noise[:2]))
     free.mask[1] = False
-    measured = anomaly.measure(model, free)
-    assert all(np.isfinite(measured[name]).all() for name in anomaly.REASONS)
+    measured = measures.measure_oddities(model, free)
+    assert all(np.isfinite(measured[name]).all() for name in measures.REASONS)
     assert measured["unlikely_latent"][1] == 1e6
 
 
@@ -249,7 +249,7 @@ def test_auc_of_separated_and_of_equal_sets():
     random = np.random.default_rng(1)
 
     def measured(shift):
-        values = {name: random.standard_normal(60) for name in anomaly.REASONS}
+        values = {name: random.standard_normal(60) for name in measures.REASONS}
         values["misfit"] = values["misfit"] + shift
         return values | {"signal_to_noise": np.full(60, 100.0), "source": np.full(60, "a")}
 

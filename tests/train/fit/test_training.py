@@ -18,6 +18,7 @@ from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
 from galsim_vae.train.fit.refine import refine
 from galsim_vae.train.synthetic.colours import colour_table
+from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 from galsim_vae.train.training_file import Dataset
 
 TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8))
@@ -102,8 +103,8 @@ def test_psf_table_agrees_with_galsim(sources):
 
 def test_observed_noise_and_flux_are_as_stated(sources):
     generator = torch.Generator().manual_seed(3)
-    conditions, stamps = loop.fresh_galaxies(16, sources, generator)
-    scale = loop.canonical_pixel_scale(conditions)
+    conditions, stamps = fresh_galaxies(16, sources.colours, generator)
+    scale = canonical_pixel_scale(conditions)
     level = torch.full((16,), 50.0)
     batch = observe.observe(stamps, scale, sources.psfs, generator, level, complete=True)
     residual = batch.image - likelihood.convolve(stamps, batch.otf)
@@ -201,7 +202,7 @@ def test_flows_learn_the_conditions_of_their_galaxies(sources):
 def real_galaxies(sources):
     """Six galaxies in the form of a training file: a band missing, own noise, NaN conditions."""
     generator = torch.Generator().manual_seed(6)
-    conditions, stamps = loop.fresh_galaxies(6, sources, generator)
+    conditions, stamps = fresh_galaxies(6, sources.colours, generator)
     otf = gaussian_psf(2.0, 6)
     image = likelihood.convolve(stamps, otf)
     noise = torch.full((6, 5), 2e-5)
@@ -331,8 +332,8 @@ def test_refining_improves_the_fit(sources):
     torch.manual_seed(3)
     vae = VAE(TINY).requires_grad_(False)
     generator = torch.Generator().manual_seed(4)
-    conditions, stamps = loop.fresh_galaxies(4, sources, generator)
-    batch = observe.observe(stamps, loop.canonical_pixel_scale(conditions), sources.psfs, generator)
+    conditions, stamps = fresh_galaxies(4, sources.colours, generator)
+    batch = observe.observe(stamps, canonical_pixel_scale(conditions), sources.psfs, generator)
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
 
     def misfit(latent):

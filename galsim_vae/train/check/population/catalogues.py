@@ -22,13 +22,14 @@ from galsim_vae.frame.observation import Observation
 from galsim_vae.train.synthetic.colours import TEMPLATES, igm_transmission
 
 __all__ = [
+    "ILBERT",
     "Catalogues",
     "candels",
     "cosmos_shapes",
     "hubble_deep_field",
     "instruments",
-    "measure",
     "measured",
+    "measured_geometry",
     "photometric_redshifts",
     "read",
     "zcosmos",
@@ -43,6 +44,10 @@ _HDF_ZEROPOINT = 25.0
 _STAR_MAGNITUDE, _STAR_SIZE = 24.0, 1.5
 _TEMPLATE_ERROR = 0.08  # of each flux, as much as Fernandez-Soto et al. 1999 (ApJ 513, 34) find
 _COLOURS = {"F450W-F606W": (1, 2), "F606W-F814W": (2, 3), "F814W-F125W": (3, 4)}
+
+# Median redshifts of COSMOS by photometric redshifts in 30 bands: magnitudes from, to, median.
+# Ilbert et al. 2009 (ApJ 690, 1236), abstract.
+ILBERT = ((22.0, 22.5, 0.66), (24.5, 25.0, 1.06))
 
 
 class Catalogues(NamedTuple):
@@ -116,7 +121,7 @@ def measured(shared: Path) -> Table:
     """
     rows = []
     for name, magnitude, redshift, observation in _images(shared):
-        geometry = measure(observation)
+        geometry = measured_geometry(observation)
         if geometry is None:
             continue
         star = _STAR_SIZE * estimate.psf_size(*_psf_and_scale(observation))[1]
@@ -126,8 +131,8 @@ def measured(shared: Path) -> Table:
     return Table(rows=rows, names=("sample", "magnitude", "half_light_radius", "g", "redshift"))
 
 
-def measure(observation: Observation) -> frame.Geometry | None:
-    """`frame.measure`, None if it fails.
+def measured_geometry(observation: Observation) -> frame.Geometry | None:
+    """Return what `frame.measure` finds, None if it fails.
 
     sqrt(ab) of the half-light ellipse and |g| of the adaptive moments, both corrected for the PSF
     as if all were Gaussians. An exponential disc of 0.3" comes out 6 % too large and 7 % too round,

@@ -11,40 +11,20 @@ every comparison but that of the counts is one at fixed magnitude.
 import argparse
 from pathlib import Path
 
-import galsim
 import numpy as np
-import torch
 from astropy.table import Table
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from galsim_vae.bands import HALF_LIGHT_PIXELS
 from galsim_vae.files import write_whole
-from galsim_vae.frame.observation import Observation
 from galsim_vae.train.statistics import bootstrap_error
-from galsim_vae.train.synthetic import galaxies as synthetic
-from galsim_vae.train.synthetic import population
-from galsim_vae.train.synthetic.colours import colour_table
 
-from . import catalogues as population_data
-from .catalogues import Catalogues
+from .catalogues import ILBERT, Catalogues, read
+from .figures import FIGURES
+from .model import COLOURS, LIMITS, SEED, DrawnPopulation, between
 
-__all__ = ["COLOURS", "ILBERT", "LIMITS", "Model", "compare", "main", "write"]
+__all__ = ["compare", "main", "write"]
 
-SEED = 814
-REPEATS = 20  # model galaxies for one of the data, at least
-MODEL_GALAXIES = 20_000
-COLOUR_GALAXIES = 3000
-IMITATIONS = 2  # of each measured stamp, and for each of them
-DRAWS = 500  # of the population
-LIMITS = (20.0, 25.0)  # F814W, of the project's acceptance criteria
-# Median redshifts of COSMOS by photometric redshifts in 30 bands: magnitudes from, to, median.
-# Ilbert et al. 2009 (ApJ 690, 1236), abstract.
-ILBERT = ((22.0, 22.5, 0.66), (24.5, 25.0, 1.06))
-# F450W lies between F435W and F606W: log-linear in wavelength, its colour is this share of theirs.
-F450W_SHARE = np.log(592 / 456) / np.log(592 / 433)
-COLOURS = {"F450W-F606W": (0, 1), "F606W-F814W": (1, 2), "F814W-F125W": (2, 3)}
 REDSHIFT_EDGES = (0.1, 0.4, 0.7, 1.1, 1.6, 2.5, 3.5)
 # By relation: what "distance" is, and the most that is asked for.
 DISTANCES = {
@@ -54,128 +34,6 @@ DISTANCES = {
     "redshift": ("median ratio - 1", 0.10),
     "colour": ("median difference", np.nan),
 }
-
-
-class Model:
-    """Draws of the population, all from one seed.
-
-    Parameters
-    ----------
-    data : Catalogues
-        The stamps of `data.measured` are imitated.
-    seed : int
-    colours : int
-        Number of galaxies whose images are made to find their colours.
-    """
-
-    def __init__(self, data: Catalogues, seed: int = SEED, colours: int = COLOUR_GALAXIES):
-        self.generator = torch.Generator().manual_seed(seed)
-        self.field = population.sample(10 * MODEL_GALAXIES, self.generator).numpy()
-        self.conditions, self.colours = self._colours(colours)
-        self.natural = self._natural()
-        self.like = data.measured
-        self.measured = self._measured(data)
-
-    def at(self, magnitude: NDArray, repeats: int | None = None) -> dict[str, NDArray]:
-        """Draw size, |g| and redshift at given magnitudes, several for each."""
-        repeats = repeats or max(REPEATS, MODEL_GALAXIES // len(magnitude))
-        low, high = population.RANGES["magnitude"]
-        m = torch.tensor(np.repeat(magnitude, repeats), dtype=torch.float32).clamp(low, high)
-        _, size, g, redshift = self._conditions(m).numpy().T
-        return {"half_light_radius": np.exp(size), "g": g, "redshift": redshift}
-
-    def _measured(self, data: Catalogues) -> Table:
-        """Synthetic galaxies like `data.measured`: same magnitudes, PSFs and measurement."""
-        inside = _between(data.measured["magnitude"], LIMITS[0], LIMITS[1] + 0.5)
-        magnitude = np.repeat(data.measured["magnitude"][inside], IMITATIONS)
-        sample = np.repeat(data.measured["sample"][inside], IMITATIONS)
-        conditions = self._conditions(torch.tensor(magnitude, dtype=torch.float32))
-        stamps = self._stamps(conditions)[:, synthetic.REFERENCE].numpy()
-        radius, g = np.exp(conditions[:, 1].numpy()), conditions[:, 2].numpy()
-        rows = []
-        for i in range(len(stamps)):
-            psf, scale = data.instruments[sample[i]]
-            geometry = population_data.measure(_observe(stamps[i], float(radius[i]), psf, scale))
-            if geometry is not None:
-                size = geometry.half_light_radius
-                rows.append((sample[i], magnitude[i], radius[i], g[i], size, geometry.g))
-        names = (
-            "sample",
-            "magnitude",
-            "true_half_light_radius",
-            "true_g",
-            "half_light_radius",
-            "g",
-        )
-        return Table(rows=rows, names=names)
-
-    def apparent(self, like: Table, column: str) -> NDArray:
-        """Draw half-light radii or |g| as measured through the PSFs of galaxies like these.
-
-        True values times the measurement's bias, a parabola in ln(radius) through
-        `Model.measured`: far less noisy than the distribution of those few galaxies.
-        """
-        drawn = []
-        for sample in np.unique(like["sample"]):
-            # The ratio of small |g| is all scatter.
-            known = self.measured[self.measured["true_g"] > 0.1]
-            known = known[known["sample"] == sample]
-            size, bias = (
-                np.log(known["true_half_light_radius"]),
-                known[column] / known["true_" + column],
-            )
-            parabola = np.polyfit(size, np.log(bias), 2)
-            magnitude = np.asarray(like["magnitude"])[like["sample"] == sample]
-            true = self.at(magnitude, DRAWS)
-            place = np.clip(np.log(true["half_light_radius"]), size.min(), size.max())
-            drawn.append(true[column] * np.exp(np.polyval(parabola, place)))
-        return np.concatenate(drawn)
-
-    def _conditions(self, magnitude: torch.Tensor) -> torch.Tensor:
-        """Conditions of galaxies at given magnitudes: (n, 4)."""
-        redshift = population.redshifts(magnitude, self.generator)
-        size = population.half_light_radii(magnitude, redshift, self.generator).log()
-        g = population.ellipticities(magnitude, self.generator)
-        return torch.stack((magnitude, size, g, redshift), 1)
-
-    def _stamps(self, conditions: torch.Tensor) -> torch.Tensor:
-        """Canonical stamps of galaxies with these conditions: (n, bands, 64, 64)."""
-        table = colour_table()
-        parts = conditions.split(250)
-        return torch.cat([synthetic.sample(c, self.generator, table).stamps for c in parts])
-
-    def _natural(self) -> NDArray:
-        """Indices of galaxies with colours, with the population's magnitudes."""
-        count, edges = np.histogram(self.field[:, 0], bins=40)
-        m = self.conditions[:, 0]
-        weight = np.interp(m, 0.5 * (edges[1:] + edges[:-1]), count)
-        return np.random.default_rng(SEED).choice(len(m), 4 * len(m), p=weight / weight.sum())
-
-    def _colours(self, n: int) -> tuple[NDArray, dict[str, NDArray]]:
-        """Integrated colours of synthetic galaxies, magnitudes even within `LIMITS` + 0.5."""
-        u = torch.rand(n, generator=self.generator)
-        conditions = self._conditions(LIMITS[0] + (LIMITS[1] + 0.5 - LIMITS[0]) * u)
-        flux = self._stamps(conditions).sum((2, 3))
-        magnitude = -2.5 * np.log10(flux.numpy())
-        colours = {k: magnitude[:, a] - magnitude[:, b] for k, (a, b) in COLOURS.items()}
-        colours["F450W-F606W"] = colours["F450W-F606W"] * F450W_SHARE
-        return conditions.numpy(), colours
-
-
-def _observe(stamp: NDArray, radius: float, psf: galsim.GSObject, scale: float) -> Observation:
-    """A canonical stamp of some half-light radius [arcsec] through a PSF, without noise."""
-    image = galsim.Image(np.ascontiguousarray(stamp), dtype=np.float32)
-    galaxy = galsim.InterpolatedImage(image, scale=radius / HALF_LIGHT_PIXELS)
-    size = 2 * int(np.clip(5.5 * radius / scale + 20, 20, 180)) + 1
-    drawn = galsim.Convolve(galaxy, psf).drawImage(
-        nx=size, ny=size, scale=scale, method="no_pixel", dtype=float
-    )
-    return Observation({"F814W": drawn.array}, {"F814W": scale}, {"F814W": psf})
-
-
-def _between(values, low: float, high: float) -> NDArray:
-    values = np.asarray(values)
-    return (values >= low) & (values < high)
 
 
 def _error(values: NDArray, statistic) -> float:
@@ -200,11 +58,11 @@ def _row(relation, sample, by, low, high, data, model) -> tuple:
     return relation, sample, by, low, high, len(data), middle, ours, kind, distance, error, required
 
 
-def _at_magnitudes(relation, sample, table, column, edges, model: Model) -> list[tuple]:
+def _at_magnitudes(relation, sample, table, column, edges, model: DrawnPopulation) -> list[tuple]:
     """Rows of a relation at fixed magnitude, one an interval."""
     rows = []
     for low, high in edges:
-        part = table[_between(table["magnitude"], low, high)]
+        part = table[between(table["magnitude"], low, high)]
         if table is model.like:
             drawn = model.apparent(part, column)
         else:
@@ -214,9 +72,9 @@ def _at_magnitudes(relation, sample, table, column, edges, model: Model) -> list
     return rows
 
 
-def _counts(sample: str, magnitude, low: float, high: float, model: Model) -> tuple:
-    data = np.asarray(magnitude)[_between(magnitude, low, high)]
-    ours = model.field[_between(model.field[:, 0], low, high), 0]
+def _counts(sample: str, magnitude, low: float, high: float, model: DrawnPopulation) -> tuple:
+    data = np.asarray(magnitude)[between(magnitude, low, high)]
+    ours = model.field[between(model.field[:, 0], low, high), 0]
     test = ks_2samp(data, ours)
     # Kolmogorov's distribution has mean 0.869 / sqrt(n).
     error = 0.869 / np.sqrt(len(data))
@@ -234,7 +92,7 @@ def _intervals(edges) -> list[tuple[float, float]]:
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def compare(data: Catalogues, model: Model) -> Table:
+def compare(data: Catalogues, model: DrawnPopulation) -> Table:
     """Distances between model and data.
 
     Returns
@@ -275,16 +133,16 @@ def compare(data: Catalogues, model: Model) -> Table:
     return table
 
 
-def _published(low: float, high: float, median: float, model: Model) -> tuple:
+def _published(low: float, high: float, median: float, model: DrawnPopulation) -> tuple:
     """Row for a published median redshift, between two magnitudes."""
-    ours = model.field[_between(model.field[:, 0], low, high), 3]
+    ours = model.field[between(model.field[:, 0], low, high), 3]
     kind, required = DISTANCES["redshift"]
     value = float(np.median(ours))
     return ("redshift", "Ilbert et al. 2009", "magnitude", low, high, 0, median, value, kind,
             value / median - 1, np.nan, required)  # fmt: skip
 
 
-def _colours(sample, table, by, edges, model: Model) -> list[tuple]:
+def _colours(sample, table, by, edges, model: DrawnPopulation) -> list[tuple]:
     """Rows of every colour in intervals of redshift or magnitude."""
     m, z = model.conditions[model.natural][:, [0, 3]].T
     rows = []
@@ -294,9 +152,9 @@ def _colours(sample, table, by, edges, model: Model) -> list[tuple]:
         # Ground-based J is too noisy for faint galaxies.
         faint = 24.0 if (sample, name) == ("HDF-N", "F814W-F125W") else LIMITS[1]
         for low, high in edges:
-            good = np.isfinite(table[name]) & _between(table["magnitude"], LIMITS[0], faint)
-            part = table[good & _between(table[by], low, high)]
-            ours = _between(z if by == "redshift" else m, low, high) & _between(m, LIMITS[0], faint)
+            good = np.isfinite(table[name]) & between(table["magnitude"], LIMITS[0], faint)
+            part = table[good & between(table[by], low, high)]
+            ours = between(z if by == "redshift" else m, low, high) & between(m, LIMITS[0], faint)
             if len(part) < 5 or not ours.any():
                 continue
             drawn = model.colours[name][model.natural][ours]
@@ -305,14 +163,12 @@ def _colours(sample, table, by, edges, model: Model) -> list[tuple]:
     return rows
 
 
-def write(output: Path, table: Table, data: Catalogues, model: Model) -> None:
+def write(output: Path, table: Table, data: Catalogues, model: DrawnPopulation) -> None:
     """Write the table as population.ecsv, and the pictures."""
-    from . import figures as population_figures  # here, as the figures need this module's constants
-
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / "population.ecsv", lambda path: table.write(path, format="ascii.ecsv"))
-    for name, draw in population_figures.FIGURES.items():
-        figure: Figure = draw(data, model)
+    for name, draw in FIGURES.items():
+        figure = draw(data, model)
         write_whole(output / f"{name}.png", lambda path, f=figure: f.savefig(path, dpi=110))
 
 
@@ -321,8 +177,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--shared", type=Path, required=True, help="folder with the data sets")
     parser.add_argument("--output", type=Path, required=True, help="folder for table and pictures")
     options = parser.parse_args(arguments)
-    data = population_data.read(options.shared)
-    model = Model(data)
+    data = read(options.shared)
+    model = DrawnPopulation(data)
     table = compare(data, model)
     write(options.output, table, data, model)
     table.pprint_all()

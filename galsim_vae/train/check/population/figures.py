@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .catalogues import Catalogues
-from .compare import COLOURS, ILBERT, LIMITS, Model
+from .catalogues import ILBERT, Catalogues
+from .model import COLOURS, LIMITS, DrawnPopulation
 
 __all__ = ["FIGURES"]
 
@@ -54,7 +54,7 @@ def _points(axis: Axes, x, y, edges, label: str, colour: str, marker: str = "o")
     axis.errorbar(place, value[:, 1], error, fmt=marker, ms=4, color=colour, lw=2, label=label)
 
 
-def counts(data: Catalogues, model: Model) -> Figure:
+def counts(data: Catalogues, model: DrawnPopulation) -> Figure:
     """Counts per 0.5 mag, model scaled to the total of each sample."""
     figure, axes = _figure(2)
     samples = (
@@ -75,7 +75,7 @@ def counts(data: Catalogues, model: Model) -> Figure:
     return figure
 
 
-def _imitate(axis: Axes, table, model: Model, edges) -> None:
+def _imitate(axis: Axes, table, model: DrawnPopulation, edges) -> None:
     """The model's sizes, measured as those of the table, interval by interval."""
     place, values = [], []
     for low, high in zip(edges[:-1], edges[1:], strict=True):
@@ -87,7 +87,7 @@ def _imitate(axis: Axes, table, model: Model, edges) -> None:
     axis.plot(place, middle, color=MODEL, lw=2, label="model, measured alike")
 
 
-def sizes(data: Catalogues, model: Model) -> Figure:
+def sizes(data: Catalogues, model: DrawnPopulation) -> Figure:
     """Half-light radius against magnitude."""
     figure, (left, right) = _figure(2)
     table = data.measured
@@ -95,7 +95,7 @@ def sizes(data: Catalogues, model: Model) -> Figure:
         part = table[table["sample"] == name]
         left.plot(part["magnitude"], part["half_light_radius"], ".", color=colour, label=name)
     edges = np.arange(19.0, 26.6, 0.5)
-    _band(left, model.field[:, 0], np.exp(model.field[:, 1]), edges, "model")
+    _band(left, model.field[:, 0], model.field[:, 1], edges, "model")
     edges = np.arange(20.0, 25.1, 1.0)
     part = table[(table["magnitude"] >= edges[0]) & (table["magnitude"] < edges[-1])]
     _imitate(right, part, model, edges)
@@ -110,7 +110,7 @@ def sizes(data: Catalogues, model: Model) -> Figure:
     return figure
 
 
-def ellipticities(data: Catalogues, model: Model) -> Figure:
+def ellipticities(data: Catalogues, model: DrawnPopulation) -> Figure:
     """|g| in intervals of magnitude."""
     figure, axes = _figure(3, 3.2)
     steps = ((20.0, 21.5), (21.5, 22.5), (22.5, 23.5))
@@ -130,7 +130,7 @@ def ellipticities(data: Catalogues, model: Model) -> Figure:
     return figure
 
 
-def redshifts(data: Catalogues, model: Model) -> Figure:
+def redshifts(data: Catalogues, model: DrawnPopulation) -> Figure:
     """Redshift against magnitude."""
     figure, (left, right) = _figure(2)
     spectra, hdf, sizes_ = data.zcosmos, data.hubble_deep_field, data.measured
@@ -163,7 +163,7 @@ def redshifts(data: Catalogues, model: Model) -> Figure:
     return figure
 
 
-def colours(data: Catalogues, model: Model) -> Figure:
+def colours(data: Catalogues, model: DrawnPopulation) -> Figure:
     """Integrated colours against redshift (above) and magnitude (below)."""
     figure = Figure(figsize=(11.5, 6.6), layout="constrained")
     axes = figure.subplots(2, 3)
