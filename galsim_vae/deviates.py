@@ -5,7 +5,6 @@ import numbers
 import galsim
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 __all__ = ["checked_seed", "draw_seed", "galaxy_uniforms", "normal"]
 
@@ -75,4 +74,6 @@ def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> ND
 
 def normal(uniforms: NDArray) -> NDArray:
     """Turn uniform deviates into standard normal ones by the inverse distribution function."""
+    from scipy.special import ndtri  # here, as importing it takes 0.1 s
+
     return ndtri(uniforms)

@@ -16,6 +16,7 @@ from . import conditions as cond
 from . import shapes
 from .bands import BANDS, REFERENCE, STAMP_SIZE
 from .deviates import draw_seed, galaxy_uniforms, normal
+from .devices import find_device, pinned_torch
 from .galaxy import VAEGalaxy
 from .model import file as modelfile
 from .model.batches import BATCH_SIZES, in_batches
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from astropy.table import QTable
 
 __all__ = ["GalaxyGenerator", "residual_shear"]
-
-# A forked process lacks the threads that its parent's pool knows of, and would wait for them for
-# ever in the first torch operation that is large enough to be shared.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 # Stamps whose moments do not converge are drawn again from the galaxy's next noise.
 _ATTEMPTS = 5
@@ -70,6 +66,7 @@ class GalaxyGenerator:
     galsim.GalSimValueError : weights that fail their checks; a device that is not there.
     """
 
+    @pinned_torch()
     def __init__(
         self,
         weights: str | os.PathLike = "candels",
@@ -77,7 +74,7 @@ class GalaxyGenerator:
         exact: bool = True,
         extrapolate: bool = False,
     ):
-        self.device = _find_device(device)
+        self.device = find_device(device)
         self._sizes = BATCH_SIZES[self.device.type]
         self.exact = exact
         self.extrapolate = extrapolate
@@ -112,6 +109,7 @@ class GalaxyGenerator:
             f"exact={self.exact}, extrapolate={self.extrapolate})"
         )
 
+    @pinned_torch()
     def sample_conditions(self, n: int, rng: galsim.BaseDeviate) -> QTable:
         """Draw conditions from the population.
 
@@ -136,6 +134,7 @@ class GalaxyGenerator:
         )
         return cond.to_table(self._complete(nothing, draw_seed(rng)))
 
+    @pinned_torch()
     def sample(
         self,
         table,
@@ -205,6 +204,7 @@ class GalaxyGenerator:
         table = cond.one_row(magnitude, half_light_radius, ellipticity, redshift)
         return self.sample(table, rng).galaxy(0, band=band, zeropoint=zeropoint, gsparams=gsparams)
 
+    @pinned_torch()
     def encode(
         self,
         images: ArrayLike,
@@ -252,6 +252,7 @@ class GalaxyGenerator:
         )  # fmt: skip
         return mean.numpy(), log_variance.numpy()
 
+    @pinned_torch()
     def decode(self, latent: ArrayLike) -> NDArray:
         """Decode latents (n, latent) into PSF-free canonical stamps (n, bands, 64, 64)."""
         width = self._model.vae.config.latent
@@ -337,22 +338,6 @@ class GalaxyGenerator:
 
 def _as_float32(values: NDArray) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError("only cpu and cuda devices are supported")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise GalSimValueError(
-            f"cannot use this device ({str(error).splitlines()[0]}). Use 'auto'", name, have
-        ) from error
-    return device
 
 
 def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool, pixels: float):

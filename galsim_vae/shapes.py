@@ -21,7 +21,8 @@ __all__ = [
 # Half-light radius of a round Gaussian in units of its sigma.
 GAUSSIAN_HALF_LIGHT = math.sqrt(2 * math.log(2))
 # Powers of x and of y in the log of an elliptical Gaussian: x, y, x^2, x y, y^2.
-_X, _Y = torch.tensor([[1, 0, 2, 1, 0], [0, 1, 0, 1, 2]])
+_X, _Y = [1, 0, 2, 1, 0], [0, 1, 0, 1, 2]
+_X2, _Y2 = ([[a + b for b in powers] for a in powers] for powers in (_X, _Y))
 # Largest relative change of the moments in one step; below 1 the weight stays an ellipse.
 _LARGEST_STEP = 0.7
 # Apertures are last evaluated on a grid finer by this factor.
@@ -140,7 +141,7 @@ def _newton_step(moments: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tenso
     what the mean lacks.
     """
     mean = moments[:, _Y, _X]
-    covariance = moments[:, _Y[:, None] + _Y, _X[:, None] + _X] - mean[:, :, None] * mean[:, None]
+    covariance = moments[:, _Y2, _X2] - mean[:, :, None] * mean[:, None]
     xx, xy, yy = matrix.unbind(1)
     zero = torch.zeros_like(xx)
     rows = [

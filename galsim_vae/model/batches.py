@@ -7,19 +7,16 @@ constant of the kind of device.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["BATCH_SIZES", "BatchSizes", "in_batches", "in_single_threads"]
+from galsim_vae.devices import in_halves, in_single_threads
 
-_Job = TypeVar("_Job")
-_Result = TypeVar("_Result")
+__all__ = ["BATCH_SIZES", "BatchSizes", "in_batches"]
 
 
 class BatchSizes(NamedTuple):
@@ -46,35 +43,44 @@ def in_batches(
 
     Parameters
     ----------
-    function : takes tensors (size, ...) on the device, and returns others.
-    size : galaxies a batch.
-    device : where to compute.
-    *tensors : (n, ...) each, on the CPU.
+    function : callable
+        Takes tensors (size, ...) on the device, and returns others.
+    size : int
+        Galaxies a batch.
+    device : torch.device
+        Where to compute.
+    *tensors : tensor (n, ...)
+        On the CPU.
 
     Returns
     -------
-    tuple of tensors (n, ...), on the CPU
+    tuple of tensor (n, ...)
+        On the CPU.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        There is no memory for one galaxy.
     """
     n = len(tensors[0])
     whole: list[Tensor] = []
     lock = threading.Lock()
 
     def run(start: int) -> None:
-        with torch.inference_mode():
-            rows = [t[start : start + size].to(device) for t in tensors]
-            values = _apply(function, size, rows)
-            with lock:
-                if not whole:
-                    with torch.inference_mode(False):  # ordinary tensors, for whoever asked
-                        whole.extend(torch.empty((n, *v.shape[1:]), dtype=v.dtype) for v in values)
-            for together, value in zip(whole, values, strict=True):
-                together[start : start + size] = value  # while it is in the processor's cache
+        rows = [t[start : start + size].to(device) for t in tensors]
+        values = _apply(function, size, rows)
+        with lock:
+            if not whole:
+                with torch.inference_mode(False):  # ordinary tensors, for whoever asked
+                    whole.extend(torch.empty((n, *v.shape[1:]), dtype=v.dtype) for v in values)
+        for together, value in zip(whole, values, strict=True):
+            together[start : start + size] = value  # while it is in the processor's cache
 
     starts = range(0, max(n, 1), size)
     if device.type == "cpu":
         in_single_threads(run, starts)
     else:
-        with _full_precision():
+        with torch.inference_mode():
             for start in starts:
                 run(start)
     return tuple(whole)
@@ -84,59 +90,16 @@ def _apply(
     function: Callable[..., Sequence[Tensor]], size: int, rows: list[Tensor]
 ) -> list[Tensor]:
     """Apply the function to rows (at most ``size``, ...) filled up to ``size``."""
-    n = len(rows[0])
-    try:
-        return [value[:n] for value in function(*(_filled(r, size) for r in rows))]
-    except torch.OutOfMemoryError:
-        if size == 1:
-            raise
-        torch.cuda.empty_cache()
-        half = -(-size // 2)
-        parts = [_apply(function, half, [r[k : k + half] for r in rows]) for k in range(0, n, half)]
-        return [torch.cat(values) for values in zip(*parts, strict=True)]
+
+    def run(start: int, stop: int, size: int) -> list[Tensor]:
+        filled = (_filled(r[start:stop], size) for r in rows)
+        return [value[: stop - start] for value in function(*filled)]
+
+    parts = in_halves(run, len(rows[0]), size)
+    return parts[0] if len(parts) == 1 else [torch.cat(v) for v in zip(*parts, strict=True)]
 
 
 def _filled(rows: Tensor, size: int) -> Tensor:
     """With the last galaxy again and again: a blank would hold up iterations that wait for all."""
     last = rows[-1:] if len(rows) else rows.new_ones(1, *rows.shape[1:])
     return torch.cat([rows, last.expand(size - len(rows), *rows.shape[1:])])
-
-
-def in_single_threads(
-    run: Callable[[_Job], _Result], jobs: Sequence[_Job], at_once: int = 1
-) -> list[_Result]:
-    """Run jobs side by side, as many as torch has threads, each with one thread of torch.
-
-    One also where there is only one job: a sum depends on how torch's threads share it out.
-
-    Parameters
-    ----------
-    run : takes a job.
-    jobs : sequence.
-    at_once : run at least so many side by side, such as one for each GPU.
-    """
-    threads = torch.get_num_threads()
-    at_once = max(threads, at_once)
-    try:
-        if at_once == 1 or len(jobs) == 1:
-            torch.set_num_threads(1)
-            return [run(job) for job in jobs]
-        one = {"initializer": torch.set_num_threads, "initargs": (1,)}
-        with ThreadPoolExecutor(at_once, **one) as pool:
-            return list(pool.map(run, jobs))
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    """No TF32, which cuDNN's convolutions use unless told not to: it would cost 1e-3."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        ):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)

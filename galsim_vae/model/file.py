@@ -1,5 +1,7 @@
 """Weights files: find, read, verify and write. Safetensors, never pickle."""
 
+import copy
+import functools
 import hashlib
 import json
 import os
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from galsim_vae.bands import BANDS, STAMP_SIZE
 from galsim_vae.conditions import NAMES
+from galsim_vae.devices import pinned_torch
 from galsim_vae.files import write_whole
 
 from .flow import FlowConfig, Flows
@@ -95,8 +98,14 @@ def write(path: str | os.PathLike, model: Model) -> None:
     write_whole(path, save)
 
 
+@pinned_torch()
 def read(path: str | os.PathLike) -> Model:
-    """Read and verify a weights file.
+    """Read and verify a weights file, once for each process and state of the file.
+
+    Returns
+    -------
+    Model
+        A copy of its own for each call, on the CPU.
 
     Raises
     ------
@@ -104,6 +113,14 @@ def read(path: str | os.PathLike) -> Model:
     galsim.GalSimValueError : wrong format version, bands or stamp size; tensors missing,
         unexpected or of the wrong shape; digest that does not match.
     """
+    path = Path(path).resolve()
+    state = path.stat()
+    return copy.deepcopy(_read(path, state.st_size, state.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=4)
+def _read(path: Path, size: int, changed: int) -> Model:
+    """Read and verify a file that has this size and was changed at this time."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -122,7 +139,9 @@ def read(path: str | os.PathLike) -> Model:
             "Copy it again",
             header["sha256"],
         )
-    return _build(path, header, tensors)
+    # Networks begin with random numbers, which are not to be those of the host program.
+    with torch.random.fork_rng(devices=[]):
+        return _build(path, header, tensors)
 
 
 def _check_header(path, header: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from galsim_vae.bands import REFERENCE, STAMP_SIZE
-from galsim_vae.model.batches import in_single_threads
+from galsim_vae.devices import find_device, in_halves, in_single_threads, pinned_torch
 
 from . import fourier, pixelnoise
 from .psf_table import PSFTransform, sample_psf
@@ -51,6 +51,7 @@ class _Grid(NamedTuple):
         return int(max(1, _SCRATCH[device.type] // (8 * numbers)))
 
 
+@pinned_torch()
 def render(
     stamps: Drawable,
     psf: galsim.GSObject | Sequence[galsim.GSObject],
@@ -132,7 +133,8 @@ def render(
     """
     n = len(stamps.array)
     bands = [bands] if isinstance(bands, str | galsim.Bandpass) else list(bands)
-    devices = _find_devices(device)
+    names = [device] if isinstance(device, str | torch.device) else list(device)
+    devices = [find_device(name) for name in names]
     if dtype not in _DTYPES:
         raise GalSimValueError("Unknown dtype", dtype, list(_DTYPES))
     optics = observe(n, psf, (ny, nx), scale, method)
@@ -145,29 +147,8 @@ def render(
         out = torch.empty(full, dtype=_DTYPES[dtype], device=home)
     elif tuple(out.shape) != full or out.dtype != _DTYPES[dtype]:
         raise GalSimValueError(f"out must be {dtype} of shape {full}", tuple(out.shape))
-    # TF32 and bfloat16 products, if the caller allows them, would cost 1e-3.
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        _share(scene, np.arange(n), devices, out)
-    finally:
-        torch.set_float32_matmul_precision(precision)
+    _share(scene, np.arange(n), devices, out)
     return out
-
-
-def _find_devices(device: str | Sequence[str]) -> list[torch.device]:
-    names = [device] if isinstance(device, str | torch.device) else list(device)
-    if names == ["auto"]:
-        names = ["cuda" if torch.cuda.is_available() else "cpu"]
-    try:
-        devices = [torch.device(name) for name in names]
-        for one in devices:
-            torch.empty(1, device=one)
-            _SCRATCH[one.type]
-        return devices
-    except (RuntimeError, AssertionError, TypeError, KeyError) as error:
-        have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise GalSimValueError("Cannot use this device. Use 'auto'", device, have) from error
 
 
 def _share(scene: RenderScene, rows: NDArray, devices: list[torch.device], out: Tensor) -> None:
@@ -231,21 +212,18 @@ def _transform(optics: Optics, psf: int, period: float) -> PSFTransform:
 def _draw_batch(
     scene: RenderScene, grid: _Grid, size: int, rows: NDArray, device: torch.device, out: Tensor
 ) -> None:
-    """Draw some galaxies of one grid into their places, in two halves where memory runs out."""
-    try:
+    """Draw some galaxies of one grid into their places."""
+
+    def run(start: int, stop: int, size: int) -> None:
+        some = rows[start:stop]
         # A GPU's rounding may depend on the number of galaxies: there it is always the same.
-        padded = rows if device.type == "cpu" else np.resize(rows, size)
+        padded = some if device.type == "cpu" else np.resize(some, size)
         for band in range(out.shape[1]):
-            images = _draw_band(scene, grid, padded, band, device, out.dtype)[: len(rows)]
-            images = _add_noise(scene, images, rows, band)
-            out[torch.from_numpy(rows).to(out.device), band] = images.to(out.device)
-    except torch.OutOfMemoryError:
-        if size == 1:
-            raise
-        torch.cuda.empty_cache()
-        size = -(-size // 2)
-        for start in range(0, len(rows), size):
-            _draw_batch(scene, grid, size, rows[start : start + size], device, out)
+            images = _draw_band(scene, grid, padded, band, device, out.dtype)[: len(some)]
+            images = _add_noise(scene, images, some, band)
+            out[torch.from_numpy(some).to(out.device), band] = images.to(out.device)
+
+    in_halves(run, len(rows), size)
 
 
 def _draw_band(

@@ -18,6 +18,7 @@ from torch import Tensor
 from galsim_vae import shapes
 from galsim_vae.bands import REFERENCE
 from galsim_vae.conditions import NAMES, Conditions
+from galsim_vae.devices import pinned_torch
 from galsim_vae.generator import residual_shear
 from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
@@ -68,6 +69,7 @@ def in_one_band(stamps: Stamps, band) -> Stamps:
     return Stamps(array, conditions, stamps.jacobian, stamps.offset, (REFERENCE,))
 
 
+@pinned_torch()
 def sersic_twins(stamps: Stamps) -> Twins:
     """Fit a Sersic index to each galaxy and make its twin.
 
