@@ -191,7 +191,7 @@ def _attribute(owner: Any, name: str, value: Any) -> _Setting:
     return functools.partial(getattr, owner, name), functools.partial(setattr, owner, name), value
 
 
-_backends = torch.backends
+_backends: Any = torch.backends  # what pyright knows of it is not all
 _SETTINGS: list[_Setting] = [
     (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),
