@@ -404,7 +404,8 @@ class Stamps:
             self.offset[i],
             float(flux),
             gsparams=gsparams,
-            truth=self.truth(i),
+            # Stamps of one filter alone do not know the fluxes in the bands.
+            truth=self.truth(i) if set(BANDS) <= set(self.bands) else None,
         )
 
 
