@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from galsim_vae.shear.calibration import DIFFERENCE
+from galsim_vae.shear import DIFFERENCE
 from galsim_vae.shear.figures import draw_figures
 
 STATIC = Path(__file__).parent / "_static"
@@ -45,7 +45,7 @@ def whole_sample(table: Table) -> list[str]:
             f"| {first['estimator']} | {first['population']} | {first['pairs']} | "
             f"{number(first['m'], first['m_err'])} | {number(first['c'], first['c_err'])} | "
             f"{number(second['c'], second['c_err'])} | "
-            f"{'' if np.isnan(gain) else f'{gain:.1f}'} | {needed:.1e} |"
+            f"{'' if np.ma.is_masked(gain) else f'{gain:.1f}'} | {needed:.1e} |"
         )
     return lines
 

@@ -25,8 +25,8 @@ import numpy as np
 import yaml
 
 import galsim_vae
-from galsim_vae.shear import calibration as shear
-from galsim_vae.shear.chunk import draw
+from galsim_vae import shear
+from galsim_vae.shear.scenes import draw_stamps
 from galsim_vae.shear.twins import in_one_band, sersic_twins
 
 CONFIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "demo_shear.yaml")
@@ -35,12 +35,12 @@ NOBJECTS = 400
 SHOWN = 8
 
 
-def some_galaxies(seen):
+def some_galaxies(view):
     """Stamps of a few bright galaxies through the survey's filter, and of their twins."""
     generator = galsim_vae.GalaxyGenerator("candels")
     table = {"magnitude": np.full(SHOWN, 22.0), "half_light_radius": np.full(SHOWN, 0.6)}
     stamps = generator.sample(table, galsim.BaseDeviate(1234))
-    galaxies = in_one_band(stamps, seen.band)
+    galaxies = in_one_band(stamps, view.band)
     return galaxies, sersic_twins(galaxies)
 
 
@@ -51,17 +51,17 @@ def show(axis, image, title=""):
     axis.set_title(title, fontsize=8)
 
 
-def draw_galaxies(figure, seen):
-    galaxies, twins = some_galaxies(seen)
+def draw_galaxies(figure, view):
+    galaxies, twins = some_galaxies(view)
     nothing = np.zeros((SHOWN, 2))
     panels = figure.subplots(4, SHOWN)
     for row, stamps in zip((0, 2), (galaxies, twins.stamps), strict=True):
-        through = draw(stamps, seen, 40, nothing, 0.0, nothing)
+        through = draw_stamps(stamps, view, 40, nothing, 0.0, nothing)
         for k in range(SHOWN):
             title = f"n = {twins.index[k]:.1f}" if row else ""
             show(panels[row, k], stamps.array[k, 0], title)
             show(panels[row + 1, k], through[k])
-    for row, label in enumerate(("galaxy", f'in {seen.fwhm}"', "Sersic twin", f'in {seen.fwhm}"')):
+    for row, label in enumerate(("galaxy", f'in {view.fwhm}"', "Sersic twin", f'in {view.fwhm}"')):
         panels[row, 0].set_ylabel(label)
 
 
@@ -86,7 +86,7 @@ def main():
     table = shear.calibrate(config)
     figure = plt.figure(figsize=(9, 8), layout="constrained")
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(5, 3))[:, 0]
-    draw_galaxies(top, config.observation())
+    draw_galaxies(top, config.view())
     draw_biases(bottom, table)
     os.makedirs(os.path.dirname(OUTPUT), exist_ok=True)
     figure.savefig(OUTPUT, dpi=110)

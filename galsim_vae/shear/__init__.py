@@ -1,24 +1,12 @@
 """Shear calibration: the bias of an estimator on these galaxies and on Sersic twins of them."""
 
-from .bias import DIFFERENCE, Bias, Sums, bias
+from .bias import DIFFERENCE
 from .calibration import calibrate
-from .config import ESTIMATORS, CalibrationConfig
-from .estimators import Detections, Estimator, Shapes, make_estimator
-from .survey import ZEROPOINT, Observation, observation
+from .config import CalibrationConfig
+from .estimators import ESTIMATORS, Detections, Estimator, SceneSums, Shapes
+from .survey import ZEROPOINT, SurveyView, survey_view
 
 __all__ = [
-    "DIFFERENCE",
-    "ESTIMATORS",
-    "ZEROPOINT",
-    "Bias",
-    "CalibrationConfig",
-    "Detections",
-    "Estimator",
-    "Observation",
-    "Shapes",
-    "Sums",
-    "bias",
-    "calibrate",
-    "make_estimator",
-    "observation",
-]
+    "DIFFERENCE", "ESTIMATORS", "ZEROPOINT", "CalibrationConfig", "Detections", "Estimator",
+    "SceneSums", "Shapes", "SurveyView", "calibrate", "survey_view",
+]  # fmt: skip

@@ -27,19 +27,25 @@ _COLUMNS = {
 }  # fmt: skip
 _DESCRIPTIONS = {
     "population": "kind of galaxies",
-    "property": "what the bin is in; 'all' for no bin",
+    "property": "what the bin is in; 'all' for no bin, which has no edges and no mean",
     "low": "edge of the bin, included", "high": "edge of the bin, excluded but for the last",
     "mean": "mean of the property", "used": "galaxies (blended: scenes) that were used",
     "pairs": "pairs of images +g and -g",
     "fraction": "used, over all in the bin", "component": "of the shear, 1 or 2",
-    "m": "multiplicative bias; NaN where the component was not sheared",
+    "m": "multiplicative bias; masked where the component was not sheared",
     "c": "additive bias",
     "m_err_unpaired": "of a difference: error if the two had galaxies and noise of their own",
 }  # fmt: skip
 
 
 class Sums(NamedTuple):
-    """Of each group of galaxies (groups, 2): e(+g) - e(-g), e(+g) + e(-g), r(+g) + r(-g)."""
+    """Sums over the galaxies of each group, both components.
+
+    Attributes
+    ----------
+    odd, even, response : (groups, 2) float64
+        Sums of e(+g) - e(-g), of e(+g) + e(-g), and of r(+g) + r(-g).
+    """
 
     odd: NDArray
     even: NDArray
@@ -47,7 +53,7 @@ class Sums(NamedTuple):
 
     @classmethod
     def of(cls, e: NDArray, r: NDArray, groups: int = GROUPS) -> Sums:
-        """Add galaxies up in groups of neighbours.
+        """Return the sums of galaxies in groups of neighbours.
 
         Parameters
         ----------
@@ -55,6 +61,10 @@ class Sums(NamedTuple):
             Shapes and responses; the third axis is the sign of the shear.
         groups : int
             Not more than n are made.
+
+        Returns
+        -------
+        Sums
         """
         n = len(e)
         group = np.arange(n) * min(groups, n) // max(n, 1)
@@ -67,7 +77,17 @@ class Sums(NamedTuple):
         return cls(added(e[:, :, 0] - e[:, :, 1]), added(e.sum(axis=2)), added(r.sum(axis=2)))
 
     def estimates(self, g: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-        """m and c of all galaxies (2,), and without each of the groups (groups, 2)."""
+        """Return m and c of all galaxies, (2,), and without each of the groups, (groups, 2).
+
+        Parameters
+        ----------
+        g : (2,)
+            Shear of the +g images; m is NaN where it is zero.
+
+        Returns
+        -------
+        m, c, m_rest, c_rest : array
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = np.where(g == 0, np.nan, 1 / g)
             odd, even, response = (values.sum(axis=0) for values in self)
@@ -77,7 +97,13 @@ class Sums(NamedTuple):
 
 
 class Bias(NamedTuple):
-    """m and c of the two components (2,), and their errors."""
+    """m and c of the two components, and their errors.
+
+    Attributes
+    ----------
+    m, m_err, c, c_err : (2,) float64
+        NaN where there is none.
+    """
 
     m: NDArray
     m_err: NDArray
@@ -86,7 +112,7 @@ class Bias(NamedTuple):
 
 
 def bias(sums: Sums, shear: tuple[float, float], less: Sums | None = None) -> Bias:
-    """Multiplicative and additive bias of a shear estimator.
+    """Return the multiplicative and additive bias of a shear estimator.
 
     With the estimate of the shear g_hat = (1 + m) g + c, and shapes e and responses r,
 
@@ -123,7 +149,7 @@ def _jackknife(rest: NDArray) -> NDArray:
 
 
 def make_table(config: CalibrationConfig, arrays: dict[str, NDArray]) -> Table:
-    """Biases of all populations and estimators, of all galaxies and in bins.
+    """Return the biases of all populations and estimators, of all galaxies and in bins.
 
     A galaxy is used where it was measured in all of its images, of all populations.
 
@@ -136,7 +162,9 @@ def make_table(config: CalibrationConfig, arrays: dict[str, NDArray]) -> Table:
     Returns
     -------
     Table
-        One row a population, estimator, bin and component of the shear.
+        One row a population, estimator, bin and component of the shear. What there is not is
+        masked: m of a component without shear, edges where there is no bin, unpaired errors of
+        what is no difference.
     """
     rows: list[dict] = []
     for estimator in config.estimators:
@@ -157,7 +185,10 @@ def make_table(config: CalibrationConfig, arrays: dict[str, NDArray]) -> Table:
             }  # fmt: skip
             sums = [Sums.of(arrays[f"{key}/e"][use], arrays[f"{key}/r"][use]) for key in keys]
             rows += _rows(config, common, sums)
-    table = Table(rows=rows, names=list(_COLUMNS), dtype=list(_COLUMNS.values()))
+    table = Table(rows=rows, names=list(_COLUMNS), dtype=list(_COLUMNS.values()), masked=True)
+    for column in table.itercols():
+        if column.dtype.kind == "f":
+            column.mask = np.isnan(column)
     for name, text in _DESCRIPTIONS.items():
         table[name].description = text
     return table

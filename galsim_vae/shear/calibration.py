@@ -18,31 +18,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import galsim
+import numpy as np
 import yaml
 from astropy.table import Table
 
 from galsim_vae.files import write_whole
 
-from .bias import DIFFERENCE, Bias, Sums, bias, make_table
-from .config import ESTIMATORS, CalibrationConfig
-from .estimators import Detections, Estimator, Shapes, make_estimator
-from .figures import draw_figures
+from .bias import make_table
+from .config import CalibrationConfig
+from .figures import draw_figures, shown
 from .store import ChunkStore
-from .survey import ZEROPOINT, Observation, observation
 from .workers import run_missing
 
 if TYPE_CHECKING:
     from galsim_vae.cli.call import Call
 
-__all__ = [
-    "DIFFERENCE", "ESTIMATORS", "ZEROPOINT", "Bias", "CalibrationConfig", "Detections",
-    "Estimator", "Observation", "Shapes", "Sums", "bias", "calibrate", "command",
-    "make_estimator", "observation",
-]  # fmt: skip
+__all__ = ["calibrate", "command", "summary", "written_files"]
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("galsim_vae", "GalSim", "numpy", "scipy", "torch", "astropy", "anacal", "ngmix")
+_PACKAGES = ("galsim_vae", "GalSim", "numpy", "scipy", "torch", "astropy", "anacal", "ngmix",
+             "metadetect")  # fmt: skip
 
 
 def calibrate(
@@ -51,7 +47,7 @@ def calibrate(
     scheduler: str | None = None,
     progress: bool = True,
 ) -> Table:
-    """Run a shear calibration, or go on with one that was interrupted.
+    """Run a shear calibration, or go on with one that was interrupted; return m and c.
 
     Parameters
     ----------
@@ -88,39 +84,82 @@ def calibrate(
         config = CalibrationConfig.from_dict(config)
     if workers < 1:
         raise galsim.GalSimRangeError("workers must be at least 1", workers, 1)
-    identity, fingerprint = config.identity(), config.fingerprint()
-    store = ChunkStore(config.output, fingerprint)
+    store = ChunkStore(config.output, config.fingerprint())
     logger.info("%d of %d chunks to do", len(store.missing(config.nchunks)), config.nchunks)
     run_missing(config, store, workers, scheduler, progress)
     table = make_table(config, store.read(config.nchunks))
-    table.meta = {
-        "config": _plain(dataclasses.asdict(config)),
-        "weights_sha256": identity["weights_sha256"],
-        "fingerprint": fingerprint,
-        "versions": _versions(),
-        "seeds": "numpy.random.SeedSequence(seed, spawn_key=(chunk, purpose))",
-        "noise_nJy": config.observation().noise,
-    }
-    # A folder has no part in results: the same table is made anywhere.
-    del table.meta["config"]["output"]
+    table.meta = _provenance(config)
     folder = Path(config.output)
     _write(table, folder / "calibration.ecsv")
     _write(_throughput(config, store), folder / "throughput.ecsv")
     draw_figures(table, folder)
+    for path in written_files(table, folder):
+        logger.info("wrote %s", path)
     return table
+
+
+def written_files(table: Table, output: str | Path) -> list[Path]:
+    """Return the files that `calibrate` wrote, but for the chunks.
+
+    Parameters
+    ----------
+    table : Table
+        As `calibrate` returns it.
+    output : str or Path
+        The run's folder.
+    """
+    names = ["calibration.ecsv", "throughput.ecsv", *(f"{name}.png" for name in shown(table))]
+    return [Path(output) / name for name in names]
+
+
+def _provenance(config: CalibrationConfig) -> dict[str, Any]:
+    """Return what made a table, the same on every machine: without the folder."""
+    values = dataclasses.asdict(config)
+    del values["output"]
+    return {
+        "config": _plain(values),
+        "weights_sha256": config.weights_sha256,
+        "fingerprint": config.fingerprint(),
+        "versions": _versions(),
+        "seeds": "numpy.random.SeedSequence(seed, spawn_key=(chunk, purpose))",
+        "noise_nJy": config.view().noise,
+    }
+
+
+def summary(table: Table) -> list[str]:
+    """Return m and c of all galaxies as lines of text; m only of components that were sheared.
+
+    Parameters
+    ----------
+    table : Table
+        As `calibrate` returns it.
+    """
+    lines = [f"{'population':14s}{'estimator':12s}{'pairs':>8s}   component, m, c"]
+    for row in table[table["property"] == "all"]:
+        m = "not sheared".ljust(20)
+        if not np.ma.is_masked(row["m"]):
+            m = _with_error(row["m"], row["m_err"], 5)
+        c = _with_error(row["c"], row["c_err"], 6)
+        lines.append(
+            f"{row['population']:14s}{row['estimator']:12s}{row['pairs']:8d}   "
+            f"{row['component']}  {m}  {c}"
+        )
+    return lines
+
+
+def _with_error(value: float, error: float, digits: int) -> str:
+    """Return a value and its error; a single galaxy or scene has no error."""
+    text = f"{value:+.{digits}f}"
+    return text if np.ma.is_masked(error) else f"{text} +- {error:.{digits}f}"
 
 
 def command(call: Call) -> None:
     """Run ``galsim-vae calibrate``: print m and c of all galaxies."""
     values, workers, scheduler = _read(call)
     table = calibrate(values, workers, scheduler, logger.isEnabledFor(logging.WARNING))
-    print(f"{'population':14s}{'estimator':10s}{'pairs':>9s}   component, m, c")
-    for row in table[table["property"] == "all"]:
-        print(
-            f"{row['population']:14s}{row['estimator']:10s}{row['pairs']:9d}   {row['component']} "
-            f"{row['m']:+.5f} +- {row['m_err']:.5f}  {row['c']:+.6f} +- {row['c_err']:.6f}"
-        )
-    print(f"{Path(values['output']) / 'calibration.ecsv'}")
+    print(*summary(table), sep="\n")
+    for path in written_files(table, values["output"]):
+        print(f"wrote {path}")
 
 
 def _read(call: Call) -> tuple[dict[str, Any], int, str | None]:
@@ -139,7 +178,7 @@ def _read(call: Call) -> tuple[dict[str, Any], int, str | None]:
 
 
 def _throughput(config: CalibrationConfig, store: ChunkStore) -> Table:
-    """Seconds of the processor for each step, all chunks."""
+    """Return the seconds of the processor for each step, all chunks."""
     seconds = store.seconds(config.nchunks)
     table = Table(
         {"step": list(seconds), "seconds": list(seconds.values()),
@@ -152,7 +191,7 @@ def _throughput(config: CalibrationConfig, store: ChunkStore) -> Table:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, which YAML knows."""
+    """Return values with tuples as lists, which YAML knows."""
     return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import importlib
 import importlib.metadata
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +23,11 @@ from galsim.errors import (
 
 from galsim_vae.model import file as modelfile
 
-from .estimators import make_estimator
-from .survey import Observation, observation
+from .estimators import ESTIMATORS, make_estimator
+from .survey import SurveyView, survey_view
 
-__all__ = ["ESTIMATORS", "CalibrationConfig"]
+__all__ = ["CalibrationConfig"]
 
-#: The estimators, and the package that each needs; pip cannot install ngmix.
-ESTIMATORS = {"anacal": "anacal", "regauss": "galsim", "ngmix": "ngmix"}
 RENDERERS = ("batch", "galsim")
 LAYOUTS = ("isolated", "blended")
 
@@ -36,8 +35,15 @@ LAYOUTS = ("isolated", "blended")
 MAX_SHEAR = 0.2
 #: A stamp must hold this many FWHM of the PSF on each side.
 LEAST_STAMP = 4.0
+#: How to install what is not on PyPI: the meds there is another package.
+_GITHUB = "git+https://github.com/esheldon/"
+_FROM_SOURCE = {
+    "ngmix": f"pip install numba {_GITHUB}ngmix",
+    "metadetect": "pip install numba esutil fitsio joblib "
+    + " ".join(_GITHUB + name for name in ("ngmix", "meds", "sxdes", "metadetect")),
+}
 #: Changes where the same configuration gives other results, so that old chunks are not reused.
-_RESULT_VERSION = 2
+_RESULT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class CalibrationConfig:
         Galaxies per square arcmin of a blended scene; None for the counts to ``max_magnitude`` of
         the LSST Science Book (arXiv:0912.0201, equation 3.7).
     estimators : tuple of str
-        Of `ESTIMATORS`.
+        ``anacal``, ``regauss``, ``ngmix`` (isolated galaxies only), ``metadetect``.
     ring, twins : bool
         Whether to draw partners turned by 90 degrees, and Sersic twins.
     renderer : str
@@ -156,37 +162,42 @@ class CalibrationConfig:
 
     @property
     def nchunks(self) -> int:
-        """Number of chunks; the last may be smaller."""
+        """Return the number of chunks; the last may be smaller."""
         return -(-self.galaxies // self.chunk)
 
     @property
     def angles(self) -> tuple[float, ...]:
-        """Angles by which each galaxy is turned before the shear, radians."""
+        """Return the angles by which each galaxy is turned before the shear, radians."""
         return (0.0, np.pi / 2) if self.ring else (0.0,)
 
     @property
     def populations(self) -> tuple[str, ...]:
-        """Names of the kinds of galaxies."""
+        """Return the names of the kinds of galaxies."""
         return ("vae", "sersic") if self.twins else ("vae",)
 
-    def observation(self) -> Observation:
+    def view(self) -> SurveyView:
         """Return the PSF, pixels and noise."""
-        return observation(self.survey, self.band, self.depth, self.psf_fwhm, self.psf_shear)
+        return survey_view(self.survey, self.band, self.depth, self.psf_fwhm, self.psf_shear)
+
+    @functools.cached_property
+    def weights_sha256(self) -> str:
+        """Return the digest of the weights file, which is read once."""
+        return modelfile.read(modelfile.find(self.weights)).sha256
 
     def identity(self) -> dict[str, Any]:
-        """Everything that results depend on: configuration, weights, versions of the code."""
+        """Return all that results depend on: configuration, weights, versions of the code."""
         values = dataclasses.asdict(self)
         for name in ("output", "bins", "target_error", "weights"):
             del values[name]
-        sha256 = modelfile.read(modelfile.find(self.weights)).sha256
-        used = {ESTIMATORS[name] for name in self.estimators} | {"galsim"}
-        versions = {name: importlib.metadata.version(name) for name in sorted(used)}
+        used = {package for name in self.estimators for package in ESTIMATORS[name].packages}
+        versions = {name: _version(name) for name in sorted(used | {"galsim"})}
         return values | {
-            "weights_sha256": sha256, "versions": versions, "result_version": _RESULT_VERSION
+            "weights_sha256": self.weights_sha256, "versions": versions,
+            "result_version": _RESULT_VERSION,
         }  # fmt: skip
 
     def fingerprint(self) -> str:
-        """A short digest of `identity`; chunks of another one are never mixed in."""
+        """Return a short digest of `identity`; chunks of another one are never mixed in."""
         text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -253,29 +264,20 @@ def _check(config: CalibrationConfig) -> None:
     for name, allowed in (("renderer", RENDERERS), ("layout", LAYOUTS)):
         if getattr(config, name) not in allowed:
             raise GalSimConfigValueError(f"Unknown {name}", getattr(config, name), allowed)
-    for name in config.estimators:
-        if name not in ESTIMATORS:
-            raise GalSimConfigValueError("Unknown estimator", name, list(ESTIMATORS))
-        _need(ESTIMATORS[name], f"The estimator {name}")
-    if config.layout == "blended":
-        _need("anacal", "The detection of blended galaxies")
-        if "ngmix" in config.estimators:
-            raise GalSimConfigValueError(
-                "ngmix measures isolated galaxies only", config.layout, ["isolated"]
-            )
+    _check_estimators(config)
     _check_numbers(config)
-    seen = config.observation()
-    width = config.stamp_size * seen.scale
-    if LEAST_STAMP * seen.fwhm > width:
+    view = config.view()
+    width = config.stamp_size * view.scale
+    if LEAST_STAMP * view.fwhm > width:
         raise GalSimRangeError(
-            f"The PSF is too wide for stamps of {config.stamp_size} pixels of {seen.scale} arcsec: "
+            f"The PSF is too wide for stamps of {config.stamp_size} pixels of {view.scale} arcsec: "
             f"give a larger stamp_size. PSF FWHM, arcsec",
-            seen.fwhm,
+            view.fwhm,
             0,
             width / LEAST_STAMP,
         )
     for name in config.estimators:
-        make_estimator(name, seen, config.stamp_size)
+        make_estimator(name, view, config.stamp_size)
     if config.layout == "blended" and config.scene_size < 2 * config.stamp_size:
         raise GalSimRangeError(
             "scene_size must be two stamps or more", config.scene_size, 2 * config.stamp_size
@@ -283,14 +285,38 @@ def _check(config: CalibrationConfig) -> None:
     modelfile.find(config.weights)
 
 
+def _check_estimators(config: CalibrationConfig) -> None:
+    for name in config.estimators:
+        if name not in ESTIMATORS:
+            raise GalSimConfigValueError("Unknown estimator", name, list(ESTIMATORS))
+        for package in ESTIMATORS[name].packages:
+            _need(package, f"The estimator {name}")
+        allowed = ESTIMATORS[name].layouts
+        if config.layout not in allowed:
+            raise GalSimConfigValueError(
+                f"{name} cannot measure this layout", config.layout, allowed
+            )
+    if config.layout == "blended" and not all(ESTIMATORS[n].detects for n in config.estimators):
+        _need("anacal", "The detection of blended galaxies")
+
+
 def _need(package: str, what: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        how = (
-            "it is not on PyPI: see https://github.com/esheldon/ngmix"
-            if package == "ngmix"
-            else "pip install 'galsim_vae[shear]'"
-        )
-        raise GalSimConfigError(f"{what} needs {package}, which is not installed ({how})")
+    """Import a package, or say how to install it."""
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        how = _FROM_SOURCE.get(package, "pip install 'galsim_vae[shear]'")
+        raise GalSimConfigError(
+            f"{what} needs {package}, which cannot be imported ({error}); to install it: {how}"
+        ) from error
+
+
+def _version(package: str) -> str:
+    """Return the version of a package, also of one that runs from a checkout."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return str(getattr(importlib.import_module(package), "__version__", "unknown"))
 
 
 def _check_numbers(config: CalibrationConfig) -> None:

@@ -11,7 +11,7 @@ from galsim_vae.files import write_whole
 
 from .bias import DIFFERENCE
 
-__all__ = ["draw_figures"]
+__all__ = ["draw_figures", "shown"]
 
 _LABELS = {
     "snr": "S/N", "half_light_radius": "half-light radius [arcsec]", "magnitude": "magnitude",
@@ -39,11 +39,22 @@ def draw_figures(table: Table, folder: Path) -> list[Path]:
     -------
     list of Path
     """
-    finite = table[np.isfinite(table["m"])]
-    component = int(finite["component"][0]) if len(finite) else 1
+    names = shown(table)
+    sheared = ~np.ma.getmaskarray(table["m"])
+    component = int(table["component"][sheared][0]) if "m" in names else 1
     table = table[table["component"] == component]
-    names = ["m", "c"] if len(finite) else ["c"]
     return [_draw(table, name, component, folder / f"{name}.png") for name in names]
+
+
+def shown(table: Table) -> list[str]:
+    """Return the biases that have a figure: no ``m`` where nothing was sheared.
+
+    Parameters
+    ----------
+    table : Table
+        As `galsim_vae.shear.calibrate` gives it.
+    """
+    return ["c"] if np.ma.getmaskarray(table["m"]).all() else ["m", "c"]
 
 
 def _draw(table: Table, name: str, component: int, path: Path) -> Path:

@@ -36,7 +36,7 @@ class ChunkStore:
         return self.folder / f"{number:07d}.h5"
 
     def missing(self, nchunks: int) -> list[int]:
-        """List the chunks that are not there; a file that cannot be read is not there."""
+        """Return the chunks that are not there; a file that cannot be read is not there."""
         return [number for number in range(nchunks) if not self._whole(number)]
 
     def write(self, number: int, arrays: dict[str, NDArray], seconds: dict[str, float]) -> None:
@@ -53,7 +53,7 @@ class ChunkStore:
         write_whole(self.path(number), write_arrays)
 
     def read(self, nchunks: int) -> dict[str, NDArray]:
-        """Join all chunks, in their order."""
+        """Return the arrays of all chunks, joined in their order."""
         parts: dict[str, list[NDArray]] = {}
         for number in range(nchunks):
             for name, values in self.read_one(number).items():
@@ -61,7 +61,7 @@ class ChunkStore:
         return {name: np.concatenate(values) for name, values in parts.items()}
 
     def read_one(self, number: int) -> dict[str, NDArray]:
-        """Read the arrays of one chunk."""
+        """Return the arrays of one chunk."""
         arrays: dict[str, NDArray] = {}
 
         def take(name, item):
@@ -73,7 +73,7 @@ class ChunkStore:
         return arrays
 
     def seconds(self, nchunks: int) -> dict[str, float]:
-        """Add up the processor's seconds in each step."""
+        """Return the processor's seconds in each step, of all chunks."""
         total: dict[str, float] = {}
         for number in range(nchunks):
             with h5py.File(self.path(number), "r") as file:

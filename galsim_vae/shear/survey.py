@@ -18,17 +18,27 @@ from scipy.special import j0
 
 from galsim_vae.filters import find_filter, within_reach
 
-__all__ = ["ZEROPOINT", "Observation", "observation"]
+__all__ = ["ZEROPOINT", "SurveyView", "survey_view"]
 
 #: AB magnitude of 1 nJy.
 ZEROPOINT = 31.4
 
 
-class Observation(NamedTuple):
-    """How galaxies are seen.
+class SurveyView(NamedTuple):
+    """How a survey sees galaxies through one filter.
 
-    ``band`` is what `galsim_vae.Stamps.galaxy` takes; ``scale`` and ``fwhm`` are in arcsec;
-    ``noise`` is the standard deviation of a pixel, nJy.
+    Attributes
+    ----------
+    band : str or galsim.Bandpass
+        As in `galsim_vae.Stamps.galaxy`.
+    psf : galsim.GSObject
+        Without the pixel; lengths in arcsec.
+    scale : float
+        Width of a pixel, arcsec.
+    fwhm : float
+        Of the PSF, arcsec.
+    noise : float
+        Standard deviation of a pixel, nJy.
     """
 
     band: str | galsim.Bandpass
@@ -38,14 +48,14 @@ class Observation(NamedTuple):
     noise: float
 
 
-def observation(
+def survey_view(
     survey: str,
     band: str,
     depth: float = 1.0,
     psf_fwhm: float | None = None,
     psf_shear: tuple[float, float] = (0.0, 0.0),
-) -> Observation:
-    """Look a filter of a survey up.
+) -> SurveyView:
+    """Return the PSF, pixels and noise of a survey's filter.
 
     Parameters
     ----------
@@ -57,6 +67,10 @@ def observation(
         Arcsec, in the place of surveycodex's.
     psf_shear : (2,)
         (g1, g2) of the PSF.
+
+    Returns
+    -------
+    SurveyView
 
     Raises
     ------
@@ -71,6 +85,21 @@ def observation(
     of the mirror at the effective wavelength, convolved with the Gaussian (jitter, detector) that
     brings it to that FWHM, if it is narrower.
     """
+    known, bandpass = _look_up(survey, band)
+    filt = known.get_filter(band)
+    scale = known.pixel_scale.to_value("arcsec")
+    fwhm = filt.psf_fwhm.to_value("arcsec") if psf_fwhm is None else float(psf_fwhm)
+    seconds = depth * filt.full_exposure_time.to_value("s")
+    brightness = filt.sky_brightness.to_value("mag / arcsec2")
+    zeropoint = filt.zeropoint.to_value("mag")
+    sky = 10 ** (-0.4 * (brightness - zeropoint)) * seconds * scale**2
+    electron = 10 ** (-0.4 * (zeropoint - ZEROPOINT)) / seconds
+    psf = _round_psf(known, filt, fwhm).shear(g1=psf_shear[0], g2=psf_shear[1])
+    return SurveyView(bandpass, psf, scale, fwhm, float(electron * np.sqrt(sky)))
+
+
+def _look_up(survey: str, band: str) -> tuple[surveycodex.survey.Survey, str | galsim.Bandpass]:
+    """Return a survey and the bandpass of its filter, or raise as `survey_view` does."""
     if survey not in surveycodex.available_surveys:
         names = sorted(surveycodex.available_surveys)
         raise GalSimConfigValueError("Unknown survey", survey, names)
@@ -82,30 +111,21 @@ def observation(
     bandpass = find_filter(survey, band)
     if not within_reach(bandpass, False):
         raise GalSimValueError(f"The HST bands do not reach this filter of {survey}", band)
-    filt = known.get_filter(band)
-    scale = known.pixel_scale.to_value("arcsec")
-    fwhm = filt.psf_fwhm.to_value("arcsec") if psf_fwhm is None else float(psf_fwhm)
-    seconds = depth * filt.full_exposure_time.to_value("s")
-    brightness = filt.sky_brightness.to_value("mag / arcsec2")
-    zeropoint = filt.zeropoint.to_value("mag")
-    sky = 10 ** (-0.4 * (brightness - zeropoint)) * seconds * scale**2
-    electron = 10 ** (-0.4 * (zeropoint - ZEROPOINT)) / seconds
-    if known.zeropoint_airmass.value > 0:
-        psf = galsim.Kolmogorov(fwhm=fwhm)
-    else:
-        psf = _space_psf(
-            fwhm,
-            filt.effective_wavelength.to_value("nm"),
-            known.mirror_diameter.to_value("m"),
-            float(np.sqrt(known.obscuration.value)),
-        )
-    psf = psf.shear(g1=psf_shear[0], g2=psf_shear[1])
-    return Observation(bandpass, psf, scale, fwhm, float(electron * np.sqrt(sky)))
+    return known, bandpass
+
+
+def _round_psf(survey: surveycodex.survey.Survey, filt: surveycodex.filter.Filter, fwhm: float):
+    """Return the PSF of a FWHM in arcsec: a Kolmogorov on the ground, an Airy pattern in space."""
+    if survey.zeropoint_airmass.value > 0:
+        return galsim.Kolmogorov(fwhm=fwhm)
+    wavelength = filt.effective_wavelength.to_value("nm")
+    mirror = survey.mirror_diameter.to_value("m")
+    return _space_psf(fwhm, wavelength, mirror, float(np.sqrt(survey.obscuration.value)))
 
 
 @functools.cache
 def _space_psf(fwhm: float, wavelength: float, mirror: float, obscuration: float):
-    """An Airy pattern widened to a FWHM, arcsec; lengths in nm and m.
+    """Return an Airy pattern widened to a FWHM, arcsec; lengths in nm and m.
 
     GalSim has no FWHM of a pattern with an obscuration. The profile at r is the integral of
     k F(k) J0(k r), and F ends at a finite k.

@@ -23,7 +23,7 @@ from .chunk import run_chunk
 from .config import CalibrationConfig
 from .store import ChunkStore
 
-__all__ = ["run_missing"]
+__all__ = ["Forecast", "run_missing"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def run_missing(
         A chunk was lost with its worker three times; a scheduler without dask.
     """
     missing = store.missing(config.nchunks)
-    sha256 = config.identity()["weights_sha256"]
+    sha256 = config.weights_sha256
     if scheduler is not None:
         results = _on_dask(config, missing, sha256, scheduler)
     elif workers > 1:
@@ -64,7 +64,7 @@ def run_missing(
         results = _here(config, missing, sha256)
     done = config.nchunks - len(missing)
     with tqdm(total=config.nchunks, initial=done, unit="chunk", disable=not progress) as bar:
-        forecast = _Forecast(config, done)
+        forecast = Forecast(config, done)
         for number, arrays, seconds in results:
             store.write(number, arrays, seconds)
             bar.set_postfix_str(forecast.add(arrays), refresh=False)
@@ -166,8 +166,15 @@ def _on_dask(
             future.release()
 
 
-class _Forecast:
-    """The error of m so far, of the first population and estimator, and the time to the target."""
+class Forecast:
+    """The error of m so far, of the first population and estimator, and the time to the target.
+
+    Parameters
+    ----------
+    config : CalibrationConfig
+    done : int
+        Number of chunks that were there before.
+    """
 
     def __init__(self, config: CalibrationConfig, done: int):
         self._config, self._before, self._start = config, done, time.monotonic()
@@ -176,7 +183,13 @@ class _Forecast:
         self._sums: list[Sums] = []
 
     def add(self, arrays: dict[str, NDArray]) -> str:
-        """Take a chunk's results in; returns what is known."""
+        """Return what is known after one more chunk, "" for nothing.
+
+        Parameters
+        ----------
+        arrays : dict of str to array
+            As `galsim_vae.shear.chunk.run_chunk` gives them.
+        """
         ok = arrays[f"{self._key}/ok"]
         e, r = (arrays[f"{self._key}/{name}"][ok] for name in "er")
         if ok.any():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from galsim_vae.shear import calibration as shear
+from galsim_vae import shear
 from galsim_vae.shear.store import ChunkStore
 from galsim_vae.shear.workers import run_missing
 
