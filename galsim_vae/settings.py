@@ -35,11 +35,9 @@ EXTRAS = {
     "skimage": "train", "sklearn": "train", "surveycodex": "btk", "tensorboard": "train",
     "umap": "train",
 }  # fmt: skip
-#: Modules that are not on a package index, and where they are.
-ELSEWHERE = {
-    "metadetect": "https://github.com/esheldon/metadetect",
-    "ngmix": "https://github.com/esheldon/ngmix",
-}
+#: Modules that pip does not find by their name (the meds of PyPI is another package).
+_GITHUB = "git+https://github.com/esheldon/"
+ELSEWHERE = {name: _GITHUB + name for name in ("meds", "metadetect", "ngmix", "sxdes")}
 _HELP = "help"
 _TABLES = (dict, Mapping)
 _LISTS = (list, tuple, Sequence, Collection)
@@ -364,7 +362,7 @@ def how_to_install(module: str) -> str:
     """
     name = module.partition(".")[0]
     if name in ELSEWHERE:
-        return f"{name} is not installed; it is not on PyPI: see {ELSEWHERE[name]}"
+        return f"{name} is not installed; it is not on PyPI: run  pip install {ELSEWHERE[name]}"
     if name in EXTRAS:
         command = f"pip install '.[{EXTRAS[name]}]'"
         return f"{name} is not installed: run  {command}  in a clone of galsim_vae"

@@ -123,14 +123,14 @@ def catalogue(image, noise, fwhm, t_of_psf):
 
 def make_modules():
     """Return modules by name, to be put into ``sys.modules``."""
-    ngmix, metadetect = types.ModuleType("ngmix"), types.ModuleType("metadetect")
+    modules = {name: types.ModuleType(name) for name in ("ngmix", "metadetect", "sxdes")}
+    ngmix, metadetect = modules["ngmix"], modules["metadetect"]
     ngmix.DiagonalJacobian, ngmix.Observation = Jacobian, Observation
     ngmix.ObsList = ngmix.MultiBandObsList = list
     ngmix.gaussmom = types.SimpleNamespace(GaussMom=GaussMom)
     ngmix.runners = types.SimpleNamespace(Runner=Runner)
     ngmix.metacal = types.SimpleNamespace(MetacalBootstrapper=Bootstrapper)
     metadetect.do_metadetect = do_metadetect
-    modules = {"ngmix": ngmix, "metadetect": metadetect}
     for name, module in modules.items():
         module.__spec__ = importlib.machinery.ModuleSpec(name, None)
         module.__version__ = "stand-in"

@@ -22,6 +22,7 @@ from galsim.errors import (
 )
 
 from galsim_vae.model import file as modelfile
+from galsim_vae.settings import how_to_install
 
 from .estimators import ESTIMATORS, make_estimator
 from .survey import SurveyView, survey_view
@@ -35,13 +36,6 @@ LAYOUTS = ("isolated", "blended")
 MAX_SHEAR = 0.2
 #: A stamp must hold this many FWHM of the PSF on each side.
 LEAST_STAMP = 4.0
-#: How to install what is not on PyPI: the meds there is another package.
-_GITHUB = "git+https://github.com/esheldon/"
-_FROM_SOURCE = {
-    "ngmix": f"pip install numba {_GITHUB}ngmix",
-    "metadetect": "pip install numba esutil fitsio joblib "
-    + " ".join(_GITHUB + name for name in ("ngmix", "meds", "sxdes", "metadetect")),
-}
 #: Changes where the same configuration gives other results, so that old chunks are not reused.
 _RESULT_VERSION = 3
 
@@ -305,10 +299,9 @@ def _need(package: str, what: str) -> None:
     try:
         importlib.import_module(package)
     except ImportError as error:
-        how = _FROM_SOURCE.get(package, "pip install 'galsim_vae[shear]'")
-        raise GalSimConfigError(
-            f"{what} needs {package}, which cannot be imported ({error}); to install it: {how}"
-        ) from error
+        # What is missing may be what the package itself imports.
+        how = how_to_install(error.name or package)
+        raise GalSimConfigError(f"{what} cannot be used: {how}") from error
 
 
 def _version(package: str) -> str:

@@ -336,7 +336,7 @@ class Metadetect(_Metacalibration):
     that it has the response of detection and of the cuts in S/N and size in it.
     """
 
-    packages = ("metadetect", "ngmix")
+    packages = ("metadetect", "ngmix", "sxdes")
     detects = True
 
     def stamps(self, images: NDArray, renoise: NDArray) -> Shapes:
@@ -356,8 +356,10 @@ class Metadetect(_Metacalibration):
         # Boxes as in metadetect's own tests of the shear, but that none is cut off by the border of
         # a stamp: that would be a cut in brightness.
         largest = self.size - 4
-        boxes = {"min_box_size": min(32, largest), "max_box_size": largest,
-                 "box_type": "iso_radius", "rad_min": 4, "rad_fac": 2, "box_padding": 2}  # fmt: skip
+        boxes = {
+            "min_box_size": min(32, largest), "max_box_size": largest, "box_type": "iso_radius",
+            "rad_min": 4, "rad_fac": 2, "box_padding": 2,
+        }  # fmt: skip
         settings = {
             "model": "wmom", "weight": {"fwhm": self._weight}, "metacal": self._settings(),
             "meds": boxes, "bmask_flags": _EDGE_FLAG,

@@ -18,6 +18,8 @@ from galsim.errors import GalSimError
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from galsim_vae.settings import how_to_install
+
 from .bias import Sums, bias
 from .chunk import run_chunk
 from .config import CalibrationConfig
@@ -149,9 +151,7 @@ def _on_dask(
     try:
         from distributed import Client, KilledWorker, as_completed
     except ModuleNotFoundError as error:
-        raise GalSimError(
-            "A scheduler needs dask, which is not installed (pip install 'galsim_vae[shear]')"
-        ) from error
+        raise GalSimError(f"A scheduler needs dask: {how_to_install('distributed')}") from error
     with Client(scheduler) as client:
         numbers: dict[Any, int] = {
             client.submit(run_chunk, config, number, sha256, pure=False): number

@@ -392,6 +392,7 @@ def test_observations_are_those_of_surveycodex():
         ({"estimators": ["lensfit"]}, galsim.GalSimConfigValueError, "Unknown estimator"),
         ({"estimators": []}, galsim.GalSimConfigValueError, "estimators must be"),
         ({"estimators": ["ngmix"]}, galsim.GalSimConfigError, "not on PyPI"),
+        ({"estimators": ["metadetect"]}, galsim.GalSimConfigError, "esheldon/metadetect"),
         ({"psf_fwhm": 5.0}, galsim.GalSimRangeError, "The PSF is too wide for stamps of 64 pixels"),
         ({"shear": [0.3, 0.0]}, galsim.GalSimRangeError, "|shear| is out of range"),
         ({"shear": 0.02}, galsim.GalSimConfigValueError, "shear must be of the type"),
@@ -413,7 +414,8 @@ def test_observations_are_those_of_surveycodex():
 )
 def test_bad_configurations_stop_before_any_work(changes, error, message, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "run_missing", lambda *args: pytest.fail("work was begun"))
-    monkeypatch.setitem(sys.modules, "ngmix", None)
+    for name in ("ngmix", "metadetect"):
+        monkeypatch.setitem(sys.modules, name, None)
     values = {"output": str(tmp_path / "out"), "galaxies": 4} | changes
     with pytest.raises(error) as caught:
         shear.calibrate(values)
@@ -443,8 +445,15 @@ def test_the_command_writes_table_and_figures_and_goes_on(stub, tmp_path, capsys
     )
     assert cli.main(["calibrate", str(path), "-v", "0", "seed=3"]) == 0
     printed = capsys.readouterr().out
-    assert "vae - sersic" in printed and "calibration.ecsv" in printed
+    assert "vae - sersic" in printed and "nan" not in printed
+    assert printed.count("not sheared") == 3
+    for name in ("calibration.ecsv", "throughput.ecsv", "m.png", "c.png"):
+        assert f"wrote {tmp_path / 'out' / name}" in printed
+    assert "nan" not in (tmp_path / "out" / "calibration.ecsv").read_text()
     table = Table.read(tmp_path / "out" / "calibration.ecsv")
+    unsheared = table["component"] == 2
+    assert table["m"].mask[unsheared].all() and not table["m"].mask[~unsheared].any()
+    assert table["mean"].mask[table["property"] == "all"].all()
     assert table.meta["config"]["seed"] == 3 and len(table.meta["weights_sha256"]) == 64
     assert {"galsim_vae", "GalSim", "anacal", "torch"} < set(table.meta["versions"])
     for name in ("m.png", "c.png"):
@@ -503,11 +512,22 @@ def test_mistakes_are_said_in_one_line(arguments, message, tmp_path, capsys):
     assert message in error and "Traceback" not in error
 
 
+def test_a_run_without_shear_of_one_galaxy_has_neither_m_nor_errors(stub, tmp_path):
+    made = config(galaxies=1, output=str(tmp_path), estimators="regauss", shear=[0, 0], bins=1,
+                  max_magnitude=22.0, twins=False)  # fmt: skip
+    arrays, seconds = run_chunk(made, 0)
+    ChunkStore(made.output, made.fingerprint()).write(0, arrays, seconds)
+    table = shear.calibrate(made, progress=False)
+    assert table["m"].mask.all() and table["c_err"].mask.all() and np.isfinite(table["c"]).all()
+    assert "nan" not in "".join(calibration.summary(table))
+    names = [path.name for path in calibration.written_files(table, tmp_path)]
+    assert names == ["calibration.ecsv", "throughput.ecsv", "c.png"]
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == set(names)
+
+
 def test_the_scheduler_is_an_option(monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(
-        calibration, "calibrate", lambda *args: asked.append(args) or Table({"property": ["none"]})
-    )
+    asked, empty = [], Table(names=("property", "m"), dtype=(str, float))
+    monkeypatch.setattr(calibration, "calibrate", lambda *args: asked.append(args) or empty)
     (tmp_path / "a.yaml").write_text("output: x\ngalaxies: 2\n")
     for given in (["--scheduler", "tcp://a:1"], ["scheduler=tcp://a:1"]):
         cli.main(["calibrate", str(tmp_path / "a.yaml"), *given])
