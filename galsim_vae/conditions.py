@@ -35,7 +35,17 @@ from galsim.errors import (
 
 from .bands import BANDS, REFERENCE
 
-__all__ = ["DEFAULT_RANGES", "NAMES", "Conditions", "from_table", "to_table"]
+__all__ = [
+    "DEFAULT_RANGES",
+    "LABELS",
+    "NAMES",
+    "Conditions",
+    "from_table",
+    "of_row",
+    "one_row",
+    "read_conditions",
+    "to_table",
+]
 
 #: The conditions, in the order of the columns of `Conditions.values`.
 NAMES = ("magnitude", "half_light_radius", "g", "redshift")
@@ -56,6 +66,8 @@ _PHYSICAL = {
     "redshift": (0.0, np.inf),
 }
 _UNITS = {"half_light_radius": units.arcsec}
+#: What errors call the conditions: nobody is asked for g.
+LABELS = {name: name for name in NAMES} | {"g": "ellipticity |g|"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,7 @@ def from_table(
     ranges : mapping of str to (low, high)
         Valid range of each of `NAMES`.
     extrapolate : bool
-        Warn (`galsim.GalSimWarning`) instead of raising where a value is out of its range.
+        Warn (`galsim.GalSimWarning`, once) instead of raising where values are out of range.
     bands : iterable of str
         Bands for which a ``mag_<BAND>`` column may be given (the reference band's is
         ``magnitude``).
@@ -144,8 +156,7 @@ def from_table(
         values[:, NAMES.index("g")] = np.hypot(g1, g2)
         shaped = (g1 != 0) | (g2 != 0)  # True where missing too, but then NaN is what comes out
         angle[shaped] = 0.5 * np.arctan2(g2[shaped], g1[shaped])
-    for column, name in enumerate(NAMES):
-        _check_range(name, values[:, column], _PHYSICAL[name], ranges[name], extrapolate)
+    _check_ranges(values, ranges, extrapolate)
     ident = columns.get("id", np.arange(n))
     band_magnitudes = {band: columns[name] for name, band in mag_columns.items() if name in columns}
     return Conditions(values, angle, ident, band_magnitudes)
@@ -193,8 +204,13 @@ def one_row(
 
     Raises
     ------
-    galsim.GalSimValueError : `ellipticity` is no `galsim.Shear`.
+    galsim.GalSimValueError : `ellipticity` is no `galsim.Shear`; another one is not one number.
     """
+    for name, value in (
+        ("magnitude", magnitude), ("half_light_radius", half_light_radius), ("redshift", redshift),
+    ):  # fmt: skip
+        if np.ndim(value) != 0:
+            raise GalSimValueError(f"{name} must be one number; sample() draws many", value)
     if not isinstance(ellipticity, Shear | None):
         raise GalSimValueError("ellipticity must be a galsim.Shear", ellipticity)
     table = {
@@ -207,6 +223,19 @@ def one_row(
     }
     # Quantities keep their unit.
     return {name: np.atleast_1d(value) for name, value in table.items() if value is not None}
+
+
+def of_row(row: int, bad: np.ndarray) -> str:
+    """Return where in a table something is wrong; nothing for a galaxy by itself.
+
+    Parameters
+    ----------
+    row : int
+        The first that is wrong.
+    bad : (n,) bool
+        All that are.
+    """
+    return f" of row {row} ({int(bad.sum())} of {len(bad)} rows)" if len(bad) > 1 else ""
 
 
 def to_table(conditions: Conditions) -> QTable:
@@ -262,23 +291,23 @@ def _column(column: Any, name: str) -> np.ndarray:
     mask = np.atleast_1d(np.ma.getmaskarray(column) if hasattr(column, "mask") else False)
     values = np.atleast_1d(np.asarray(_without_unit(column, name)))
     if values.ndim != 1:
-        raise GalSimValueError(f"Column {name} must have one value a row; shape", values.shape)
+        raise GalSimValueError(f"{name} must have one value a row; its shape", values.shape)
     if name == "id":
         if values.dtype.kind not in "iu" or mask.any():
-            raise GalSimValueError("Column id must hold an integer in every row", values.dtype)
+            raise GalSimValueError("id must hold an integer in every row", values.dtype)
         return values.astype(np.int64)
     if values.dtype.kind in "SU":
-        raise GalSimValueError(f"Column {name} must hold numbers", values.dtype)
+        raise GalSimValueError(f"{name} must hold numbers", values.dtype)
     try:
         values = values.astype(np.float64)
     except (TypeError, ValueError):
-        raise GalSimValueError(f"Column {name} must hold numbers", values.dtype) from None
+        raise GalSimValueError(f"{name} must hold numbers", values.dtype) from None
     bad = ~np.isfinite(values) & ~mask
     if bad.any():
         row = int(np.argmax(bad))
         raise GalSimValueError(
-            f"Column {name}, row {row}: give a finite number, or mask the entry or leave the "
-            "column out to have it drawn",
+            f"{name}{of_row(row, bad)} must be a finite number; leave it out (or mask it) to have "
+            "it drawn.",
             float(values[row]),
         )
     return np.where(mask, np.nan, values)
@@ -298,12 +327,12 @@ def _without_unit(column: Any, name: str) -> Any:
             return units.Quantity(getattr(values, "value", values), unit).to_value(wanted)
         except units.UnitConversionError:
             raise GalSimValueError(
-                f"Column {name} has a wrong unit; it must convert to", str(unit), (str(wanted),)
+                f"{name} has a wrong unit; it must convert to", str(unit), (str(wanted),)
             ) from None
     if name.startswith("mag") and unit in (units.mag, units.ABmag):
         return getattr(values, "value", values)
     allowed = ("mag", "mag(AB)", "none") if name.startswith("mag") else ("none",)
-    raise GalSimValueError(f"Column {name} has a wrong unit", str(unit), allowed)
+    raise GalSimValueError(f"{name} has a wrong unit", str(unit), allowed)
 
 
 def _common_length(columns: Mapping[str, np.ndarray]) -> int:
@@ -313,32 +342,40 @@ def _common_length(columns: Mapping[str, np.ndarray]) -> int:
     return next(iter(lengths.values()))
 
 
-def _check_range(
-    name: str,
-    values: np.ndarray,
-    physical: tuple[float, float],
-    trained: tuple[float, float],
-    extrapolate: bool,
+def _check_ranges(
+    values: np.ndarray, ranges: Mapping[str, tuple[float, float]], extrapolate: bool
 ) -> None:
-    """Raise or warn at the first value outside; NaN, missing, is never outside."""
-    bounds = (
-        physical if extrapolate else (max(physical[0], trained[0]), min(physical[1], trained[1]))
-    )
-    outside = (values < bounds[0]) | (values > bounds[1])
+    """Raise at the first value outside, or warn of all; NaN, missing, is never outside."""
+    outside = np.zeros(len(values), bool)
+    texts = []
+    for name, column in zip(NAMES, values.T, strict=True):
+        low, high = _PHYSICAL[name]
+        trained = ranges[name]
+        if not extrapolate:
+            low, high = max(low, trained[0]), min(high, trained[1])
+        _raise_outside(name, column, low, high)
+        beyond = (column < trained[0]) | (column > trained[1])
+        if beyond.any():
+            outside |= beyond
+            ends = sorted({f"{end:g}" for end in (column[beyond].min(), column[beyond].max())})
+            allowed = f"(trained: {trained[0]:g} to {trained[1]:g})"
+            texts.append(f"{LABELS[name]} {' to '.join(ends)} {allowed}")
+    if texts:
+        galsim_warn(
+            f"{outside.sum()} of {len(values)} galaxies are outside the trained ranges and may not "
+            f"look like galaxies: {', '.join(texts)}"
+        )
+
+
+def _raise_outside(name: str, column: np.ndarray, low: float, high: float) -> None:
+    outside = (column < low) | (column > high)
     if outside.any():
         row = int(np.argmax(outside))
-        possible = not extrapolate and physical[0] <= values[row] <= physical[1]
+        physical = _PHYSICAL[name]
+        possible = (low, high) != physical and physical[0] <= column[row] <= physical[1]
         hint = ". extrapolate=True allows values outside the trained range" if possible else ""
         raise GalSimRangeError(
-            f"{name} of row {row} ({int(outside.sum())} of {len(values)} rows) is out of range"
-            f"{hint}.",
-            float(values[row]),
-            *(float(f"{b:.6g}") for b in bounds),
-        )
-    outside = (values < trained[0]) | (values > trained[1])
-    if outside.any():
-        row = int(np.argmax(outside))
-        galsim_warn(
-            f"{name} = {values[row]:g} of row {row} ({int(outside.sum())} of {len(values)} rows) "
-            f"is outside the trained range {tuple(trained)}: the galaxy may not look like one."
+            f"{LABELS[name]}{of_row(row, outside)} is out of range{hint}.",
+            float(column[row]),
+            *(float(f"{b:.6g}") for b in (low, high)),
         )

@@ -189,6 +189,8 @@ class GalaxyGenerator:
         band=REFERENCE,
         zeropoint: float | None = None,
         gsparams: galsim.GSParams | None = None,
+        exact: bool | None = None,
+        extrapolate: bool | None = None,
     ) -> VAEGalaxy:
         """Draw one galaxy as a GSObject; conditions left out come from the population.
 
@@ -200,9 +202,17 @@ class GalaxyGenerator:
         ellipticity : shape with respect to the sky's +x axis.
         redshift : cosmological redshift.
         band, zeropoint, gsparams : see `Stamps.galaxy`.
+        exact, extrapolate : see `sample`.
+
+        Raises
+        ------
+        galsim.GalSimRangeError : a condition outside the trained range.
+        galsim.GalSimValueError : a condition that is no number, an ellipticity that is no Shear.
+        galsim.GalSimError : no usable stamp could be drawn.
         """
         table = cond.one_row(magnitude, half_light_radius, ellipticity, redshift)
-        return self.sample(table, rng).galaxy(0, band=band, zeropoint=zeropoint, gsparams=gsparams)
+        stamps = self.sample(table, rng, exact=exact, extrapolate=extrapolate)
+        return stamps.galaxy(0, band=band, zeropoint=zeropoint, gsparams=gsparams)
 
     @pinned_torch()
     def encode(
@@ -288,8 +298,9 @@ class GalaxyGenerator:
             drawn[:, column] = np.clip(drawn[:, column], *self._model.ranges[name])
         values = np.where(np.isfinite(asked.values), asked.values, drawn)
         if np.isnan(values).any():
-            row = int(np.flatnonzero(np.isnan(values).any(1))[0])
-            raise GalSimError(f"the population flow failed for row {row}, {asked.values[row]}")
+            raise GalSimError(
+                f"the population flow failed{_of_first(np.isnan(values).any(1), asked)}"
+            )
         angle = np.where(np.isfinite(asked.angle), asked.angle, np.pi * uniforms[:, count])
         return cond.Conditions(values, angle, asked.id, asked.band_magnitudes)
 
@@ -307,10 +318,8 @@ class GalaxyGenerator:
                     old[where] = new
         bad = ~decoded.converged.numpy()
         if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            asked = dict(zip(cond.NAMES, complete.values[row].tolist(), strict=True))
             raise GalSimError(
-                f"no usable stamp in {_ATTEMPTS} draws for row {row}, {asked}. "
+                f"no usable stamp in {_ATTEMPTS} draws{_of_first(bad, complete)}. "
                 "Ask for conditions nearer to the middle of the trained ranges"
             )
         return decoded
@@ -338,6 +347,14 @@ class GalaxyGenerator:
 
 def _as_float32(values: NDArray) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
+
+
+def _of_first(bad: NDArray, conditions: cond.Conditions) -> str:
+    """Which galaxy is the first bad one, and what was asked of it."""
+    row = int(np.argmax(bad))
+    values = zip(cond.LABELS.values(), conditions.values[row].tolist(), strict=True)
+    given = (f"{label} = {value:g}" for label, value in values if np.isfinite(value))
+    return f"{cond.of_row(row, bad)}, asked for {', '.join(given) or 'nothing'}"
 
 
 def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool, pixels: float):
@@ -385,12 +402,12 @@ def _fix_band_fluxes(array: NDArray, complete: cond.Conditions) -> None:
     for band, asked in complete.band_magnitudes.items():
         images = array[:, BANDS.index(band)]
         given = np.isfinite(asked)
-        far = np.flatnonzero(given & (np.abs(asked - magnitude) > _MAX_COLOUR))
-        if len(far):
-            row = int(far[0])
+        far = given & (np.abs(asked - magnitude) > _MAX_COLOUR)
+        if far.any():
+            row = int(np.argmax(far))
             low, high = magnitude[row] - _MAX_COLOUR, magnitude[row] + _MAX_COLOUR
             raise GalSimRangeError(
-                f"mag_{band} of row {row} is too far from the magnitude in {REFERENCE}",
+                f"mag_{band}{cond.of_row(row, far)} is too far from the magnitude in {REFERENCE}",
                 asked[row],
                 low,
                 high,

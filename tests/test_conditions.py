@@ -83,7 +83,7 @@ def test_tables_of_files(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     table = QTable({"magnitude": [21.0, np.nan]})
     table.write(tmp_path / "a.fits")
-    with pytest.raises(galsim.GalSimValueError, match="magnitude, row 1"):
+    with pytest.raises(galsim.GalSimValueError, match="magnitude of row 1"):
         from_table(read_conditions("~/a.fits"))
     QTable({"magnitude": MaskedColumn([21.0, 22.0], mask=[False, True])}).write(tmp_path / "a.ecsv")
     assert np.isnan(from_table(read_conditions(tmp_path / "a.ecsv")).values[1, 0])
@@ -121,13 +121,29 @@ def test_out_of_the_trained_range(name, value):
     """An error that names column, row, value and range; a warning with extrapolate."""
     table = {"g2": [0.0, 0.0]} if name == "g1" else {}
     table[name] = [GOOD[name], value]
-    condition = "g" if name == "g1" else name
-    low, high = DEFAULT_RANGES[condition]
-    with pytest.raises(galsim.GalSimRangeError, match=rf"{condition} of row 1 .*{value}") as error:
+    label = r"ellipticity \|g\|" if name == "g1" else name
+    low, high = DEFAULT_RANGES["g" if name == "g1" else name]
+    with pytest.raises(galsim.GalSimRangeError, match=rf"{label} of row 1 .*{value}") as error:
         from_table(table)
     assert (error.value.value, error.value.min, error.value.max) == (value, low, high)
-    with pytest.warns(galsim.GalSimWarning, match=f"{condition} = {value:g} of row 1"):
+    with pytest.warns(galsim.GalSimWarning, match=rf"1 of 2 galaxies .*{label} {value:g} \(trai"):
         assert len(from_table(table, extrapolate=True)) == 2
+
+
+def test_extrapolation_is_warned_of_once_with_the_count():
+    table = {"magnitude": [24.0, 28.0, 29.0, 24.0], "redshift": [1.0, 1.0, 9.0, 7.0]}
+    with pytest.warns(galsim.GalSimWarning) as caught:
+        from_table(table, extrapolate=True)
+    (warning,) = caught
+    text = str(warning.message)
+    assert "3 of 4 galaxies" in text
+    assert "magnitude 28 to 29 (trained: 18 to 26.5), redshift 7 to 9" in text
+
+
+@pytest.mark.parametrize("name", ["magnitude", "half_light_radius", "redshift"])
+def test_one_galaxy_has_one_of_each(name):
+    with pytest.raises(galsim.GalSimValueError, match=f"{name} must be one number"):
+        one_row(**{name: [1.0, 2.0]})
 
 
 @pytest.mark.parametrize(
@@ -151,7 +167,7 @@ def test_what_no_galaxy_can_have_is_an_error_always(table, extrapolate):
 def test_a_given_value_must_be_finite(name, value):
     table = {key: [v, v] for key, v in GOOD.items()} | {"mag_F606W": [25.0, 25.0]}
     table[name] = [table[name][0], value]
-    with pytest.raises(galsim.GalSimValueError, match=f"{name}, row 1"):
+    with pytest.raises(galsim.GalSimValueError, match=f"{name} of row 1 .* finite"):
         from_table(table)
 
 

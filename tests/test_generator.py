@@ -339,8 +339,8 @@ def test_a_stamp_whose_moments_do_not_converge_is_drawn_again(gen, monkeypatch):
 
 def test_moments_that_never_converge_are_reported(gen, monkeypatch):
     monkeypatch.setattr(shapes, "adaptive_moments", failing(100))
-    with pytest.raises(galsim.GalSimError, match=r"no usable stamp .* row 0"):
-        gen.sample({"magnitude": [23.0]}, galsim.BaseDeviate(1))
+    with pytest.raises(galsim.GalSimError, match=r"no usable stamp .* of row 0 \(2 of 2 rows\)"):
+        gen.sample({"magnitude": [23.0, 23.0]}, galsim.BaseDeviate(1))
 
 
 def test_residual_shear_is_galsims():
@@ -362,6 +362,39 @@ def test_one_galaxy(gen):
     assert isinstance(galaxy, galsim_vae.VAEGalaxy)
     assert galaxy.flux == pytest.approx(10 ** (-0.4 * (24 - 25.94)), rel=1e-6)
     assert galaxy.redshift == 0.8
+
+
+def test_one_galaxy_as_sample_draws_it(gen):
+    asked = {"magnitude": 22.0, "half_light_radius": 0.5, "redshift": 0.8}
+    table = {name: [value] for name, value in asked.items()}
+    for exact in (True, False):
+        galaxy = gen.galaxy(**asked, rng=galsim.BaseDeviate(1), exact=exact)
+        stamps = gen.sample(table, galsim.BaseDeviate(1), exact=exact)
+        assert galaxy == stamps.galaxy(0)
+    assert galaxy != gen.galaxy(**asked, rng=galsim.BaseDeviate(1))
+    with pytest.warns(galsim.GalSimWarning, match="1 of 1 galaxies .*magnitude 28") as caught:
+        galaxy = gen.galaxy(magnitude=28, redshift=9, rng=galsim.BaseDeviate(1), extrapolate=True)
+    assert len(caught) == 1 and galaxy.redshift == 9
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"magnitude": 30},
+        {"half_light_radius": 10.0},
+        {"redshift": -1},
+        {"ellipticity": galsim.Shear(g1=0.9)},
+        {"magnitude": np.nan},
+        {"magnitude": "bright"},
+        {"redshift": [1.0, 2.0]},
+        {"ellipticity": 0.3},
+    ],
+)
+def test_an_error_of_one_galaxy_names_its_argument(gen, asked):
+    with pytest.raises((galsim.GalSimValueError, galsim.GalSimRangeError)) as error:
+        gen.galaxy(**asked, rng=galsim.BaseDeviate(1))
+    assert str(error.value).startswith(next(iter(asked)))
+    assert "row" not in str(error.value) and "olumn" not in str(error.value)
 
 
 def power_by_radius(images):

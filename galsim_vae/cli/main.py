@@ -10,6 +10,7 @@ import argparse
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -99,7 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = {name: getattr(options, name) for name in COMMANDS[options.command].options}
         call.variables |= {name: value for name, value in given.items() if value is not None}
         module, _, name = COMMANDS[options.command].target.partition(":")
-        getattr(importlib.import_module(module), name)(call)
+        with warnings.catch_warnings():
+            if options.verbosity == 0:
+                warnings.simplefilter("ignore", galsim.GalSimWarning)
+            getattr(importlib.import_module(module), name)(call)
     except (galsim.GalSimError, OSError, ValueError, ModuleNotFoundError) as error:
         if options.verbosity >= 3:
             raise

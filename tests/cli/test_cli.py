@@ -2,6 +2,7 @@
 
 import sys
 import tomllib
+import warnings
 
 import galsim
 import made_survey
@@ -112,6 +113,9 @@ def test_draw_beyond_the_trained_range_as_its_error_advises(tmp_path, capsys):
     assert "extrapolate=True" in capsys.readouterr().err
     with pytest.warns(galsim.GalSimWarning, match="outside the trained range"):
         assert cli.main([*command, "extrapolate=true"]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cli.main([*command, "extrapolate=true", "overwrite=true", "-v", "0"]) == 0
 
 
 def test_ingest_and_info(tmp_path, capsys):
