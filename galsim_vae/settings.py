@@ -18,7 +18,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -331,25 +331,35 @@ def _section(hint: Any) -> bool:
 
 
 def describe(kind: Any) -> list[str]:
-    """Return a line of help for each key of a dataclass of settings."""
-    lines = []
+    """Return a line of help for each key of a dataclass of settings, and of those in it."""
+    return [f"  {name + '=':20s} {text}" for name, text in _described(kind, "")]
+
+
+def _described(kind: Any, place: str) -> Iterator[tuple[str, str]]:
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
-        text = field.metadata.get(_HELP, _phrase(hints[field.name]))
-        if field.default is dataclasses.MISSING:
+        name, hint = _join(place, field.name), hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            yield from _described(hint, name)
+            continue
+        text, default = field.metadata.get(_HELP, _phrase(hint)), field.default
+        if default is not dataclasses.MISSING:
+            shown = list(default) if isinstance(default, tuple) else default
+            shown = str(shown).lower() if isinstance(shown, bool) else shown
+            text += "" if default is None else f" (default: {shown})"
+        elif field.default_factory is dataclasses.MISSING:
             text += " (needed)"
-        elif field.default is not None:
-            default = (
-                str(field.default).lower() if isinstance(field.default, bool) else field.default
-            )
-            text += f" (default: {default})"
-        lines.append(f"  {field.name + '=':20s} {text}")
-    return lines
+        yield name, text
 
 
 def _phrase(hint: Any) -> str:
-    kinds = [_WORDS[part] for part in typing.get_args(hint) or (hint,) if part in _WORDS]
-    return " or ".join(kinds)
+    """Say what a type takes."""
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        kinds = [part for part in typing.get_args(hint) if part is not types.NoneType]
+        return " or ".join(map(_phrase, kinds))
+    if hint in _WORDS:
+        return _WORDS[hint]
+    return "a list" if typing.get_origin(hint) in _LISTS else "a table"
 
 
 def how_to_install(module: str) -> str:

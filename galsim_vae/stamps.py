@@ -330,7 +330,9 @@ class Stamps:
         render(self, psf, nx, ny, scale, **kwargs, out=torch.from_numpy(out))
         return out
 
-    def as_candels(self, rng: galsim.BaseDeviate, renderer: str = "galsim") -> np.ndarray:
+    def as_candels(
+        self, rng: galsim.BaseDeviate, renderer: str = "galsim", progress: bool = False
+    ) -> np.ndarray:
         """Draw the galaxies as CANDELS would have seen them.
 
         Through model HST PSFs (`galsim_vae.bands.hst_psf`), in e-/s at `ZEROPOINTS`, with white
@@ -344,6 +346,8 @@ class Stamps:
         renderer : "galsim" or "batch"
             GalSim, or `galsim_vae.render`: the same to the accuracy of either, the noise exactly.
             The latter spends some seconds on the PSFs, and pays from hundreds of galaxies on.
+        progress : bool
+            Show a bar.
 
         Returns
         -------
@@ -357,7 +361,7 @@ class Stamps:
         """
         from .render import candels
 
-        return candels.draw(self, rng, renderer)
+        return candels.draw(self, rng, renderer, progress)
 
     @property
     def _order(self) -> list[int]:

@@ -148,10 +148,12 @@ def test_what_is_no_text_is_named(tmp_path):
 
 def test_help_says_what_is_needed_and_what_is_usual():
     lines = describe(Outer)
-    assert len(lines) == 8
+    assert len(lines) == 10
     assert lines[0].split() == ["output=", "where", "to", "write", "(needed)"]
     assert lines[4].split() == ["swift=", "be", "quick", "(default:", "false)"]
-    assert "a number" in lines[2]
+    assert lines[1].split(maxsplit=1)[1] == "a list (default: ['a'])"
+    assert lines[2].split() == ["number=", "a", "number"]
+    assert lines[5].split()[:4] == ["inner.steps=", "a", "whole", "number"]
 
 
 def test_a_missing_library_is_told_how_to_be_installed():

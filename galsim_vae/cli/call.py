@@ -42,26 +42,6 @@ class Call:
         """Whether to show a bar."""
         return self.verbosity > 0
 
-    def take(self, **defaults) -> dict[str, Any]:
-        """Return the variables completed by `defaults`.
-
-        Raises
-        ------
-        galsim.GalSimConfigValueError : a variable that has no default; one that is neither true nor
-            false where the default is one of them.
-        galsim.GalSimConfigError : a default of ... means that the variable must be given.
-        """
-        for key in self.variables:
-            if key not in defaults:
-                raise galsim.GalSimConfigValueError("Unknown key", key, list(defaults))
-        values = defaults | self.variables
-        for key, value in values.items():
-            if value is ...:
-                raise galsim.GalSimConfigError(f"Give {key}=...")
-            if isinstance(defaults[key], bool) and not isinstance(value, bool):
-                raise galsim.GalSimConfigValueError(f"{key} must be true or false", value)
-        return values
-
     def read(self, kind: Callable[..., T]) -> T:
         """Build the settings of a command from its keys alone; see `galsim_vae.settings.build`."""
         return settings.build(kind, settings.override({}, self.variables))
@@ -85,13 +65,23 @@ class Call:
             None was given, or more than one.
         """
         if len(self.files) != 1:
-            raise galsim.GalSimConfigError(f"Give one file, {what}; not {self.files or 'none'}")
+            raise galsim.GalSimConfigError(f"Give one {what}; not {self.files or 'none'}")
         return Path(self.files[0]).expanduser()
 
     def no_file(self) -> None:
         """Raise galsim.GalSimConfigError if there is a file."""
         if self.files:
             raise galsim.GalSimConfigError(f"This takes no file, but was given {self.files}")
+
+    def no_key(self) -> None:
+        """Raise galsim.GalSimConfigError if there is a key."""
+        if self.variables:
+            raise galsim.GalSimConfigError(f"This takes no keys, but was given {self.variables}")
+
+    def wrote(self, *paths: Path) -> None:
+        """Say what was written, unless nothing is to be said."""
+        for path in paths if self.verbosity > 0 else ():
+            print(f"wrote {path}")
 
 
 def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:

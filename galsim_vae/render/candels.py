@@ -7,6 +7,7 @@ from typing import Protocol
 import galsim
 import numpy as np
 from galsim.errors import GalSimValueError
+from tqdm import tqdm
 
 from galsim_vae.bands import CANDELS_NOISE, CANDELS_PIXEL_SCALE, STAMP_SIZE, hst_psf
 
@@ -36,14 +37,17 @@ class DrawableOneByOne(Drawable, Protocol):
 
 
 def draw(
-    stamps: DrawableOneByOne, rng: galsim.BaseDeviate, renderer: str = "galsim"
+    stamps: DrawableOneByOne,
+    rng: galsim.BaseDeviate,
+    renderer: str = "galsim",
+    progress: bool = False,
 ) -> np.ndarray:
     """Draw galaxies through model HST PSFs, with noise: see `galsim_vae.Stamps.as_candels`."""
     if renderer not in RENDERERS:
         raise GalSimValueError("Unknown renderer", renderer, RENDERERS)
     size = _size(stamps.jacobian)
     out = np.zeros((*stamps.array.shape[:2], size, size), dtype=np.float32)
-    (_draw_with_galsim if renderer == "galsim" else _draw_batch)(stamps, out)
+    (_draw_with_galsim if renderer == "galsim" else _draw_batch)(stamps, out, progress)
     # The same deviates for both renderers, galaxy by galaxy.
     for images in out:
         for band, array in zip(stamps.bands, images, strict=True):
@@ -53,8 +57,9 @@ def draw(
     return out
 
 
-def _draw_with_galsim(stamps: DrawableOneByOne, out: np.ndarray) -> None:
-    for i in range(len(stamps.array)):
+def _draw_with_galsim(stamps: DrawableOneByOne, out: np.ndarray, progress: bool) -> None:
+    galaxies = range(len(stamps.array))
+    for i in tqdm(galaxies, desc="drawing", unit="galaxy", disable=not progress):
         for k, band in enumerate(stamps.bands):
             if stamps.array[i, k].any():
                 observed = galsim.Convolve(stamps.galaxy(i, band), hst_psf(band))
@@ -62,9 +67,10 @@ def _draw_with_galsim(stamps: DrawableOneByOne, out: np.ndarray) -> None:
                 observed.drawImage(image, method="no_pixel")
 
 
-def _draw_batch(stamps: DrawableOneByOne, out: np.ndarray) -> None:
+def _draw_batch(stamps: DrawableOneByOne, out: np.ndarray, progress: bool) -> None:
     ny, nx = out.shape[2:]
-    for k, band in enumerate(stamps.bands):
+    bar = tqdm(stamps.bands, desc="drawing", unit="band", disable=not progress)
+    for k, band in enumerate(bar):
         images = render(
             stamps, hst_psf(band), nx, ny, CANDELS_PIXEL_SCALE, bands=band, method="no_pixel"
         )

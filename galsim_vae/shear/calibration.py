@@ -1,7 +1,5 @@
 """Shear calibration: m and c of shear estimators on galaxies with structure, and on their twins.
 
-    galsim-vae calibrate CONFIG.yaml [workers=N] [--scheduler ADDRESS] [key=value ...]
-
 Images come in pairs of +g and -g, of the same galaxies, PSF and noise, and again with the galaxies
 turned by 90 degrees. The same is done with a parametric twin of each galaxy, so that what
 morphology does to m is a difference in which most of the noise cancels.
@@ -15,14 +13,13 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import galsim
 import numpy as np
-import yaml
 from astropy.table import Table
 
-from galsim_vae.files import write_whole
+from galsim_vae.files import output_folder, write_whole
 
 from .bias import make_table
 from .config import CalibrationConfig
@@ -30,10 +27,7 @@ from .figures import draw_figures, shown
 from .store import ChunkStore
 from .workers import run_missing
 
-if TYPE_CHECKING:
-    from galsim_vae.cli.call import Call
-
-__all__ = ["calibrate", "command", "summary", "written_files"]
+__all__ = ["calibrate", "summary", "written_files"]
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +78,12 @@ def calibrate(
         config = CalibrationConfig.from_dict(config)
     if workers < 1:
         raise galsim.GalSimRangeError("workers must be at least 1", workers, 1)
-    store = ChunkStore(config.output, config.fingerprint())
+    folder = output_folder(config.output)
+    store = ChunkStore(folder, config.fingerprint())
     logger.info("%d of %d chunks to do", len(store.missing(config.nchunks)), config.nchunks)
     run_missing(config, store, workers, scheduler, progress)
     table = make_table(config, store.read(config.nchunks))
     table.meta = _provenance(config)
-    folder = Path(config.output)
     _write(table, folder / "calibration.ecsv")
     _write(_throughput(config, store), folder / "throughput.ecsv")
     draw_figures(table, folder)
@@ -151,30 +145,6 @@ def _with_error(value: float, error: float, digits: int) -> str:
     """Return a value and its error; a single galaxy or scene has no error."""
     text = f"{value:+.{digits}f}"
     return text if np.ma.is_masked(error) else f"{text} +- {error:.{digits}f}"
-
-
-def command(call: Call) -> None:
-    """Run ``galsim-vae calibrate``: print m and c of all galaxies."""
-    values, workers, scheduler = _read(call)
-    table = calibrate(values, workers, scheduler, logger.isEnabledFor(logging.WARNING))
-    print(*summary(table), sep="\n")
-    for path in written_files(table, values["output"]):
-        print(f"wrote {path}")
-
-
-def _read(call: Call) -> tuple[dict[str, Any], int, str | None]:
-    """The configuration, the number of workers and the scheduler that a call asks for."""
-    if len(call.files) != 1:
-        raise galsim.GalSimConfigError(f"Give one configuration file, not {call.files}")
-    with open(call.files[0]) as file:
-        values = yaml.safe_load(file)
-    if not isinstance(values, dict):
-        raise galsim.GalSimConfigError(f"{call.files[0]} is not a table of keys and values")
-    values |= call.variables
-    workers, scheduler = values.pop("workers", 1), values.pop("scheduler", None)
-    if not isinstance(workers, int) or isinstance(workers, bool):
-        raise galsim.GalSimConfigValueError("workers must be a whole number", workers)
-    return values, workers, scheduler
 
 
 def _throughput(config: CalibrationConfig, store: ChunkStore) -> Table:

@@ -9,7 +9,7 @@ import importlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from galsim.errors import (
 )
 
 from galsim_vae.model import file as modelfile
-from galsim_vae.settings import how_to_install
+from galsim_vae.settings import build, how_to_install
 
 from .estimators import ESTIMATORS, make_estimator
 from .survey import SurveyView, survey_view
@@ -46,7 +46,7 @@ class CalibrationConfig:
 
     Attributes
     ----------
-    output : str
+    output : Path
         Folder for chunks, table and figures.
     galaxies : int
         Galaxies (``isolated``) or scenes (``blended``). Each is drawn with +g and with -g, and
@@ -95,7 +95,7 @@ class CalibrationConfig:
         Wanted error of m; only the time that it takes is reported.
     """
 
-    output: str
+    output: Path
     galaxies: int
     survey: str = "LSST"
     band: str = "i"
@@ -142,15 +142,8 @@ class CalibrationConfig:
         OSError
             No such weights.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        for name in values:
-            if name not in fields:
-                raise GalSimConfigValueError("Unknown key", name, list(fields))
-        for name, field in fields.items():
-            if field.default is dataclasses.MISSING and name not in values:
-                raise GalSimConfigError(f"Give {name} in the configuration")
-        kinds = {name: str(field.type) for name, field in fields.items()}
-        config = cls(**{name: _convert(name, v, kinds[name]) for name, v in values.items()})
+        config = build(cls, values)
+        config = replace(config, estimators=tuple(dict.fromkeys(config.estimators)))
         _check(config)
         return config
 
@@ -196,63 +189,6 @@ class CalibrationConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _convert(name: str, value: Any, kind: str) -> Any:
-    """Bring what YAML gave to the type of an attribute, or raise."""
-    if value is None and kind.endswith("None"):
-        return None
-    try:
-        return _CONVERTERS[kind.removesuffix(" | None")](value)
-    except (TypeError, ValueError):
-        raise GalSimConfigValueError(f"{name} must be of the type {kind}", value) from None
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool | str) and not _looks_like_a_number(value):
-        raise TypeError
-    return float(value)
-
-
-def _looks_like_a_number(value: Any) -> bool:
-    """YAML takes 1e4, which has no point, for a string."""
-    return isinstance(value, str) and value[:1] in "0123456789.+-"
-
-
-def _integer(value: Any) -> int:
-    if _number(value) != int(_number(value)):
-        raise ValueError
-    return int(_number(value)) if isinstance(value, str) else int(value)
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str | Path):
-        raise TypeError
-    return str(value)
-
-
-def _pair(values: Any) -> tuple[float, float]:
-    first, second = values
-    return _number(first), _number(second)
-
-
-def _names(values: Any) -> tuple[str, ...]:
-    names = tuple(_text(value) for value in ([values] if isinstance(values, str) else values))
-    if not names:
-        raise ValueError
-    return tuple(dict.fromkeys(names))
-
-
-_CONVERTERS = {
-    "bool": _boolean, "int": _integer, "float": _number, "str": _text,
-    "tuple[float, float]": _pair, "tuple[str, ...]": _names,
-}  # fmt: skip
-
-
 def _check(config: CalibrationConfig) -> None:
     """Check all values; raises before anything is drawn."""
     for name, allowed in (("renderer", RENDERERS), ("layout", LAYOUTS)):
@@ -280,6 +216,8 @@ def _check(config: CalibrationConfig) -> None:
 
 
 def _check_estimators(config: CalibrationConfig) -> None:
+    if not config.estimators:
+        raise GalSimConfigValueError("estimators must name one or more.", [], list(ESTIMATORS))
     for name in config.estimators:
         if name not in ESTIMATORS:
             raise GalSimConfigValueError("Unknown estimator", name, list(ESTIMATORS))

@@ -21,13 +21,13 @@ class ChunkStore:
 
     Parameters
     ----------
-    output : str
+    output : Path
         The run's folder.
     fingerprint : str
         `galsim_vae.shear.CalibrationConfig.fingerprint`.
     """
 
-    def __init__(self, output: str, fingerprint: str):
+    def __init__(self, output: Path, fingerprint: str):
         self.folder = Path(output) / f"chunks-{fingerprint}"
         self.fingerprint = fingerprint
 

@@ -16,6 +16,7 @@ from surveycodex.utilities import mean_sky_level
 
 import galsim_vae
 from galsim_vae import cli, shapes, shear
+from galsim_vae.cli.main import module_of
 from galsim_vae.render import sersic
 from galsim_vae.shear import calibration
 from galsim_vae.shear import chunk as shear_chunk
@@ -386,17 +387,17 @@ def test_observations_are_those_of_surveycodex():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"galaxies": None}, galsim.GalSimConfigValueError, "galaxies must be of the type int"),
+        ({"galaxies": None}, galsim.GalSimConfigValueError, "galaxies must be a whole number"),
         ({"galaxies": 0}, galsim.GalSimRangeError, "galaxies is out of range"),
         ({"galaxys": 3}, galsim.GalSimConfigValueError, "Unknown key"),
         ({"estimators": ["lensfit"]}, galsim.GalSimConfigValueError, "Unknown estimator"),
-        ({"estimators": []}, galsim.GalSimConfigValueError, "estimators must be"),
+        ({"estimators": []}, galsim.GalSimConfigValueError, "estimators must name"),
         ({"estimators": ["ngmix"]}, galsim.GalSimConfigError, "not on PyPI"),
         ({"estimators": ["metadetect"]}, galsim.GalSimConfigError, "esheldon/metadetect"),
         ({"psf_fwhm": 5.0}, galsim.GalSimRangeError, "The PSF is too wide for stamps of 64 pixels"),
         ({"shear": [0.3, 0.0]}, galsim.GalSimRangeError, "|shear| is out of range"),
-        ({"shear": 0.02}, galsim.GalSimConfigValueError, "shear must be of the type"),
-        ({"shear": ["a", 0]}, galsim.GalSimConfigValueError, "shear must be of the type"),
+        ({"shear": 0.02}, galsim.GalSimConfigValueError, "shear must be a list of 2"),
+        ({"shear": ["a", 0]}, galsim.GalSimConfigValueError, "shear.0 must be a number"),
         ({"psf_shear": [0.9, 0.0]}, galsim.GalSimRangeError, "|psf_shear|"),
         ({"weights": "nothere"}, OSError, "nothere"),
         ({"survey": "lsst"}, galsim.GalSimConfigValueError, "Unknown survey"),
@@ -405,7 +406,7 @@ def test_observations_are_those_of_surveycodex():
         ({"layout": "grid"}, galsim.GalSimConfigValueError, "Unknown layout"),
         ({"renderer": "gpu"}, galsim.GalSimConfigValueError, "Unknown renderer"),
         ({"redshift": [2, 1]}, galsim.GalSimValueError, "0 <= low < high"),
-        ({"ring": "yes"}, galsim.GalSimConfigValueError, "ring must be of the type bool"),
+        ({"ring": "yes"}, galsim.GalSimConfigValueError, "ring must be true or false"),
         ({"max_magnitude": 40}, galsim.GalSimRangeError, "trained range"),
         ({"depth": float("nan")}, galsim.GalSimRangeError, "depth is out of range"),
         ({"layout": "blended", "scene_size": 80}, galsim.GalSimRangeError, "two stamps"),
@@ -424,7 +425,7 @@ def test_bad_configurations_stop_before_any_work(changes, error, message, tmp_pa
 
 
 def test_missing_keys_and_the_fingerprint():
-    with pytest.raises(galsim.GalSimConfigError, match="Give galaxies"):
+    with pytest.raises(galsim.GalSimConfigError, match="galaxies is missing"):
         shear.CalibrationConfig.from_dict({"output": "x"})
     same = config(output="elsewhere", bins=7, target_error=1e-2)
     assert same.fingerprint() == config().fingerprint()
@@ -443,7 +444,7 @@ def test_the_command_writes_table_and_figures_and_goes_on(stub, tmp_path, capsys
         f"output: {tmp_path / 'out'}\ngalaxies: 6\nchunk: 2\nstamp_size: 32\nbins: 2\n"
         "max_magnitude: 24\nestimators: anacal\n"
     )
-    assert cli.main(["calibrate", str(path), "-v", "0", "seed=3"]) == 0
+    assert cli.main(["calibrate", str(path), "seed=3"]) == 0
     printed = capsys.readouterr().out
     assert "vae - sersic" in printed and "nan" not in printed
     assert printed.count("not sheared") == 3
@@ -499,7 +500,7 @@ def test_an_interrupted_run_keeps_its_chunks(stub, tmp_path, monkeypatch):
         (["{config}", "weights=nothere"], "nothere"),
         (["{config}", "workers=0"], "workers must be at least 1"),
         (["{config}", "workers=two"], "workers must be a whole number"),
-        (["{text}"], "not a table"),
+        (["{text}"], "must be a table"),
     ],
 )
 def test_mistakes_are_said_in_one_line(arguments, message, tmp_path, capsys):
@@ -527,7 +528,8 @@ def test_a_run_without_shear_of_one_galaxy_has_neither_m_nor_errors(stub, tmp_pa
 
 def test_the_scheduler_is_an_option(monkeypatch, tmp_path):
     asked, empty = [], Table(names=("property", "m"), dtype=(str, float))
-    monkeypatch.setattr(calibration, "calibrate", lambda *args: asked.append(args) or empty)
+    module = module_of("calibrate")
+    monkeypatch.setattr(module, "calibrate", lambda *args: asked.append(args) or empty)
     (tmp_path / "a.yaml").write_text("output: x\ngalaxies: 2\n")
     for given in (["--scheduler", "tcp://a:1"], ["scheduler=tcp://a:1"]):
         cli.main(["calibrate", str(tmp_path / "a.yaml"), *given])

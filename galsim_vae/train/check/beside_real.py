@@ -1,10 +1,6 @@
-"""Drawn galaxies beside held-out real ones, through the same PSF and noise, as one picture.
+"""Drawn galaxies beside held-out real ones, through the same PSF and noise, as one picture."""
 
-python -m galsim_vae.train.check.beside_real real.h5 --weights candels --output beside_real.png
-"""
-
-import argparse
-from pathlib import Path
+from collections import Counter
 
 import galsim
 import numpy as np
@@ -13,12 +9,12 @@ from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
 from galsim_vae import GalaxyGenerator
-from galsim_vae.plots import colour_image, contact_sheet
+from galsim_vae.plots import colour_image
 from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.observe import Batch, RealGalaxies
-from galsim_vae.train.training_file import Dataset, read
+from galsim_vae.train.training_file import Dataset
 
-__all__ = ["COLUMNS", "SIGNAL_TO_NOISE", "as_observed", "conditions", "main", "rows"]
+__all__ = ["COLUMNS", "SIGNAL_TO_NOISE", "as_observed", "conditions", "pictures", "rows"]
 
 COLUMNS = 12
 # Both are brought to this signal-to-noise ratio, so that noise does not tell them apart.
@@ -63,22 +59,25 @@ def rows(data: Dataset, generator: GalaxyGenerator, seed: int) -> list[list[NDAr
     real = galaxies.batch(index, noise, level)
     stamps = generator.sample(conditions(data[chosen]), galsim.BaseDeviate(seed), exact=True)
     drawn = as_observed(stamps.array, real, noise)
-    return [[colour_image(x) for x in pictures] for pictures in (real.image.numpy(), drawn)]
+    return [[colour_image(x) for x in images] for images in (real.image.numpy(), drawn)]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("training_file", type=Path)
-    parser.add_argument("--weights", default="candels", help="shipped name or path")
-    parser.add_argument("--output", type=Path, required=True, help="PNG to write")
-    options = parser.parse_args(arguments)
-    data = read(options.training_file)
-    generator = GalaxyGenerator(options.weights, device="cpu", extrapolate=True)
-    pictures = []
-    for number, name in enumerate(SOURCES):
-        pictures += rows(data[np.asarray(data.source) == name], generator, seed=number)
-    contact_sheet(pictures, options.output)
+def pictures(data: Dataset, generator: GalaxyGenerator) -> list[list[NDArray]]:
+    """Two rows of pictures for each of some sources of a training file: real and drawn galaxies.
 
+    The sources are those of `SOURCES` that the file has, or else the four with most held-out
+    galaxies.
 
-if __name__ == "__main__":
-    main()
+    Raises
+    ------
+    galsim.GalSimValueError : no galaxy is held out.
+    """
+    counts = Counter(np.asarray(data.source)[data.valid].tolist())
+    if not counts:
+        raise galsim.GalSimValueError("The training file holds out no galaxy", len(data))
+    names = [name for name in SOURCES if name in counts]
+    names = names or [name for name, _ in counts.most_common(len(SOURCES))]
+    found = []
+    for number, name in enumerate(names):
+        found += rows(data[np.asarray(data.source) == name], generator, seed=number)
+    return found

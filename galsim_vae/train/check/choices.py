@@ -1,56 +1,59 @@
 """What each choice of the recipe is worth: short trainings that differ in one thing.
 
-    python -m galsim_vae.train.check.choices --training-file real.h5 --work DIR \\
-        --exclude weights/candels-leave-out.ecsv
-
 Every variant is trained for the same number of steps from the same seed and judged on the same
 galaxies, none of them trained on. Interrupted, it goes on. Writes choices.ecsv.
 """
 
-import argparse
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from astropy.table import Table
+from galsim.errors import GalSimConfigError
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import DEFAULT_RANGES
+from galsim_vae.files import output_folder, write_whole
 from galsim_vae.model.flow import FlowConfig
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
-from galsim_vae.train.fit import likelihood, recipe
+from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.observe import Batch, RealGalaxies, observe
+from galsim_vae.train.fit.recipe import Recipe, without
+from galsim_vae.train.fit.recipe import sources as galaxy_sources
 from galsim_vae.train.statistics import gini, ring_means, wasserstein
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 from galsim_vae.train.training_file import read
 
-__all__ = ["distance", "features", "judge", "main", "negative_elbo", "power_spectrum"]
+__all__ = ["compare", "distance", "features", "judge", "negative_elbo",
+           "power_spectrum", "variants"]
 
 logger = logging.getLogger(__name__)
 
-BASE = VAEConfig()
 TRAINING = loop.LoopConfig(steps=400, batch=14, real=8, seed=3)
 FLOW = fitflows.FlowTraining(galaxies=4800, steps=200, batch=256)
-# name: (sizes of the network, settings of the training, whether real galaxies are used)
-VARIANTS: dict[str, tuple[VAEConfig, loop.LoopConfig, bool]] = {
-    "base": (BASE, TRAINING, True),
-    "no PSF in the likelihood": (BASE, replace(TRAINING, psf=False), True),
-    "no real galaxies": (BASE, replace(TRAINING, batch=22, real=0), False),
-    "latent 64": (replace(BASE, latent=64), TRAINING, True),
-    "no power term": (BASE, replace(TRAINING, power=0.0), True),
-    "no colour term": (BASE, replace(TRAINING, colour=0.0), True),
-    "beta 0.5": (BASE, replace(TRAINING, beta=0.5), True),
-    "narrow decoder": (replace(BASE, widths=(32, 64), fine_widths=(16, 8)), TRAINING, True),
-}
 _GALAXIES = 512
 _SEED = 77
 _REFERENCE = BANDS.index(REFERENCE)
 _WAVES = range(2, 21)  # cycles a stamp
+
+
+def variants(base: VAEConfig) -> dict[str, tuple[VAEConfig, loop.LoopConfig, bool]]:
+    """Return sizes, training, and whether real galaxies are used, of each variant by its name."""
+    training = TRAINING
+    return {
+        "base": (base, training, True),
+        "no PSF in the likelihood": (base, replace(training, psf=False), True),
+        "no real galaxies": (base, replace(training, batch=22, real=0), False),
+        "latent 64": (replace(base, latent=64), training, True),
+        "no power term": (base, replace(training, power=0.0), True),
+        "no colour term": (base, replace(training, colour=0.0), True),
+        "beta 0.5": (base, replace(training, beta=0.5), True),
+        "narrow decoder": (replace(base, widths=(32, 64), fine_widths=(16, 8)), training, True),
+    }
 
 
 def power_spectrum(stamps: Tensor) -> np.ndarray:
@@ -89,7 +92,9 @@ def negative_elbo(vae: VAE, batch: Batch) -> tuple[float, float]:
     return float(bound.mean()), float((2 * half / dof).median())
 
 
-def judge(vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out) -> dict[str, float]:
+def judge(
+    vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out, flow: FlowConfig
+) -> dict[str, float]:
     """Every number of the table for one trained network."""
     vae = vae.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(_SEED)
@@ -104,7 +109,7 @@ def judge(vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out) 
     row: dict[str, float] = {}
     row["bound"], row["chi2"] = negative_elbo(vae, seen)
     row["bound_real"], row["chi2_real"] = negative_elbo(vae, real)
-    flows = fitflows.train(vae, sources, DEFAULT_RANGES, FlowConfig(), FLOW)
+    flows = fitflows.train(vae, sources, DEFAULT_RANGES, flow, FLOW)
     noise = torch.randn((_GALAXIES, vae.config.latent), generator=generator)
     with torch.no_grad():
         drawn = vae.decoder(flows.sample_latents(noise, conditions))
@@ -114,33 +119,41 @@ def judge(vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out) 
     return row
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--training-file", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and table")
-    parser.add_argument("--exclude", type=Path, help="galaxies to leave out, as in a recipe")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+def compare(recipe: Recipe) -> Table:
+    """Train every variant, judge it and write choices.ecsv in the work folder of the recipe.
+
+    Parameters
+    ----------
+    recipe : its files, its work folder and the sizes of its networks are used, on the CPU.
+
+    Returns
+    -------
+    Table
+        One row a variant.
+
+    Raises
+    ------
+    galsim.GalSimConfigError : the recipe has no training file.
+    OSError, ValueError : see `galsim_vae.train.fit.train`.
+    """
+    if recipe.training_file is None:
+        raise GalSimConfigError("training_file is missing: variants are judged on its galaxies")
     torch.set_flush_denormal(True)
-    options.work.mkdir(parents=True, exist_ok=True)
-    data = read(options.training_file)
-    if options.exclude is not None:
-        data = recipe.without(data, options.exclude)
-    sources = recipe.sources(data)
+    work = output_folder(recipe.work)
+    data = read(recipe.training_file)
+    if recipe.exclude is not None:
+        data = without(data, recipe.exclude)
+    sources = galaxy_sources(data)
     held_out = RealGalaxies(data, data.valid)
-    path = options.work / "choices.ecsv"
+    path = work / "choices.ecsv"
     rows = [dict(row) for row in Table.read(path)] if path.exists() else []
-    for name, (vae_config, training, real) in VARIANTS.items():
+    for name, (vae_config, training, real) in variants(recipe.vae).items():
         if name in [str(row["variant"]) for row in rows]:
             continue
         own = sources if real else replace(sources, real=None)
-        checkpoint = options.work / f"{name.replace(' ', '_')}.ckpt"
+        checkpoint = work / f"{name.replace(' ', '_')}.ckpt"
         vae = loop.train(vae_config, training, own, checkpoint)
-        rows.append({"variant": name} | judge(vae, training, own, held_out))
-        Table(rows).write(path, overwrite=True)
+        rows.append({"variant": name} | judge(vae, training, own, held_out, recipe.flow))
+        write_whole(path, Table(rows).write)
         logger.info("%s", rows[-1])
-    Table(rows).pprint_all()
-
-
-if __name__ == "__main__":
-    main()
+    return Table(rows)

@@ -1,10 +1,5 @@
-"""How well the flux of a band that the encoder never saw is predicted from the others.
+"""How well the flux of a band that the encoder never saw is predicted from the others."""
 
-    python -m galsim_vae.train.check.hidden_band real.h5 --weights candels --output DIR
-"""
-
-import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,14 +7,13 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from galsim_vae.bands import BANDS
-from galsim_vae.model import file as modelfile
 from galsim_vae.model.vae import VAE, psf_width
 from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.observe import Batch, aperture
 from galsim_vae.train.statistics import bootstrap_error
-from galsim_vae.train.training_file import Dataset, read
+from galsim_vae.train.training_file import Dataset
 
-__all__ = ["aperture_fluxes", "as_batch", "colour_guess", "main", "measure", "predict"]
+__all__ = ["aperture_fluxes", "as_batch", "colour_guess", "measure", "predict"]
 
 HIDDEN = ("F606W", "F125W")
 _CHUNK = 32
@@ -113,20 +107,3 @@ def measure(vae: VAE, data: Dataset) -> Table:
                 line += [float(np.median(errors)), float(error)]
             table.add_row(line)
     return table
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("training_file", type=Path)
-    parser.add_argument("--weights", default="candels", help="shipped name or path")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the table")
-    options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    vae = modelfile.read(modelfile.find(options.weights)).vae.requires_grad_(False)
-    table = measure(vae, read(options.training_file))
-    table.write(options.output / "hidden_band.ecsv", overwrite=True)
-    table.pprint_all()
-
-
-if __name__ == "__main__":
-    main()

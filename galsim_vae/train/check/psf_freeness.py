@@ -1,11 +1,6 @@
-"""Are decoded stamps free of the PSF? One galaxy through three PSFs must decode to itself.
+"""Are decoded stamps free of the PSF? One galaxy through three PSFs must decode to itself."""
 
-    python -m galsim_vae.train.check.psf_freeness --weights candels --output DIR
-"""
-
-import argparse
 import math
-from pathlib import Path
 
 import galsim
 import numpy as np
@@ -13,7 +8,6 @@ import torch
 from astropy.table import Table
 
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
-from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import CouplingFlow
 from galsim_vae.model.vae import VAE, psf_width
 from galsim_vae.shapes import adaptive_moments
@@ -26,7 +20,6 @@ __all__ = [
     "PSF_FWHM",
     "SIGNAL_TO_NOISE",
     "draw",
-    "main",
     "measure",
     "observe",
     "profiles",
@@ -120,19 +113,3 @@ def measure(
         error = bootstrap_error(np.median, ratio, random=rng)
         table.add_row((fwhm, np.median(ratio), error, sigma68(ratio)))
     return table
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", default="candels", help="shipped name or path")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the table")
-    options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    model = modelfile.read(modelfile.find(options.weights))
-    table = measure(model.vae, known=model.flows.latent)
-    table.write(options.output / "psf_freeness.ecsv", overwrite=True)
-    print(table)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,10 @@
 """Reconstruction of held-out real galaxies, in the native pixels of their survey.
 
-    python -m galsim_vae.train.check.reconstruction candels weights/real.yaml --output validation/
-
-writes reconstruction_sn50.ecsv and reconstruction_native.ecsv (a row a galaxy and band), contact
-sheets of the same names (data, model, PSF-free model, residual), and prints the medians.
+``galsim-vae check reconstruction`` writes reconstruction_sn50.ecsv and reconstruction_native.ecsv
+(a row a galaxy and band), contact sheets of the same names (data, model, PSF-free model, residual),
+and prints the medians.
 """
 
-import argparse
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,19 +14,18 @@ from typing import NamedTuple
 import galsim
 import numpy as np
 import torch
-from astropy.table import Table
+from astropy.table import Table, vstack
 from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
+from galsim_vae.files import write_whole
 from galsim_vae.frame import canonical as frame
-from galsim_vae.model import file as modelfile
 from galsim_vae.model.vae import VAE, psf_width
 from galsim_vae.plots import colour_image, contact_sheet
 from galsim_vae.train.apertures import aperture_noise, elliptical_radius
 from galsim_vae.train.fit.observe import Batch
 from galsim_vae.train.fit.refine import refine
-from galsim_vae.train.ingest import config as inputs
 from galsim_vae.train.ingest.reject import blended
 from galsim_vae.train.ingest.run import measured
 from galsim_vae.train.readers.source import Reader, Source
@@ -42,7 +39,6 @@ __all__ = [
     "add_noise",
     "as_batch",
     "held_out",
-    "main",
     "medians",
     "native_residuals",
     "reconstruct_all",
@@ -340,24 +336,34 @@ def _convolved(stamp: NDArray, psf: NDArray) -> NDArray:
     return np.fft.irfft2(np.fft.rfft2(stamp) * otf, s=stamp.shape[-2:])
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Reconstruct held-out real galaxies.")
-    parser.add_argument("weights", help="shipped name or path")
-    parser.add_argument("config", help="configuration of galsim-vae ingest")
-    parser.add_argument("--output", type=Path, required=True, help="folder for tables and pictures")
-    options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    vae = modelfile.read(modelfile.find(options.weights)).vae
-    readers = inputs.build(inputs.load(options.config)["inputs"])
+def write(readers: Iterable[Reader], vae: VAE, output: Path) -> Table:
+    """Reconstruct the held-out galaxies at two levels of noise, and write tables and pictures.
+
+    Parameters
+    ----------
+    readers : of real galaxies.
+    vae : the network.
+    output : folder.
+
+    Returns
+    -------
+    Table
+        See `medians`, with a column ``noise``: sn50 or native.
+
+    Raises
+    ------
+    galsim.GalSimValueError : there is no held-out galaxy that ingest accepts.
+    """
+    parts = []
     for label, level in (("sn50", SIGNAL_TO_NOISE), ("native", None)):
         rows = reconstruct_all(readers, vae, 100, level)
+        if not rows:
+            raise galsim.GalSimValueError("No galaxy is held out and usable", len(rows))
         results = table(rows)
-        results.write(options.output / f"reconstruction_{label}.ecsv", overwrite=True)
-        print(label)
-        medians(results).pprint(max_width=-1)
+        write_whole(output / f"reconstruction_{label}.ecsv", results.write)
         finite = [r for r in rows if math.isfinite(float(r.stamp.sum()))]
-        sheet(finite, options.output / f"reconstruction_{label}.png")
-
-
-if __name__ == "__main__":
-    main()
+        sheet(finite, output / f"reconstruction_{label}.png")
+        part = medians(results)
+        part.add_column(label, name="noise", index=0)
+        parts.append(part)
+    return vstack(parts)

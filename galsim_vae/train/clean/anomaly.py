@@ -1,16 +1,13 @@
 """Cleaning by the model: how badly a trained model explains each galaxy of a training file.
 
-    python -m galsim_vae.train.clean.anomaly real.h5 --weights candels --output DIR
-
-writes anomaly.ecsv (every galaxy, worst first, with the reason) and anomaly.png (the worst ones:
-data, model, residual). Each of `measures.REASONS` is measured on each galaxy and turned into the
-probability that a galaxy of the file with the same source and signal-to-noise ratio is as odd or
-odder, and `combine` makes the score of them. `planted` measures how well it works.
+``galsim-vae clean`` writes anomaly.ecsv (every galaxy, worst first, with the reason) and
+anomaly.png (the worst ones: data, model, residual). Each of `measures.REASONS` is measured on each
+galaxy and turned into the probability that a galaxy of the file with the same source and
+signal-to-noise ratio is as odd or odder, and `combine` makes the score of them. `planted` measures
+how well it works.
 """
 
-import argparse
 import os
-from pathlib import Path
 
 import galsim
 import numpy as np
@@ -20,13 +17,12 @@ from numpy.typing import NDArray
 from galsim_vae.files import write_whole
 from galsim_vae.model import file as modelfile
 from galsim_vae.plots import colour_image
-from galsim_vae.train import training_file as dataset
 from galsim_vae.train.training_file import Dataset
 
-from .measures import REASONS, explain, measure_oddities
+from .measures import REASONS, explain
 from .usual import Usual
 
-__all__ = ["MIN_GALAXIES", "calibrate", "combine", "main", "oddness", "sheet", "table"]
+__all__ = ["MIN_GALAXIES", "calibrate", "combine", "oddness", "sheet", "table"]
 
 _OF_BLENDS = ("irregular", "second_peak")
 MIN_GALAXIES = 20
@@ -118,24 +114,3 @@ def sheet(model: modelfile.Model, data: Dataset, listed: Table, path: os.PathLik
         third.set_title(f"{row['score']:.1f}", fontsize=6, pad=2)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.15 / down, 0.03, 0.16)
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=100))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="List the galaxies that a model explains worst.")
-    parser.add_argument("file", type=Path, help="training file")
-    parser.add_argument("--weights", default="candels", help="shipped name or path")
-    parser.add_argument("--output", type=Path, required=True, help="folder for table and pictures")
-    parser.add_argument("--worst", type=int, default=48, help="galaxies in the picture")
-    options = parser.parse_args(arguments)
-    data = dataset.read(options.file)
-    model = modelfile.read(modelfile.find(options.weights))
-    options.output.mkdir(parents=True, exist_ok=True)
-    measured = measure_oddities(model, data, progress=True)
-    listed = table(data, measured, calibrate(measured))
-    write_whole(options.output / "anomaly.ecsv", listed.write)
-    sheet(model, data, listed[: options.worst], options.output / "anomaly.png")
-    listed[: options.worst].pprint(max_lines=-1, max_width=-1)
-
-
-if __name__ == "__main__":
-    main()

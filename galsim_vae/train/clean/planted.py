@@ -1,14 +1,11 @@
 """How well `anomaly` finds planted artefacts: ROC curves and the areas under them.
 
-    python -m galsim_vae.train.clean.planted real.h5 --weights candels --output DIR
-
-plants each kind of `artefacts` in every held-out real galaxy of the file and in fresh synthetic
-ones. What is usual is found on a set of which 5 % are artefacts of all kinds, as in a set to be
-cleaned; then every galaxy left alone is held against every spoilt one. Writes auc.ecsv and roc.png
-and prints the table.
+``galsim-vae check planted`` plants each kind of `artefacts` in every held-out real galaxy of the
+file and in fresh synthetic ones. What is usual is found on a set of which 5 % are artefacts of all
+kinds, as in a set to be cleaned; then every galaxy left alone is held against every spoilt one.
+Writes auc.ecsv and roc.png and prints the first.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,6 @@ from tqdm import tqdm
 from galsim_vae.bands import BANDS
 from galsim_vae.files import write_whole
 from galsim_vae.model import file as modelfile
-from galsim_vae.train import training_file as dataset
 from galsim_vae.train.fit.observe import SIGNAL_TO_NOISE, PSFTable, observe
 from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.synthetic.colours import colour_table
@@ -35,12 +31,12 @@ __all__ = [
     "Measured",
     "auc",
     "completeness",
-    "main",
     "measure_kinds",
     "results",
     "roc_figure",
     "scores",
     "synthetic_file",
+    "write",
 ]
 
 SHARE = 0.05  # of the set that is artefacts
@@ -180,28 +176,30 @@ def roc_figure(
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=110))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Measure how well artefacts are found.")
-    parser.add_argument("file", type=Path, help="training file")
-    parser.add_argument("--weights", default="candels", help="shipped name or path")
-    parser.add_argument("--output", type=Path, required=True, help="folder for table and figure")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    model = modelfile.read(modelfile.find(options.weights))
-    data = dataset.read(options.file)
+def write(model: modelfile.Model, data: Dataset, output: Path, seed: int = 1) -> Table:
+    """Plant artefacts in held-out and in synthetic galaxies, and write auc.ecsv and roc.png.
+
+    Parameters
+    ----------
+    model : the weights.
+    data : a training file; its held-out galaxies are used.
+    output : folder.
+    seed : of everything random.
+
+    Returns
+    -------
+    Table
+        See `results`; one row a set and kind.
+    """
     files = {
         "real, held out": (data[data.valid], True),
-        "synthetic": (synthetic_file(SYNTHETIC, options.seed), False),
+        "synthetic": (synthetic_file(SYNTHETIC, seed), False),
     }
     sets, tables = {}, []
     for name, (galaxies, noisy) in files.items():
-        clean, spoilt = sets[name] = measure_kinds(model, galaxies, options.seed, noisy)
-        tables.append(results(name, clean, spoilt, options.seed))
-        tables[-1].pprint(max_lines=-1, max_width=-1)
-    write_whole(options.output / "auc.ecsv", vstack(tables).write)
-    roc_figure(sets, options.output / "roc.png", options.seed)
-
-
-if __name__ == "__main__":
-    main()
+        clean, spoilt = sets[name] = measure_kinds(model, galaxies, seed, noisy)
+        tables.append(results(name, clean, spoilt, seed))
+    table = vstack(tables)
+    write_whole(output / "auc.ecsv", table.write)
+    roc_figure(sets, output / "roc.png", seed)
+    return table

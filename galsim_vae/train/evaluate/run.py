@@ -1,6 +1,4 @@
-"""``galsim-vae evaluate``: the scorecard of a weights file. See docs/evaluation.md.
-
-    galsim-vae evaluate WEIGHTS [data=TRAINING_FILE] [galaxies=N] [seed=S] [output=FOLDER]
+"""The scorecard of a weights file. See docs/evaluation.md.
 
 Interrupted, it goes on from the pieces in its work folder and ends as if it had not been.
 """
@@ -11,7 +9,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import galsim
 import numpy as np
@@ -19,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from galsim_vae.files import write_whole
+from galsim_vae.files import output_folder, write_whole
 from galsim_vae.model import file as modelfile
 from galsim_vae.train import training_file as dataset
 
@@ -41,10 +39,7 @@ from . import (
 from .compare import FEWEST, PIECE, Context, Task, synthetic_piece
 from .pieces import real_pieces
 
-if TYPE_CHECKING:
-    from galsim_vae.cli.call import Call
-
-__all__ = ["command", "run"]
+__all__ = ["GALAXIES", "evaluate"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,27 +51,22 @@ _FORMAT = 5  # of the pieces: increase it when they change
 _context: Context | None = None  # of a worker
 
 
-def command(call: "Call") -> None:
-    """``galsim-vae evaluate WEIGHTS [key=value ...]``"""
-    keys = call.take(data=None, galaxies=GALAXIES, seed=1, output="evaluation", work=None)
-    if len(call.files) != 1:
-        raise galsim.GalSimConfigError(f"Give one weights file or shipped name; not {call.files}")
-    for name in ("galaxies", "seed"):
-        if not isinstance(keys[name], int) or isinstance(keys[name], bool):
-            raise galsim.GalSimConfigValueError(f"{name} must be an integer", keys[name])
-    output = Path(keys["output"])
-    work = Path(keys["work"]) if keys["work"] else output / "pieces"
-    run(call.files[0], output, work, keys["galaxies"], keys["seed"], keys["data"])
-
-
-def run(weights, output: Path, work: Path, galaxies: int, seed: int, data=None) -> None:
+def evaluate(
+    weights: str | Path,
+    output: Path,
+    work: Path | None = None,
+    galaxies: int = GALAXIES,
+    seed: int = 1,
+    data: Path | None = None,
+) -> None:
     """Evaluate weights and write tables, figures and Markdown.
 
     Parameters
     ----------
     weights : shipped name or path.
     output : folder of the results, one set of files named synthetic and one named real.
-    work : folder of the pieces, to be kept until the evaluation is finished.
+    work : folder of the pieces, to be kept until the evaluation is finished; ``pieces`` in
+        `output` if absent.
     galaxies : synthetic held-out galaxies, rounded up to whole pieces of 250.
     seed : of everything random.
     data : training file, whose held-out galaxies are the second reference set.
@@ -92,8 +82,8 @@ def run(weights, output: Path, work: Path, galaxies: int, seed: int, data=None) 
         raise galsim.GalSimRangeError("seed must not be negative", seed, 0)
     real = None if data is None else dataset.read(data)
     path = modelfile.find(weights)
-    output.mkdir(parents=True, exist_ok=True)
-    work.mkdir(parents=True, exist_ok=True)
+    output = output_folder(output)
+    work = output_folder(output / "pieces" if work is None else work)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums depend on how they are shared out
     try:

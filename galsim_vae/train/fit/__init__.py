@@ -1,5 +1,5 @@
 """Training the autoencoder and the flows, from one recipe."""
 
-from .recipe import Recipe, run
+from .recipe import Recipe, train
 
-__all__ = ["Recipe", "run"]
+__all__ = ["Recipe", "train"]

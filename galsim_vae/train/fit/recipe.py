@@ -6,19 +6,21 @@ Interrupted, it goes on from the last checkpoint in the work folder and ends as 
 """
 
 import json
-import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-import yaml
+from astropy.table import Table
 
-from galsim_vae.conditions import DEFAULT_RANGES
+from galsim_vae import settings
+from galsim_vae.conditions import DEFAULT_RANGES, read_conditions
+from galsim_vae.files import output_file, output_folder
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import FlowConfig
 from galsim_vae.model.vae import VAEConfig
@@ -30,30 +32,16 @@ from . import flows as fitflows
 from . import monitor
 from .observe import PSFTable, RealGalaxies
 
-if TYPE_CHECKING:
-    from galsim_vae.cli.call import Call
-
 __all__ = [
     "Recipe",
-    "command",
     "find_device",
     "load",
     "provenance",
     "read_start",
-    "run",
     "sources",
+    "train",
     "without",
 ]
-
-logger = logging.getLogger(__name__)
-
-_SECTIONS: dict[str, Any] = {
-    "vae": VAEConfig,
-    "vae_training": loop.LoopConfig,
-    "flow": FlowConfig,
-    "flow_training": fitflows.FlowTraining,
-}
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -89,43 +77,9 @@ class Recipe:
 
         Raises
         ------
-        ValueError : an unknown or missing key, or a value of the wrong type.
+        galsim.GalSimConfigError : an unknown or missing key, or a value of the wrong type.
         """
-        values = dict(values)
-        _check_names("recipe", values, cls)
-        for name in ("work", "output"):
-            if values.get(name) is None:
-                raise ValueError(f"The recipe has no {name!r}: add it, or give {name}=... ")
-        for name in ("work", "output", "training_file", "exclude"):
-            if values.get(name) is not None:
-                values[name] = Path(values[name])
-        for name, section in _SECTIONS.items():
-            values[name] = _section(name, section, values.get(name) or {})
-        return cls(**values)
-
-
-def _check_names(where: str, values: Mapping[str, Any], section: Any) -> None:
-    allowed = [f.name for f in fields(section)]
-    for name in values:
-        if name not in allowed:
-            raise ValueError(f"Unknown key {name!r} in {where}; it takes {', '.join(allowed)}")
-
-
-def _section(where: str, section: Any, values: Any):
-    """Build one section's dataclass, each value of the type of its default."""
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where} must be a table of keys and values, not {values!r}")
-    _check_names(where, values, section)
-    default = section()
-    checked = {}
-    for name, value in values.items():
-        like = getattr(default, name)
-        checked[name] = tuple(value) if isinstance(like, tuple) else value
-        if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
-            checked[name] = float(value)
-        if type(checked[name]) is not type(like):
-            raise ValueError(f"{where}.{name} is {value!r}; it must be like {like!r}")
-    return section(**checked)
+        return settings.build(cls, values)
 
 
 def load(path, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -139,21 +93,9 @@ def load(path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     Raises
     ------
     OSError : the file cannot be read.
-    ValueError : it is not YAML, or says what no recipe can.
+    galsim.GalSimConfigError : it is not YAML, or says what no recipe can.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold keys and values, not {type(values).__name__}")
-    for key, value in (overrides or {}).items():
-        *section, name = key.split(".")
-        table = values
-        for part in section:
-            table = table.setdefault(part, {})
-        table[name] = value
-    return Recipe.from_dict(values)
+    return Recipe.from_dict(settings.load(path, overrides))
 
 
 def find_device(name: str) -> torch.device:
@@ -185,9 +127,7 @@ def without(data: Dataset, excluded: Path) -> Dataset:
     ------
     ValueError : a column is missing, or a galaxy listed is not in the file.
     """
-    from astropy.table import Table
-
-    table = Table.read(excluded)
+    table = read_conditions(os.fspath(excluded), Table)
     for name in ("source", "source_index"):
         if name not in table.colnames:
             raise ValueError(f"{excluded} has no column {name!r}; it has {table.colnames}")
@@ -228,7 +168,7 @@ def provenance(real: Dataset | None, *configs) -> dict[str, str]:
     return facts | {name: version(name) for name in ("galsim", "torch", "nflows")}
 
 
-def run(recipe: Recipe) -> modelfile.Model:
+def train(recipe: Recipe) -> modelfile.Model:
     """Train VAE and flows and write the weights file.
 
     Raises
@@ -237,8 +177,9 @@ def run(recipe: Recipe) -> modelfile.Model:
         checkpoint of another recipe cannot be used; found before any work.
     """
     device = find_device(recipe.device)
-    recipe.output.parent.mkdir(parents=True, exist_ok=True)
-    recipe.work.mkdir(parents=True, exist_ok=True)
+    output_folder(recipe.work)
+    output_folder(recipe.output.parent)
+    output = output_file(recipe.output)
     data = None if recipe.training_file is None else read(recipe.training_file)
     if data is not None and recipe.exclude is not None:
         data = without(data, recipe.exclude)
@@ -256,13 +197,5 @@ def run(recipe: Recipe) -> modelfile.Model:
     if start is not None:
         facts["start"] = start.sha256
     model = modelfile.Model(vae.cpu(), flows.cpu(), ranges, facts, recipe.flow)
-    modelfile.write(recipe.output, model)
-    logger.info("wrote %s", recipe.output)
+    modelfile.write(output, model)
     return model
-
-
-def command(call: "Call") -> None:
-    """``galsim-vae train RECIPE [key=value ...]``"""
-    if len(call.files) != 1:
-        raise ValueError(f"Give one recipe, such as weights/candels-small.yaml; not {call.files}")
-    run(load(call.files[0], call.variables))

@@ -1,4 +1,4 @@
-"""The configuration of ``galsim-vae ingest``: which readers, with which parameters.
+"""The configuration of an ingest: which readers, with which parameters.
 
 For example::
 
@@ -9,138 +9,126 @@ For example::
         type: mosaic
         bands: { F606W: { image: "{data}/f606w.fits[SCI]", rms: ..., psf: HST } }
 
-In every string ``{key}`` stands for a value of the top level.
+In every string ``{key}`` stands for a value of the top level. A key of the top level that is not an
+attribute of `IngestConfig` must be used in this way, or begin with an underscore.
 """
 
-import inspect
+from __future__ import annotations
+
 import json
-import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import galsim
-import yaml
+from galsim.errors import GalSimConfigError, GalSimConfigValueError
 
-from galsim_vae.cli.call import Call
+from galsim_vae.settings import build
 from galsim_vae.train.readers import SegmentReader, StampReader
 from galsim_vae.train.readers.cosmos import CosmosReader
 from galsim_vae.train.readers.mosaic import MosaicReader
 from galsim_vae.train.readers.source import Reader
 
-from .report import write_report
-from .run import ingest
+__all__ = ["TYPES", "IngestConfig", "build_readers"]
 
-__all__ = ["TYPES", "build", "command", "load"]
-
-logger = logging.getLogger(__name__)
-
+#: What can be an input, by its ``type``.
 TYPES: dict[str, Any] = {
     "mosaic": MosaicReader,
     "cosmos": CosmosReader,
     "stamps": StampReader,
     "segments": SegmentReader,
 }
-SEED = 20240229
 
 
-def load(path, variables: Mapping[str, Any] | None = None, file_type: str | None = None) -> dict:
-    """Read a configuration file and fill in ``{key}``.
+@dataclass(frozen=True)
+class IngestConfig:
+    """What `galsim_vae.train.ingest.ingest` is to do.
 
-    Parameters
+    Attributes
     ----------
-    path : YAML or JSON.
-    variables : set after reading; ``a.b`` is ``b`` in the table ``a``.
-    file_type : "yaml" or "json"; by the file's name if absent.
-
-    Raises
-    ------
-    OSError : no such file.
-    galsim.GalSimConfigError : it cannot be parsed, or is not a table.
+    output : Path
+        Training file to write.
+    inputs : mapping
+        The ``type`` and parameters of each reader by its name; None leaves one out.
+    seed : int
+        Of the noise measurements.
+    report : Path or None
+        Folder of the report; None for one beside the output.
     """
-    text = Path(path).read_text()
-    kind = file_type or ("json" if Path(path).suffix == ".json" else "yaml")
-    try:
-        config = json.loads(text) if kind == "json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise galsim.GalSimConfigError(f"{path} is not {kind}: {error}") from error
-    if not isinstance(config, dict):
-        raise galsim.GalSimConfigError(f"{path} must be a table of keys and values")
-    for key, value in (variables or {}).items():
-        *parents, last = key.split(".")
-        table = config
-        for parent in parents:
-            table = table.setdefault(parent, {})
-            if not isinstance(table, dict):
-                raise galsim.GalSimConfigError(f"{key}: {parent} is not a table")
-        table[last] = value
-    words = {key: str(value) for key, value in config.items() if not isinstance(value, dict | list)}
-    return _fill(config, words)
+
+    output: Path
+    inputs: Mapping[str, Any]
+    seed: int = 20240229
+    report: Path | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> IngestConfig:
+        """Fill in ``{key}`` and check the keys of the top level.
+
+        Raises
+        ------
+        galsim.GalSimConfigError
+            A key is missing.
+        galsim.GalSimConfigValueError
+            An unknown key, or a value of another type.
+        """
+        words = {k: str(v) for k, v in values.items() if not isinstance(v, dict | list | None)}
+        used: set[str] = set()
+        filled = _fill(dict(values), words, used)
+        own = [field.name for field in fields(cls)]
+        spare = {name for name in filled if name in used or str(name).startswith("_")} - set(own)
+        return build(cls, {name: value for name, value in filled.items() if name not in spare})
+
+    def readers(self) -> list[Reader]:
+        """Make the readers; see `build_readers`."""
+        return build_readers(self.inputs)
+
+    def recipe(self) -> str:
+        """Return a text that tells one set of inputs from another.
+
+        Parts of an unfinished run depend on it.
+        """
+        return json.dumps(self.inputs, sort_keys=True, default=str)
 
 
-def _fill(value: Any, words: dict[str, str]) -> Any:
-    """Replace ``{key}`` in every string of nested tables and lists."""
+def _fill(value: Any, words: Mapping[str, str], used: set[str]) -> Any:
+    """Replace ``{key}`` in every string of nested tables and lists, and note the keys."""
     if isinstance(value, dict):
-        return {key: _fill(part, words) for key, part in value.items()}
+        return {key: _fill(part, words, used) for key, part in value.items()}
     if isinstance(value, list):
-        return [_fill(part, words) for part in value]
+        return [_fill(part, words, used) for part in value]
     if isinstance(value, str):
         for key, word in words.items():
-            value = value.replace("{" + key + "}", word)
+            if "{" + key + "}" in value:
+                used.add(key)
+                value = value.replace("{" + key + "}", word)
     return value
 
 
-def build(inputs: Mapping[str, Mapping[str, Any]]) -> list[Reader]:
-    """Make the readers of the table ``inputs``: name to ``type`` and its parameters.
+def build_readers(inputs: Mapping[str, Mapping[str, Any] | None]) -> list[Reader]:
+    """Make the readers of a table: name to ``type`` and its parameters.
 
     Raises
     ------
-    OSError : a file is missing.
-    galsim.GalSimConfigError : an unknown type or parameter, or one that is missing.
+    OSError
+        A file is missing.
+    galsim.GalSimConfigError
+        No input, or a parameter is missing.
+    galsim.GalSimConfigValueError
+        An unknown type or parameter, or a value of another type.
     """
-    if not isinstance(inputs, Mapping) or not inputs:
-        raise galsim.GalSimConfigError("The configuration has no inputs")
     readers = []
     for name, spec in inputs.items():
         if spec is None:  # `inputs.xdf=null` on the command line leaves one out
             continue
+        place = f"inputs.{name}"
+        if not isinstance(spec, Mapping):
+            raise GalSimConfigValueError(f"{place} must be a table of keys and values.", spec)
         parameters = dict(spec)
         kind = parameters.pop("type", None)
         if kind not in TYPES:
-            raise galsim.GalSimConfigValueError(f"Type of input {name}", kind, list(TYPES))
-        signature = inspect.signature(TYPES[kind])
-        allowed = [p for p in signature.parameters if p != "name"]
-        for key in parameters:
-            if key not in allowed:
-                raise galsim.GalSimConfigValueError(f"Unknown key of input {name}", key, allowed)
-        for key, parameter in signature.parameters.items():
-            required = parameter.default is inspect.Parameter.empty
-            if required and key != "name" and key not in parameters:
-                raise galsim.GalSimConfigError(f"Input {name} ({kind}) needs {key}")
-        readers.append(TYPES[kind](name=name, **parameters))
+            raise GalSimConfigValueError(f"{place}.type is unknown.", kind, list(TYPES))
+        readers.append(build(TYPES[kind], parameters, place, name=str(name)))
+    if not readers:
+        raise GalSimConfigError("The configuration has no inputs")
     return readers
-
-
-def command(call: Call) -> None:
-    """Run ``galsim-vae ingest CONFIG [key=value ...]``."""
-    if len(call.files) != 1:
-        raise galsim.GalSimConfigError(f"Give one configuration file, not {call.files}")
-    config = load(call.files[0], call.variables, call.file_type)
-    output = config.get("output")
-    if not output:
-        raise galsim.GalSimConfigError("Give output=TRAINING_FILE")
-    inputs = config.get("inputs", {})
-    counts = ingest(build(inputs), output, config.get("seed", SEED), _recipe(inputs))
-    for source in dict.fromkeys(name for name, _ in counts):
-        taken = counts[source, ""]
-        logger.info(
-            "%s: %d of %d", source, taken, sum(n for (s, _), n in counts.items() if s == source)
-        )
-    print(f"{output}: {sum(n for (_, reason), n in counts.items() if not reason)} galaxies")
-    folder = config.get("report") or f"{Path(output).with_suffix('')}_report"
-    print(f"report: {write_report(output, folder)}")
-
-
-def _recipe(inputs) -> str:
-    """Text that tells one set of inputs from another: parts of an unfinished run depend on it."""
-    return json.dumps(inputs, sort_keys=True, default=str)

@@ -59,7 +59,8 @@ class Catalogue:
     keep : further columns to copy into the training file.
     """
 
-    def __init__(self, file_name: str, columns: Mapping[str, str] | None = None, keep=()):
+    def __init__(self, file_name: str, columns: Mapping[str, str] | None = None,
+                 keep: Sequence[str] = ()):  # fmt: skip
         self.path, self.given, self.keep = file_name, dict(columns or {}), list(keep)
         for key in self.given:
             if key not in NAMES:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from galsim_vae.frame.observation import Observation
+from galsim_vae.settings import build
 
 from . import detection, sky
 from .catalogue import Catalogue
@@ -73,9 +74,14 @@ class MosaicReader:
     def __init__(self, name: str, bands: Mapping[str, Mapping], catalogue: Mapping | None = None,
                  pivot: Mapping[str, float] | None = None, provenance: str = ""):  # fmt: skip
         self.name, self.provenance = name, provenance
-        self.files = {f: b if isinstance(b, Band) else Band(**b) for f, b in bands.items()}
+        self.files = {
+            f: b if isinstance(b, Band) else build(Band, b, f"inputs.{name}.bands.{f}")
+            for f, b in bands.items()
+        }
         self.filters = map_filters(self.files, pivot, False)
-        self._catalogue_spec = catalogue
+        self.catalogue: Catalogue | None = None
+        if catalogue is not None:
+            self.catalogue = build(Catalogue, catalogue, f"inputs.{name}.catalogue")
 
     @cached_property
     def images(self) -> dict[str, MosaicImage]:
@@ -120,13 +126,6 @@ class MosaicReader:
         centre = galsim.PositionD(self.shape[1] / 2, self.shape[0] / 2)
         scale = math.sqrt(self.wcs.pixelArea(image_pos=centre))
         return {f: build_psf(self.files[f].psf, f, scale) for f in self.filters}
-
-    @cached_property
-    def catalogue(self) -> Catalogue | None:
-        """Catalogue of the field, if one was given."""
-        if self._catalogue_spec is None:
-            return None
-        return Catalogue(**self._catalogue_spec)
 
     def check(self) -> None:
         """Raise if a file is missing, or does not fit the others; see `checks.mosaic`."""

@@ -9,6 +9,7 @@ import torch
 from astropy.table import Table
 from scipy import ndimage
 
+from galsim_vae import cli
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.vae import psf_width
 from galsim_vae.train import training_file as dataset
@@ -221,7 +222,8 @@ def test_artefacts_are_listed_first(galaxies, model, tmp_path):
     }
     mixed = dataset.Dataset(**columns)
     dataset.write(tmp_path / "mixed.h5", mixed, band_maps={}, provenance="test")
-    anomaly.main([str(tmp_path / "mixed.h5"), "--output", str(tmp_path), "--worst", "4"])
+    file = str(tmp_path / "mixed.h5")
+    assert cli.main(["clean", file, f"output={tmp_path}", "worst=4", "-v", "3"]) == 0
     listed = Table.read(tmp_path / "anomaly.ecsv")
     assert len(listed) == len(mixed)
     assert set(listed["source_index"][:3]) >= set(spoilt)

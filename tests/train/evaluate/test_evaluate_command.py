@@ -105,7 +105,7 @@ def test_a_piece_depends_on_seed_and_number_alone():
     [
         ([], "Give one weights file"),
         (["candels", "galaxies=3"], "Too few galaxies"),
-        (["candels", "galaxies=many"], "galaxies must be an integer"),
+        (["candels", "galaxies=many"], "galaxies must be a whole number"),
         (["candels", "seed=-1"], "seed must not be negative"),
         (["candels", "rows=3"], "Unknown key"),
         (["no_such_weights"], "no_such_weights"),

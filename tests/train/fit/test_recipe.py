@@ -34,14 +34,14 @@ def test_a_recipe_makes_a_weights_file(tmp_path):
          "exclude": tmp_path / "bad.ecsv", "vae_training.seed": 5, "device": "cpu"},
     )  # fmt: skip
     assert settings.vae_training.seed == 5
-    made = recipe.run(settings)
+    made = recipe.train(settings)
     read = modelfile.read(output)
     assert read.provenance["real_training"] == '{"x": 7}'
     latent = torch.zeros(2, 4)
     assert torch.equal(read.vae.decoder(latent), made.vae.decoder(latent))
     assert (tmp_path / "work" / "contact_sheet.png").exists()
     assert list((tmp_path / "work" / "tensorboard").iterdir())
-    again = recipe.run(settings)  # from the checkpoint
+    again = recipe.train(settings)  # from the checkpoint
     for a, b in zip(again.flows.parameters(), made.flows.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -49,11 +49,11 @@ def test_a_recipe_makes_a_weights_file(tmp_path):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"epochs": 3}, "Unknown key 'epochs' in recipe; it takes work"),
-        ({"vae": {"latents": 3}}, "Unknown key 'latents' in vae"),
-        ({"vae_training": {"steps": "many"}}, "vae_training.steps is 'many'"),
+        ({"epochs": 3}, "Unknown key epochs.*'work'"),
+        ({"vae": {"latents": 3}}, "Unknown key vae.latents"),
+        ({"vae_training": {"steps": "many"}}, "vae_training.steps must be a whole number.*many"),
         ({"flow": 3}, "flow must be a table"),
-        ({"work": None}, "no 'work'"),
+        ({"work": None}, "work must be a path"),
     ],
 )
 def test_a_wrong_recipe_is_refused(tmp_path, values, message):
@@ -67,15 +67,15 @@ def test_what_cannot_be_read_is_refused(tmp_path, capsys):
         recipe.load(tmp_path / "none.yaml")
     bad = tmp_path / "bad.yaml"
     bad.write_text("a: [")
-    with pytest.raises(ValueError, match="is not YAML"):
+    with pytest.raises(ValueError, match="not YAML"):
         recipe.load(bad)
     assert cli.main(["train", str(bad)]) == 1
-    assert "is not YAML" in capsys.readouterr().err
+    assert "not YAML" in capsys.readouterr().err
     with pytest.raises(ValueError, match="must be 'auto', 'cpu', 'cuda'"):
         recipe.find_device("tpu")
     missing = recipe.load(write(bad, work=str(tmp_path), output="o", training_file="no.h5"))
     with pytest.raises(OSError, match="no.h5"):
-        recipe.run(missing)
+        recipe.train(missing)
 
 
 def test_excluded_galaxies_must_exist(tmp_path):
@@ -93,19 +93,19 @@ def test_excluded_galaxies_must_exist(tmp_path):
 
 def test_training_goes_on_from_given_weights(tmp_path):
     path = write(tmp_path / "tiny.yaml", work=str(tmp_path / "first"), device="cpu")
-    first = recipe.run(recipe.load(path, {"output": tmp_path / "first.safetensors"}))
+    first = recipe.train(recipe.load(path, {"output": tmp_path / "first.safetensors"}))
     further = {
         "output": tmp_path / "second.safetensors",
         "work": tmp_path / "second",
         "start": str(tmp_path / "first.safetensors"),
         "vae_training.learning_rate": 1e-9,
     }
-    second = recipe.run(recipe.load(path, further))
+    second = recipe.train(recipe.load(path, further))
     for a, b in zip(first.vae.parameters(), second.vae.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
     read = modelfile.read(tmp_path / "second.safetensors")
     assert read.provenance["start"] == modelfile.read(tmp_path / "first.safetensors").sha256
     with pytest.raises(ValueError, match="VAE of other sizes"):
-        recipe.run(recipe.load(path, {**further, "vae.latent": 5}))
+        recipe.train(recipe.load(path, {**further, "vae.latent": 5}))
     with pytest.raises(OSError, match="nowhere"):
-        recipe.run(recipe.load(path, {**further, "start": "nowhere"}))
+        recipe.train(recipe.load(path, {**further, "start": "nowhere"}))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import galsim
 import made_survey
@@ -13,6 +14,7 @@ import pytest
 from places import ROOT, SHARED
 
 from galsim_vae.bands import CANDELS_NOISE
+from galsim_vae.settings import load
 from galsim_vae.train import training_file as dataset
 from galsim_vae.train.ingest import config as inputs
 from galsim_vae.train.ingest import report
@@ -122,7 +124,7 @@ def test_killed_process_restarts_without_loss(tmp_path):
             os.kill(process.pid, signal.SIGKILL)
     assert not output.exists() and len(list(parts.glob("stamps.*.h5"))) == 2
     subprocess.run(command, check=True, capture_output=True)
-    ingest.ingest(inputs.build({"stamps": spec}), whole)
+    ingest.ingest(inputs.build_readers({"stamps": spec}), whole)
     assert_same(whole, output)
     assert contents(output)["identifier"].tolist() == [f"qso{k}" for k in range(3)] + [
         f"other{k}" for k in range(3, 33)
@@ -142,28 +144,33 @@ def test_what_cannot_start_does_not(tmp_path):
     ("edit", "message"),
     [
         ({"inputs": {}}, "no inputs"),
-        ({"inputs": {"a": {"type": "mosiac"}}}, "Type of input a"),
-        ({"inputs": {"a": {"type": "stamps"}}}, "needs file_name"),
+        ({"inputs": {"a": {"type": "mosiac"}}}, "inputs.a.type is unknown"),
+        ({"inputs": {"a": {"type": "stamps"}}}, "inputs.a.file_name is missing"),
         (
             {"inputs": {"a": {"type": "stamps", "file_name": "x", "zp": 1}}},
-            "Unknown key of input a",
+            "Unknown key inputs.a.zp",
         ),
     ],
 )
 def test_bad_configurations_are_named(edit, message):
     with pytest.raises(galsim.GalSimError, match=message):
-        inputs.build(edit["inputs"])
+        inputs.build_readers(edit["inputs"])
 
 
 def test_configuration_variables_and_words(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text('data: /here\ninputs: {a: {type: stamps, file_name: "{data}/x.npz"}}\n')
-    assert inputs.load(path)["inputs"]["a"]["file_name"] == "/here/x.npz"
-    changed = inputs.load(path, {"data": "/there", "inputs.a.rows": "qso*"})
-    assert changed["inputs"]["a"] == {"type": "stamps", "file_name": "/there/x.npz", "rows": "qso*"}
-    with pytest.raises(galsim.GalSimConfigError, match="is not yaml"):
-        path.write_text("a: [")
-        inputs.load(path)
+    changes = {"output": "x.h5", "data": "/there", "inputs.a.rows": "qso*"}
+    config = inputs.IngestConfig.from_dict(load(path, changes))
+    assert config.output == Path("x.h5") and config.report is None
+    assert config.inputs["a"] == {"type": "stamps", "file_name": "/there/x.npz", "rows": "qso*"}
+
+
+def test_a_key_of_the_top_level_has_a_use():
+    values = {"output": "x.h5", "_psfs": [1], "data": "d", "inputs": {"a": "{data}"}}
+    assert inputs.IngestConfig.from_dict(values).inputs == {"a": "d"}
+    with pytest.raises(galsim.GalSimConfigError, match=r"Unknown key repport .*report"):
+        inputs.IngestConfig.from_dict({**values, "repport": "d"})
 
 
 def test_report_shows_taken_and_rejected(tmp_path):
@@ -197,8 +204,8 @@ def test_mergers_are_recognised_and_discs_are_not():
 def readers():
     if not SHARED.exists():
         pytest.skip("needs ../shared/data")
-    config = inputs.load(CONFIG, {"data": str(SHARED)})
-    return {reader.name: reader for reader in inputs.build(config["inputs"])}
+    config = inputs.IngestConfig.from_dict(load(CONFIG, {"data": str(SHARED)}))
+    return {reader.name: reader for reader in config.readers()}
 
 
 def test_configuration_of_the_shipped_weights_passes_its_checks(readers):

@@ -115,7 +115,7 @@ def test_distant_galaxies_drop_out_of_f435w():
 
 def test_wrong_folder_is_named(tmp_path):
     with pytest.raises(galsim.GalSimValueError, match="catalogues/"):
-        population_check.main(["--shared", str(tmp_path), "--output", str(tmp_path / "out")])
+        population_data.read(tmp_path)
 
 
 needs_data = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")

@@ -70,8 +70,7 @@ def read(shared: Path) -> Catalogues:
     """
     if not (shared / "catalogues").is_dir():
         raise galsim.GalSimValueError(
-            "--shared must be the folder that holds catalogues/, cosmos_f814w/ and the others",
-            str(shared),
+            "Give the folder that holds catalogues/, cosmos_f814w/ and the others;", str(shared)
         )
     return Catalogues(
         cosmos_shapes(shared),

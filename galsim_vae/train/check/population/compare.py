@@ -1,14 +1,10 @@
 """Hold the synthetic population against catalogues, model and data side by side.
 
-    python -m galsim_vae.train.check.population.compare --shared ../shared/data \
-        --output docs/_static
-
-writes population.ecsv (a row a relation, sample and interval: medians of data and model, their
-distance, its error) and five pictures. Model galaxies are drawn at the magnitudes of the data, so
-every comparison but that of the counts is one at fixed magnitude.
+``galsim-vae check population`` writes population.ecsv (a row a relation, sample and interval:
+medians of data and model, their distance, its error) and five pictures. Model galaxies are drawn at
+the magnitudes of the data, so every comparison but that of the counts is one at fixed magnitude.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +15,11 @@ from scipy.stats import ks_2samp, wasserstein_distance
 from galsim_vae.files import write_whole
 from galsim_vae.train.statistics import bootstrap_error
 
-from .catalogues import ILBERT, Catalogues, read
+from .catalogues import ILBERT, Catalogues
 from .figures import FIGURES
 from .model import COLOURS, LIMITS, SEED, DrawnPopulation, between
 
-__all__ = ["compare", "main", "write"]
+__all__ = ["compare", "write"]
 
 REDSHIFT_EDGES = (0.1, 0.4, 0.7, 1.1, 1.6, 2.5, 3.5)
 # By relation: what "distance" is, and the most that is asked for.
@@ -170,19 +166,3 @@ def write(output: Path, table: Table, data: Catalogues, model: DrawnPopulation) 
     for name, draw in FIGURES.items():
         figure = draw(data, model)
         write_whole(output / f"{name}.png", lambda path, f=figure: f.savefig(path, dpi=110))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Hold the population against catalogues.")
-    parser.add_argument("--shared", type=Path, required=True, help="folder with the data sets")
-    parser.add_argument("--output", type=Path, required=True, help="folder for table and pictures")
-    options = parser.parse_args(arguments)
-    data = read(options.shared)
-    model = DrawnPopulation(data)
-    table = compare(data, model)
-    write(options.output, table, data, model)
-    table.pprint_all()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,129 @@
+"""``galsim-vae check``: one thing measured about weights, or about the synthetic population."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import galsim
+from astropy.table import Table
+
+from galsim_vae.files import output_folder, write_whole
+from galsim_vae.model import file as modelfile
+from galsim_vae.settings import key
+
+from .call import Call
+
+__all__ = ["CHECKS", "Keys", "run"]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What can be given as ``key=value``."""
+
+    weights: str = key("name of shipped weights, or a file", "candels")
+    output: Path = key("folder of tables and pictures", Path("checks"))
+
+
+def run(call: Call) -> None:
+    """Run the check that is named first."""
+    name, *files = call.files or [""]
+    if name not in CHECKS:
+        raise galsim.GalSimConfigValueError("Give the name of a check first.", name, list(CHECKS))
+    call = replace(call, files=files)
+    if name == "reconstruction":  # whose file of settings has keys of its own
+        names = [field.name for field in fields(Keys)]
+        own = {key: value for key, value in call.variables.items() if key in names}
+        others = {key: value for key, value in call.variables.items() if key not in names}
+        _reconstruction(replace(call, variables=others), replace(call, variables=own).read(Keys))
+    else:
+        CHECKS[name](call, call.read(Keys))
+
+
+def _reconstruction(call: Call, keys: Keys) -> None:
+    from galsim_vae.train.check import reconstruction
+    from galsim_vae.train.ingest.config import IngestConfig
+
+    config = call.load("configuration of ingest, such as weights/real.yaml")
+    readers = IngestConfig.from_dict(config).readers()
+    for reader in readers:
+        reader.check()
+    vae = _model(keys).vae
+    folder = output_folder(keys.output)
+    reconstruction.write(readers, vae, folder).pprint(max_lines=-1, max_width=-1)
+    for label in ("sn50", "native"):
+        call.wrote(*(folder / f"reconstruction_{label}.{ending}" for ending in ("ecsv", "png")))
+
+
+def _hidden_band(call: Call, keys: Keys) -> None:
+    from galsim_vae.train.check import hidden_band
+    from galsim_vae.train.training_file import read
+
+    data, vae = read(call.file("training file")), _model(keys).vae.requires_grad_(False)
+    folder = output_folder(keys.output)
+    _write(call, hidden_band.measure(vae, data), folder / "hidden_band.ecsv")
+
+
+def _psf_freeness(call: Call, keys: Keys) -> None:
+    from galsim_vae.train.check import psf_freeness
+
+    if call.files:
+        keys = replace(keys, weights=str(call.file("weights file or shipped name")))
+    model, folder = _model(keys), output_folder(keys.output)
+    table = psf_freeness.measure(model.vae, known=model.flows.latent)
+    _write(call, table, folder / "psf_freeness.ecsv")
+
+
+def _population(call: Call, keys: Keys) -> None:
+    from galsim_vae.train.check.population import catalogues, compare, model
+
+    data = catalogues.read(call.file("folder that holds the catalogues"))
+    folder = output_folder(keys.output)
+    drawn = model.DrawnPopulation(data)
+    table = compare.compare(data, drawn)
+    compare.write(folder, table, data, drawn)
+    table.pprint_all()
+    call.wrote(folder / "population.ecsv", folder)
+
+
+def _beside_real(call: Call, keys: Keys) -> None:
+    from galsim_vae.generator import GalaxyGenerator
+    from galsim_vae.plots import contact_sheet
+    from galsim_vae.train.check import beside_real
+    from galsim_vae.train.training_file import read
+
+    data = read(call.file("training file"))
+    generator = GalaxyGenerator(keys.weights, device="cpu", extrapolate=True)
+    path = output_folder(keys.output) / "beside_real.png"
+    contact_sheet(beside_real.pictures(data, generator), path)
+    call.wrote(path)
+
+
+def _planted(call: Call, keys: Keys) -> None:
+    from galsim_vae.train.clean import planted
+    from galsim_vae.train.training_file import read
+
+    data, model = read(call.file("training file")), _model(keys)
+    folder = output_folder(keys.output)
+    planted.write(model, data, folder).pprint(max_lines=-1, max_width=-1)
+    call.wrote(folder / "auc.ecsv", folder / "roc.png")
+
+
+def _model(keys: Keys) -> modelfile.Model:
+    return modelfile.read(modelfile.find(keys.weights))
+
+
+def _write(call: Call, table: Table, path: Path) -> None:
+    write_whole(path, table.write)
+    table.pprint_all()
+    call.wrote(path)
+
+
+#: The checks by name.
+CHECKS: dict[str, Callable[[Call, Keys], None]] = {
+    "reconstruction": _reconstruction,
+    "hidden-band": _hidden_band,
+    "psf-freeness": _psf_freeness,
+    "population": _population,
+    "beside-real": _beside_real,
+    "planted": _planted,
+}
