@@ -209,7 +209,7 @@ def one_row(
     for name, value in (
         ("magnitude", magnitude), ("half_light_radius", half_light_radius), ("redshift", redshift),
     ):  # fmt: skip
-        if np.ndim(value) != 0:
+        if value is not None and np.ndim(value) != 0:
             raise GalSimValueError(f"{name} must be one number; sample() draws many", value)
     if not isinstance(ellipticity, Shear | None):
         raise GalSimValueError("ellipticity must be a galsim.Shear", ellipticity)
@@ -362,8 +362,8 @@ def _check_ranges(
             texts.append(f"{LABELS[name]} {' to '.join(ends)} {allowed}")
     if texts:
         galsim_warn(
-            f"{outside.sum()} of {len(values)} galaxies are outside the trained ranges and may not "
-            f"look like galaxies: {', '.join(texts)}"
+            f"{outside.sum()} of {len(values)} galaxies outside the trained ranges: "
+            f"{', '.join(texts)}. Such a galaxy may not look like one"
         )
 
 

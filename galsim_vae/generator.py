@@ -297,10 +297,9 @@ class GalaxyGenerator:
         for column, name in enumerate(cond.NAMES):
             drawn[:, column] = np.clip(drawn[:, column], *self._model.ranges[name])
         values = np.where(np.isfinite(asked.values), asked.values, drawn)
-        if np.isnan(values).any():
-            raise GalSimError(
-                f"the population flow failed{_of_first(np.isnan(values).any(1), asked)}"
-            )
+        failed = np.any(np.isnan(values), axis=1)
+        if failed.any():
+            raise GalSimError(f"the population flow failed{_of_first(failed, asked)}")
         angle = np.where(np.isfinite(asked.angle), asked.angle, np.pi * uniforms[:, count])
         return cond.Conditions(values, angle, asked.id, asked.band_magnitudes)
 
