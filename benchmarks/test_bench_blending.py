@@ -17,7 +17,7 @@ from btk.sampling_functions import DefaultSampling
 from btk.survey import get_surveys
 
 import galsim_vae
-from galsim_vae.blending.generator import VAECatalog, VAEGenerator
+from galsim_vae.blending import VAECatalog, VAEGenerator
 
 DATA = Path("/work/shared/data")
 CATSIM = DATA / "catalogues" / "catsim_sample.fits"

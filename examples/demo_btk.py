@@ -27,7 +27,7 @@ from btk.survey import get_surveys
 from surveycodex.utilities import mean_sky_level
 
 import galsim_vae
-from galsim_vae.blending.generator import VAECatalog, VAEGenerator
+from galsim_vae.blending import VAECatalog, VAEGenerator
 
 SEED = 1234
 NOBJECTS = 600

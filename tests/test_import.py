@@ -43,6 +43,32 @@ def test_unknown_name_is_an_attribute_error():
         galsim_vae.NoSuchThing  # noqa: B018
 
 
+HIDE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "{name}":
+            raise ModuleNotFoundError(f"No module named {{name}}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+import galsim_vae.blending
+"""
+
+
+@pytest.mark.parametrize("hidden", ["btk", "surveycodex", None])
+def test_blending_without_blending_toolkit_says_what_to_install(tmp_path, hidden):
+    """Also where the btk that is there is the other package of that name."""
+    (tmp_path / "btk").mkdir()
+    (tmp_path / "btk" / "__init__.py").touch()
+    other = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import galsim_vae.blending"
+    code = HIDE.format(name=hidden) if hidden else other
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: galsim_vae.blending needs BlendingToolKit")
+    assert "pip install '.[btk]'" in last
+
+
 def test_weights_are_package_data():
     names = {path.name for path in importlib.resources.files("galsim_vae.weights").iterdir()}
     assert {"candels.safetensors", "candels.md"} <= names

@@ -5,6 +5,12 @@ stamps of 24" most of that is wasted, because a galaxy is small. Here the galaxy
 the coarse grid of wave vectors that its own size asks for, with a narrow Gaussian instead of the
 PSF, and laid on the pixels; then that is convolved with the PSF over the Gaussian. The image agrees
 with GalSim's to 5e-5 of the peak: the PSF's far wings wrap round, as in GalSim's own images.
+
+`galsim_vae.render` could draw blends too, to the same accuracy. It wins where a hundred galaxies
+share a PSF and a stamp is small; on the large images of blends its matrix products cost more than
+the transforms here, and a call for few galaxies has its overhead: on BlendingToolKit's 24" stamps,
+with the 16 galaxies of four blends, it takes MEASURED. ``python -m benchmarks.blend_drawing``
+measures it.
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ import galsim
 import numpy as np
 from scipy import fft, ndimage
 
-__all__ = ["Camera", "Scene", "draw_blends", "draw_isolated", "find_camera"]
+__all__ = ["BlendScene", "Camera", "draw_blends", "draw_isolated", "find_camera"]
 
 # Padding and order of the B-spline with which a stamp's transform is interpolated: the error is
 # (t / (1 - t))^6 of the light at the edge of a stamp of 64 pixels, t = 64 / (2 * 192): 6e-5, and
@@ -112,25 +118,51 @@ class Camera:
 
 @functools.lru_cache(maxsize=64)
 def find_camera(psf: galsim.GSObject, pixel_scale: float, size: int) -> Camera:
-    """Make a `Camera`, or give the one made before."""
+    """Return a `Camera`, made once for the same arguments."""
     return Camera(psf, pixel_scale, size)
 
 
 @dataclass
-class Scene:
-    """One blend in one survey: n galaxies, f filters."""
+class BlendScene:
+    """One blend in one survey: n galaxies, f filters.
 
-    images: np.ndarray  # (n, f, 64, 64) canonical stamps; the sum is the flux, electrons
-    jacobian: np.ndarray  # (n, 2, 2) canonical pixels to arcsec
-    offset: np.ndarray  # (n, 2) centroid, canonical pixels
-    position: np.ndarray  # (n, 2) arcsec from the centre
-    sky: np.ndarray  # (f,) electrons a pixel
-    noise: tuple[int, int]  # of the galaxies, of the sky: whether
-    seeds: list[tuple[int, int]]  # of the galaxies, of the sky; one pair a filter
+    Attributes
+    ----------
+    images : (n, f, 64, 64) float32
+        Canonical stamps; the sum is the flux, electrons.
+    jacobian : (n, 2, 2)
+        Canonical pixels to arcsec.
+    offset : (n, 2)
+        Centroid from the centre of the stamp, canonical pixels.
+    position : (n, 2)
+        (x, y) of the centroid from the centre of the image, arcsec.
+    sky : (f,)
+        Electrons a pixel.
+    noise : (bool, bool)
+        Whether the galaxies have noise, and the sky.
+    seeds : list of (int, int)
+        Of the noise of galaxies and of the sky; one pair a filter.
+    """
+
+    images: np.ndarray
+    jacobian: np.ndarray
+    offset: np.ndarray
+    position: np.ndarray
+    sky: np.ndarray
+    noise: tuple[bool, bool]
+    seeds: list[tuple[int, int]]
 
 
-def draw_blends(scenes: list[Scene], cameras: list[Camera]) -> list[tuple[np.ndarray, np.ndarray]]:
+def draw_blends(
+    scenes: list[BlendScene], cameras: list[Camera]
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Draw some blends.
+
+    Parameters
+    ----------
+    scenes : list of BlendScene
+    cameras : list of Camera
+        One a filter.
 
     Returns
     -------
@@ -147,8 +179,20 @@ def draw_blends(scenes: list[Scene], cameras: list[Camera]) -> list[tuple[np.nda
     return out
 
 
-def draw_isolated(scene: Scene, cameras: list[Camera]) -> np.ndarray:
-    """Draw each galaxy alone: (n, f, size, size), not negative."""
+def draw_isolated(scene: BlendScene, cameras: list[Camera]) -> np.ndarray:
+    """Draw each galaxy of a blend alone.
+
+    Parameters
+    ----------
+    scene : BlendScene
+    cameras : list of Camera
+        One a filter.
+
+    Returns
+    -------
+    (n, f, size, size) float64
+        Electrons, without noise, not negative.
+    """
     size = cameras[0].size
     isolated = np.zeros((*scene.images.shape[:2], size, size))
     for i, images in enumerate(scene.images):

@@ -23,15 +23,15 @@ from galsim_vae.deviates import checked_seed
 from galsim_vae.filters import survey_filters, within_reach
 from galsim_vae.stamps import Stamps
 
-__all__ = ["VAECatalog"]
+__all__ = ["DECODED_AT_ONCE", "DENSITY", "VAECatalog"]
 
 logger = logging.getLogger(__name__)
 
 #: Galaxies per square arcmin to F814W = 26.5, the faint end of the population that the weights
 #: learnt: 46 * 10^(0.31 (i - 25)), LSST Science Book (2009, arXiv:0912.0201), section 3.7.
 DENSITY = 134.0
-# Galaxies decoded at once for their magnitudes: 80 kB each.
-_BATCH = 1024
+#: Galaxies decoded at once for their magnitudes: 80 kB each.
+DECODED_AT_ONCE = 1024
 # The ellipticity must not be called g1 and g2 in a blend: there these are the shear.
 _INTRINSIC = {"g1": "intrinsic_g1", "g2": "intrinsic_g2"}
 _SHORT = {long: short for short, long in _INTRINSIC.items()}
@@ -73,7 +73,8 @@ class VAECatalog(Catalog):
         1 to 2^32 - 1: GalSim takes 0 for a seed of its own choice.
     extrapolate : bool
         Reach u filters, most of which lies blueward of F435W, by the galaxy's F435W - F606W slope
-        and its F435W structure (`galsim_vae.filters.band_weights`). It is logged as a warning.
+        and its F435W structure (`galsim_vae.filters.band_weights`). A catalogue asks for them
+        unless told otherwise, since BTK's surveys have them; one warning is logged.
 
     Raises
     ------
@@ -230,8 +231,8 @@ class VAECatalog(Catalog):
         return given
 
     def _batches(self, conditions: QTable) -> Iterator[Stamps]:
-        for start in range(0, len(conditions), _BATCH):
-            yield self._decode(conditions[start : start + _BATCH])
+        for start in range(0, len(conditions), DECODED_AT_ONCE):
+            yield self._decode(conditions[start : start + DECODED_AT_ONCE])
 
     def _decode(self, conditions: QTable) -> Stamps:
         return self.generator.sample(conditions, galsim.BaseDeviate(self.seed))

@@ -39,11 +39,11 @@ from tqdm.auto import tqdm
 from galsim_vae.filters import find_filter, within_reach
 from galsim_vae.stamps import Stamps
 
-from .camera import Scene, draw_blends, draw_isolated, find_camera
+from .camera import BlendScene, draw_blends, draw_isolated, find_camera
 from .catalog import VAECatalog
 from .sampling import BlendSampler, seeds
 
-__all__ = ["VAECatalog", "VAEGenerator"]
+__all__ = ["VAEGenerator"]
 
 
 class VAEGenerator(DrawBlendsGenerator):
@@ -199,6 +199,7 @@ class VAEGenerator(DrawBlendsGenerator):
                 "DefaultSamplingShear",
                 columns=blend.colnames,
             )
+        _check_numbers(blend, known, ("ra", "dec", *(("g1", "g2") if self.apply_shear else ())))
         rows = self.catalog.rows(np.asarray(blend["id"]))
         major = 2 * np.asarray(self.catalog.table["a_d"])[rows]
         if (major > self.stamp_size).any():
@@ -260,13 +261,14 @@ class VAEGenerator(DrawBlendsGenerator):
             magnitude = np.asarray(table[f"{name}_ab"], dtype=float)
             if f"{survey.name}_{name}" in catalog.colnames:
                 own = np.asarray(catalog[f"{survey.name}_{name}"])[rows]
-                magnitude = own + (magnitude - np.asarray(catalog[f"{name}_ab"])[rows])
+                shared = np.asarray(catalog[f"{name}_ab"])[rows]
+                magnitude = _changed_alike(own, shared, magnitude)
             table[f"{name}_ab"] = magnitude
         return table
 
     def _scene(
         self, blend: Table, stamps: Stamps, rows: np.ndarray, survey: Survey, filters, number: int
-    ) -> Scene:
+    ) -> BlendScene:
         """Everything that a process needs to draw one blend; adds not_drawn_<filter> to it."""
         bands = [find_filter(survey.name, filt.name) for filt in filters]
         images = np.zeros((len(blend), len(bands), *stamps.array.shape[2:]), np.float32)
@@ -275,18 +277,21 @@ class VAEGenerator(DrawBlendsGenerator):
                 images[i, k] = stamps.image(row, band, self.catalog.extrapolate)
         magnitudes = np.array([blend[f"{filt.name}_ab"] for filt in filters], dtype=float)
         for k, filt in enumerate(filters):
-            counts = mag2counts(magnitudes[k], survey, filt).to_value("electron")
-            blend[f"not_drawn_{filt.name}"] = (counts <= 0).astype(float)
-            images[:, k] *= (counts / images[:, k].sum(axis=(1, 2)))[:, None, None]
-        noise = {"all": (1, 1), "galaxy": (1, 0), "background": (0, 1), "none": (0, 0)}
+            counts = _electrons(magnitudes[k], survey, filt, blend["id"])
+            light = images[:, k].sum(axis=(1, 2))
+            drawn = (counts > 0) & (light > 0)
+            blend[f"not_drawn_{filt.name}"] = (~drawn).astype(float)
+            images[:, k] *= np.divide(counts, light, out=np.zeros_like(counts), where=drawn)[
+                :, None, None
+            ]
         sky = [mean_sky_level(survey, filt).to_value("electron") for filt in filters]
-        return Scene(
+        return BlendScene(
             images,
             self._shears(blend) @ stamps.jacobian[rows],
             stamps.offset[rows],
             np.stack([blend["ra"], blend["dec"]], axis=1).astype(float),
             np.array(sky),
-            noise[self.add_noise],
+            (self.add_noise in ("all", "galaxy"), self.add_noise in ("all", "background")),
             [self._noise_seeds(number, survey.name, filt.name) for filt in filters],
         )
 
@@ -305,3 +310,44 @@ class VAEGenerator(DrawBlendsGenerator):
         sequence = seeds(self._seed, number, "noise", survey, name)
         galaxy, sky = sequence.generate_state(2)
         return max(int(galaxy), 1), max(int(sky), 1)
+
+
+def _check_numbers(blend: Table, magnitudes: list[str], others: tuple[str, ...]) -> None:
+    """Check that what a sampler gives is numbers; a magnitude may be inf: no light."""
+    for name in (*magnitudes, *others):
+        values = np.ma.filled(np.ma.asarray(blend[name]).astype(float), np.nan)
+        good = values > -np.inf if name in magnitudes else np.isfinite(values)
+        if not good.all():
+            row = int(np.argmin(good))
+            raise GalSimValueError(
+                f"Column {name} of the sampler's blend has no number for galaxy id "
+                f"{blend['id'][row]}. Mend the sampler, or what it makes this column from. The "
+                "value is",
+                float(values[row]),
+            )
+
+
+def _changed_alike(own: np.ndarray, shared: np.ndarray, sampled: np.ndarray) -> np.ndarray:
+    """A survey's own magnitudes, changed as the sampler changed those that surveys share.
+
+    A galaxy that is dark in the shared filter (inf) has the sampler's, if it gave it light.
+    """
+    dark = np.isinf(shared)
+    changed = own + (sampled - np.where(dark, 0.0, shared))
+    return np.where(dark, np.where(np.isinf(sampled), own, sampled), changed)
+
+
+def _electrons(magnitudes: np.ndarray, survey: Survey, filt: Filter, ids) -> np.ndarray:
+    """BTK's `mag2counts`, (n,): whole electrons."""
+    with np.errstate(invalid="ignore"):  # Its integers may overflow.
+        counts = mag2counts(magnitudes, survey, filt).to_value("electron")
+    if (counts < 0).any():
+        row = int(np.argmin(counts))
+        raise GalSimRangeError(
+            f"Galaxy id {ids[row]} has more electrons in {survey.name} {filt.name} than an integer "
+            "holds. Change the magnitude that the sampler gives, or the exposure time. The "
+            "magnitude is",
+            float(magnitudes[row]),
+            None,
+        )
+    return counts.astype(float)

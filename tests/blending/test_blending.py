@@ -23,9 +23,9 @@ from surveycodex.utilities import mag2counts, mean_sky_level
 import galsim_vae
 from galsim_vae import bands
 from galsim_vae import filters as survey_filters
+from galsim_vae.blending import VAECatalog, VAEGenerator
 from galsim_vae.blending import catalog as blend_catalog
 from galsim_vae.blending.camera import Camera
-from galsim_vae.blending.generator import VAECatalog, VAEGenerator
 from galsim_vae.filters import spectrum
 
 SURVEYS = ["LSST", "Euclid_VIS", "HSC", "DES", "CFHTLS", "Roman_WFI", "COSMOS"]
@@ -253,7 +253,7 @@ def test_file_of_conditions(tmp_path, monkeypatch):
     np.testing.assert_allclose(
         catalog.stamps(range(7)).magnitude("F606W"), table["mag_F606W"], atol=1e-5
     )
-    monkeypatch.setattr(blend_catalog, "_BATCH", 2)
+    monkeypatch.setattr(blend_catalog, "DECODED_AT_ONCE", 2)
     other = VAECatalog.from_file(path, Stub(), seed=3)
     np.testing.assert_array_equal(other.table["intrinsic_g1"], catalog.table["intrinsic_g1"])
     np.testing.assert_allclose(other.table["r_ab"], catalog.table["r_ab"], rtol=1e-12)
@@ -667,6 +667,59 @@ def test_bad_input(catalog):
         draw(large, sampler=Chosen([0], [0.0], [0.0], stamp_size=5.0))
     with pytest.raises(GalSimValueError, match=r"lacks columns.*id"):
         draw(catalog, sampler=Narrow(STAMP, 2))
+
+
+@pytest.mark.parametrize(
+    "name, value", [("r_ab", np.nan), ("r_ab", -np.inf), ("ra", np.nan), ("g2", np.inf)]
+)
+def test_what_is_no_number_is_named(catalog, name, value):
+    """The column, the galaxy and the value, where a sampler has lost one."""
+    columns = {"g1": [0.0, 0.0], "g2": [0.0, 0.0], name: [20.0 if name == "r_ab" else 0.0, value]}
+    chosen = Chosen([3, 7], [0.0, 1.0], [0.0, 1.0], **columns)
+    with pytest.raises(GalSimValueError, match=f"Column {name}.*galaxy id 7.*{value}"):
+        draw(catalog, sampler=chosen, apply_shear=True)
+
+
+def test_a_masked_magnitude_is_named(catalog):
+    class Masked(Chosen):
+        def __call__(self, table):
+            blend = Table(super().__call__(table), masked=True)
+            blend["i_ab"].mask = [False, True]
+            return blend
+
+    with pytest.raises(GalSimValueError, match="Column i_ab.*galaxy id 5"):
+        draw(catalog, sampler=Masked([2, 5], [0.0, 1.0], [0.0, 1.0]))
+
+
+def test_light_without_end_is_refused_and_no_light_is_not_drawn(catalog):
+    with pytest.raises(GalSimRangeError, match="Galaxy id 2.*LSST r.*-90"):
+        draw(catalog, sampler=Chosen([2], [0.0], [0.0], r_ab=-90.0))
+    dark = Chosen([2], [0.0], [0.0], r_ab=np.inf)
+    batch = draw(catalog, ["LSST", "HSC"], dark, batch_size=1, add_noise="none")
+    for survey, k in (("LSST", 2), ("HSC", 1)):
+        assert not batch[survey].isolated_images[0, 0, k].any()
+        assert batch[survey].isolated_images[0, 0, 0].any()
+        assert batch[survey].catalog_list[0]["not_drawn_r"][0] == 1
+        assert np.isfinite(batch[survey].blend_images).all()
+
+
+def test_a_galaxy_that_is_dark_in_a_band(monkeypatch):
+    """Its magnitude is inf in every survey, and its image empty, not NaN."""
+    stub = Stub()
+    sample = stub.sample
+
+    def without_blue_light(*args, **kwargs):
+        stamps = sample(*args, **kwargs)
+        stamps.array[:, stamps.bands.index("F435W")] = 0
+        return stamps
+
+    monkeypatch.setattr(stub, "sample", without_blue_light)
+    catalog = VAECatalog(conditions(3), stub, seed=1)
+    batch = draw(catalog, ["LSST", "CFHTLS"], Chosen([0], [0.0], [0.0]), batch_size=1)
+    for survey in ("LSST", "CFHTLS"):
+        table = batch[survey].catalog_list[0]
+        assert not np.isnan([table[name][0] for name in ("u_ab", "g_ab", "r_ab")]).any()
+        assert np.isfinite(batch[survey].blend_images).all()
 
 
 def test_the_demo_runs(tmp_path, monkeypatch, caplog):
