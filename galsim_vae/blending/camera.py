@@ -6,11 +6,11 @@ the coarse grid of wave vectors that its own size asks for, with a narrow Gaussi
 PSF, and laid on the pixels; then that is convolved with the PSF over the Gaussian. The image agrees
 with GalSim's to 5e-5 of the peak: the PSF's far wings wrap round, as in GalSim's own images.
 
-`galsim_vae.render` could draw blends too, to the same accuracy. It wins where a hundred galaxies
-share a PSF and a stamp is small; on the large images of blends its matrix products cost more than
-the transforms here, and a call for few galaxies has its overhead: on BlendingToolKit's 24" stamps,
-with the 16 galaxies of four blends, it takes MEASURED. ``python -m benchmarks.blend_drawing``
-measures it.
+`galsim_vae.render` draws blends to the same accuracy, and is faster where dozens of galaxies share
+a PSF and a small image. On the large images of blends its matrix products cost more than the
+transforms here, and a call for few galaxies has its overhead: on BlendingToolKit's 24" stamps it
+takes 1.1 to 2.7 times as long for the galaxies of one blend, and for those of four blends 1.3 to
+2.5 times in five of seven surveys and 0.8 times in HSC and DES (``benchmarks/blend_drawing.py``).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 
 import galsim
@@ -16,6 +17,7 @@ from galsim.errors import (
     GalSimIncompatibleValuesError,
     GalSimRangeError,
     GalSimValueError,
+    GalSimWarning,
 )
 
 from galsim_vae.conditions import read_conditions
@@ -23,7 +25,7 @@ from galsim_vae.deviates import checked_seed
 from galsim_vae.filters import survey_filters, within_reach
 from galsim_vae.stamps import Stamps
 
-__all__ = ["DECODED_AT_ONCE", "DENSITY", "VAECatalog"]
+__all__ = ["DECODED_AT_ONCE", "DENSITY", "VAECatalog", "warned_already"]
 
 logger = logging.getLogger(__name__)
 
@@ -265,10 +267,11 @@ class VAECatalog(Catalog):
         return table
 
     def _add_magnitudes(self, table: Table) -> None:
-        batches = [
-            [stamps.magnitude(band, self.extrapolate) for band in self._filters.values()]
-            for stamps in self._batches(self._conditions)
-        ]
+        with warned_already():
+            batches = [
+                [stamps.magnitude(band, self.extrapolate) for band in self._filters.values()]
+                for stamps in self._batches(self._conditions)
+            ]
         magnitudes = dict(zip(self._filters, np.concatenate(batches, axis=1), strict=True))
         for (_, name), magnitude in magnitudes.items():
             if f"{name}_ab" not in table.colnames:
@@ -286,6 +289,14 @@ class VAECatalog(Catalog):
                 "with their F435W - F606W slope and their F435W structure.",
                 ", ".join(far),
             )
+
+
+@contextlib.contextmanager
+def warned_already() -> Iterator[None]:
+    """Leave out the warning of each single galaxy and filter: the catalogue has logged it once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*lies blueward of F435W", GalSimWarning)
+        yield
 
 
 def _positions(raw: dict, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

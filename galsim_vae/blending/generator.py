@@ -40,7 +40,7 @@ from galsim_vae.filters import find_filter, within_reach
 from galsim_vae.stamps import Stamps
 
 from .camera import BlendScene, draw_blends, draw_isolated, find_camera
-from .catalog import VAECatalog
+from .catalog import VAECatalog, warned_already
 from .sampling import BlendSampler, seeds
 
 __all__ = ["VAEGenerator"]
@@ -272,9 +272,10 @@ class VAEGenerator(DrawBlendsGenerator):
         """Everything that a process needs to draw one blend; adds not_drawn_<filter> to it."""
         bands = [find_filter(survey.name, filt.name) for filt in filters]
         images = np.zeros((len(blend), len(bands), *stamps.array.shape[2:]), np.float32)
-        for i, row in enumerate(rows):
-            for k, band in enumerate(bands):
-                images[i, k] = stamps.image(row, band, self.catalog.extrapolate)
+        with warned_already():
+            for i, row in enumerate(rows):
+                for k, band in enumerate(bands):
+                    images[i, k] = stamps.image(row, band, self.catalog.extrapolate)
         magnitudes = np.array([blend[f"{filt.name}_ab"] for filt in filters], dtype=float)
         for k, filt in enumerate(filters):
             counts = _electrons(magnitudes[k], survey, filt, blend["id"])

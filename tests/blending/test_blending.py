@@ -212,6 +212,14 @@ def test_catalog_from_generator(caplog):
     np.testing.assert_allclose(radius, table["half_light_radius"])
 
 
+@pytest.mark.filterwarnings("error::galsim.GalSimWarning")
+def test_one_warning_of_u(caplog):
+    """The catalogue's own: not another for each galaxy and blend."""
+    with caplog.at_level(logging.WARNING):
+        draw(VAECatalog(conditions(8), Stub(), 1), ["LSST", "CFHTLS"])
+    assert len(caplog.records) == 1
+
+
 def test_catalog_without_extrapolation(caplog):
     with caplog.at_level(logging.WARNING):
         catalog = VAECatalog(conditions(), Stub(), 1, extrapolate=False)
