@@ -51,7 +51,7 @@ def calibration(measured: dict[str, NDArray], seed: int) -> list[Bin]:
 
     Parameters
     ----------
-    measured : arrays of `evaluate_sets.compare`, joined.
+    measured : arrays of `compare`, joined.
     seed : of bootstraps and folds.
     """
     asked: dict[str, NDArray] = dict(zip(NAMES, measured["conditions"].T, strict=True))

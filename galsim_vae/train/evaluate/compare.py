@@ -1,4 +1,4 @@
-"""Held-out galaxies and the samples that are held against them, in pieces of a fixed size.
+"""Held-out galaxies and the samples that are held against them.
 
 All have the conditions, PSF, pixel scale and noise of the held-out galaxies:
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from galsim_vae import shapes
-from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE, ZEROPOINTS
+from galsim_vae.bands import HALF_LIGHT_PIXELS, REFERENCE, ZEROPOINTS
 from galsim_vae.conditions import NAMES
 from galsim_vae.generator import GalaxyGenerator
 from galsim_vae.model import file as modelfile
@@ -32,35 +32,21 @@ from galsim_vae.train.fit.autoencoder import Sources
 from galsim_vae.train.fit.flows import SIGNAL_TO_NOISE
 from galsim_vae.train.fit.likelihood import sample_posterior
 from galsim_vae.train.fit.observe import SHARPEST, PSFTable, observe
-from galsim_vae.train.synthetic import galaxies as synthetic
-from galsim_vae.train.synthetic import population
 from galsim_vae.train.synthetic.colours import colour_table
-from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale
 
-from . import frame
-from . import lanusse as evaluate_lanusse
-from .observables import Observing, edges, features, power, stretched
+from . import frame, lanusse
+from .observables import (
+    Observing,
+    edge_flux,
+    observed_features,
+    power_rings,
+    stretched_images,
+)
 
-__all__ = ["FEWEST", "LIMITS", "PIECE", "Context", "Task", "compare", "seeded", "synthetic_piece"]
+__all__ = ["Context", "HeldOut", "compare", "sersic_fits"]
 
-PIECE = 250  # galaxies a piece
-FEWEST = 24  # held-out galaxies that can be compared: half of them must have ten neighbours
-#: Conditions of synthetic held-out galaxies: F814W as in Lanusse et al. 2020, sizes as calibrated.
-LIMITS = {"magnitude": (18.0, 25.2), "half_light_radius": (0.1, 3.0)}
-_REFERENCE = BANDS.index(REFERENCE)
-_SPARE = 1.06  # galaxies made for one that is kept
 # Images on the sky: pixels, and arcsec a pixel for galaxies below and above a radius [arcsec].
 _SKY_SIZE, _SKY_SCALE, _LARGE_SCALE, _LARGE = 96, 0.06, 0.48, 0.4
-
-
-class Task(NamedTuple):
-    """What is to be done for a piece: its number, the seed, and which extras are wanted."""
-
-    number: int
-    seed: int
-    baselines: bool = True
-    images: bool = True
-    size: int = PIECE
 
 
 class Context:
@@ -74,86 +60,46 @@ class Context:
         self.sources = Sources(colour_table(), PSFTable.hst())
 
 
-def seeded(*numbers: int) -> torch.Generator:
-    """Random numbers of their own for each tuple of numbers.
+class HeldOut(NamedTuple):
+    """Galaxies that samples are held against.
 
-    Training seeds are small integers used as they are, these are hashes: none is the same.
+    Attributes
+    ----------
+    conditions : array (n, 4)
+        Asked: columns of `galsim_vae.conditions.NAMES`, radius in arcsec; NaN is drawn.
+    seen : tensor (n, bands, 64, 64)
+        As observed.
+    observing : Observing
+        How they were.
+    stamps : tensor (n, bands, 64, 64), optional
+        Without PSF, F814W = 1; None where nobody knows them.
     """
-    state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed((int(state[0]) << 31) | int(state[1]))
 
-
-def _within(n: int, generator: torch.Generator) -> Tensor:
-    """Population conditions inside `LIMITS`, (n, 4) as `population.sample` gives them."""
-    found, count = [], 0
-    while count < n:
-        drawn = population.sample(4 * n, generator)
-        keep = torch.ones(len(drawn), dtype=torch.bool)
-        for column, (low, high) in zip((0, 1), LIMITS.values(), strict=True):
-            keep &= (drawn[:, column] >= low) & (drawn[:, column] <= high)
-        found.append(drawn[keep])
-        count += int(keep.sum())
-    return torch.cat(found)[:n]
-
-
-def _synthetic(n: int, sources: Sources, ranges: dict, generator: torch.Generator):
-    """Canonical stamps of synthetic galaxies and their conditions (n, 4), as measured."""
-    conditions = _within(int(_SPARE * n) + 4, generator)
-    stamps = synthetic.sample(conditions, generator, sources.colours).stamps
-    measured = frame.truth(stamps)
-    radius = canonical_pixel_scale(conditions) * measured.radius
-    g = torch.hypot(measured.g1, measured.g2)
-    table = torch.stack((conditions[:, 0], radius, g, conditions[:, 3]), 1)
-    low, high = torch.tensor([ranges[name] for name in NAMES]).T
-    good = measured.good & ((table > low) & (table < high)).all(1)
-    rows = good.nonzero()[:n, 0]
-    if len(rows) < n:
-        raise RuntimeError(f"only {len(rows)} of {n} synthetic galaxies could be measured")
-    return frame.canonical(stamps[rows], frame.Truth(*(v[rows] for v in measured))), table[rows]
-
-
-def synthetic_piece(task: Task, context: Context) -> dict[str, NDArray]:
-    """Make a piece of the synthetic comparison, see `compare`; a function of the task alone."""
-    random = seeded(task.seed, task.number)
-    ranges, sources = context.generator.ranges, context.sources
-    held_out, conditions = _synthetic(task.size, sources, ranges, random)
-    observing = _candels(conditions, sources)
-    seen = frame.add_noise(frame.see(held_out, observing.otf), observing.noise, random)
-    result = compare(task, context, conditions.double().numpy(), held_out, seen, observing, random)
-    if task.baselines:
-        stamps, conditions = _synthetic(task.size, sources, ranges, random)
-        observing = _candels(conditions, sources)
-        seen = frame.add_noise(frame.see(stamps, observing.otf), observing.noise, random)
-        result["features/training"] = features(seen, observing)
-    return result
-
-
-def _candels(conditions: Tensor, sources: Sources) -> Observing:
-    """Through HST's PSFs, at CANDELS' depth, all bands and pixels."""
-    n = len(conditions)
-    scale = (conditions[:, 1] / HALF_LIGHT_PIXELS).float()
-    mask = torch.ones(n, len(BANDS), STAMP_SIZE, STAMP_SIZE, dtype=torch.bool)
-    band = torch.full((n,), _REFERENCE)
-    otf = sources.psfs.canonical(scale, frame.PADDED)
-    return Observing(otf, frame.candels_noise(conditions[:, 0], scale), mask, band, scale)
+    conditions: NDArray
+    seen: Tensor
+    observing: Observing
+    stamps: Tensor | None = None
 
 
 def compare(
-    task: Task,
+    galaxies: HeldOut,
+    ids: NDArray,
     context: Context,
-    conditions: NDArray,
-    held_out: Tensor | None,
-    seen: Tensor,
-    observing: Observing,
     random: torch.Generator,
+    baselines: bool = True,
+    images: bool = True,
 ) -> dict[str, NDArray]:
     """Measure held-out galaxies and everything that is held against them.
 
     Parameters
     ----------
-    conditions : (n, 4), asked: columns of `NAMES`, radius in arcsec; NaN is drawn.
-    held_out : tensor (n, bands, 64, 64), PSF-free, F814W = 1; None where nobody knows it.
-    seen : tensor (n, bands, 64, 64), the same observed.
+    galaxies : HeldOut
+    ids : array (n,) of int
+        Of the galaxies that are generated.
+    context : Context
+    random : torch.Generator
+    baselines, images : bool
+        Whether the samples that are slow to make, and images, are wanted.
 
     Returns
     -------
@@ -176,12 +122,12 @@ def compare(
         ``sky`` (n, 3), g1, g2 and F814W magnitude of galaxies of ``model`` and ``free``, drawn on
         the sky through a round PSF.
 
-        ``adaptive`` (n, 4) of ``held_out``, ``model`` and ``free``: `evaluate_lanusse.adaptive`.
+        ``adaptive`` (n, 4) of ``held_out``, ``model`` and ``free``, see `lanusse.adaptive`.
     """
+    conditions, seen, observing, held_out = galaxies
     n = len(seen)
     angle = np.pi * torch.rand(n, generator=random).numpy().astype(float)
     rng = galsim.BaseDeviate(int(torch.randint(1, 2**31, (1,), generator=random)))
-    ids = task.number * PIECE + np.arange(n)
     drawn = context.generator.sample(_table(conditions, angle, ids), rng, exact=True)
     free = _uncorrected(drawn, context.half_light_pixels)
     stamps = {"held_out": held_out, "model": _as_asked(drawn), "free": _as_asked(free)}
@@ -191,7 +137,7 @@ def compare(
         "sky/model": _on_the_sky(drawn),
         "sky/free": _on_the_sky(free),
     }
-    if task.baselines:
+    if baselines:
         latent = torch.randn(n, context.vae.config.latent, generator=random)
         stamps["normal"] = _decode(latent, context)
         if held_out is not None:
@@ -204,18 +150,18 @@ def compare(
             if held_out is None and name != "sersic":
                 clean = _of_equal_flux(clean, seen, observing)
             through = frame.see(clean, observing.otf)
-            result[f"edges/{name}"] = edges(clean)
+            result[f"edges/{name}"] = edge_flux(clean)
             result[f"fluxes/{name}"] = through.sum((2, 3)).numpy()
-            result[f"power/{name}"] = power(through, observing)
+            result[f"power/{name}"] = power_rings(through, observing)
             if name != "held_out":
                 observed = frame.add_noise(through, observing.noise, random)
         else:
-            result[f"power/{name}"] = power(seen, observing, noisy=True)
-        result[f"features/{name}"] = features(observed, observing)
-        if name in ("held_out", *evaluate_lanusse.SAMPLES):
-            result[f"adaptive/{name}"] = evaluate_lanusse.adaptive(observed, observing)
-        if task.images and name in ("held_out", "model", "sersic"):
-            result[f"images/{name}"] = stretched(observed, observing)
+            result[f"power/{name}"] = power_rings(seen, observing, noisy=True)
+        result[f"features/{name}"] = observed_features(observed, observing)
+        if name in ("held_out", *lanusse.SAMPLES):
+            result[f"adaptive/{name}"] = lanusse.adaptive(observed, observing)
+        if images and name in ("held_out", "model", "sersic"):
+            result[f"images/{name}"] = stretched_images(observed, observing)
     return result
 
 

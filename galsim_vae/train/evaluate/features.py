@@ -22,7 +22,7 @@ from galsim_vae import shapes
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.train.statistics import gini
 
-__all__ = ["COLOURS", "FEATURES", "measure"]
+__all__ = ["COLOURS", "FEATURES", "measure_features"]
 
 #: Colours, and the gradient's: bands of the first and second magnitude.
 COLOURS = {
@@ -32,7 +32,7 @@ COLOURS = {
     "F125W-F160W": ("F125W", "F160W"),
 }
 _GRADIENT = "F606W-F814W"
-#: What `measure` returns, in its order.
+#: What `measure_features` returns, in its order.
 FEATURES = ("g", "size", "rho4", "gini", "m20", "C", "A", "S", *COLOURS, "gradient")
 
 _ETA = 0.2  # of the Petrosian radius: surface brightness over that inside
@@ -42,7 +42,9 @@ _STEP = 0.25  # of growth curves [pixel]
 _CENTRE_STEPS = (1.0, 0.5, 0.25, 0.125)  # of the search for the centre of asymmetry [pixel]
 
 
-def measure(image: Tensor, noise: Tensor, mask: Tensor, band: Tensor | None = None) -> Tensor:
+def measure_features(
+    image: Tensor, noise: Tensor, mask: Tensor, band: Tensor | None = None
+) -> Tensor:
     """Measure `FEATURES` of observed galaxies.
 
     Parameters

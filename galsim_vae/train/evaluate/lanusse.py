@@ -133,7 +133,7 @@ def against(measured: dict[str, NDArray], seed: int) -> list[Line]:
 
     Parameters
     ----------
-    measured : arrays of `evaluate_sets.compare`, joined.
+    measured : arrays of `compare`, joined.
     seed : of bootstraps.
     """
     names = ("held_out", *SAMPLES)

@@ -10,9 +10,9 @@ from torch import Tensor
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
 from galsim_vae.train.statistics import ring_means
 
-from .features import FEATURES, measure
+from .features import FEATURES, measure_features
 
-__all__ = ["Observing", "edges", "features", "power", "stretched"]
+__all__ = ["Observing", "edge_flux", "observed_features", "power_rings", "stretched_images"]
 
 _EDGE = 2  # pixels of a stamp's margin
 _SOFTENING = 3.0  # of the stretch of kept images, in units of the noise
@@ -25,7 +25,7 @@ class Observing(NamedTuple):
 
     Attributes
     ----------
-    otf : PSFs, as `evaluate_frame.see` takes them.
+    otf : PSFs, as `galsim_vae.train.evaluate.frame.see` takes them.
     noise : tensor (n, bands), rms per pixel.
     mask : bool tensor (n, bands, 64, 64), True where usable.
     band : tensor (n,) of int, the band that structure is measured in.
@@ -39,21 +39,21 @@ class Observing(NamedTuple):
     pixel_scale: Tensor
 
 
-def features(image: Tensor, observing: Observing) -> NDArray:
-    """`evaluate_features.FEATURES` of observed stamps, sizes times the pixel scale."""
-    values = measure(image, observing.noise, observing.mask, observing.band)
+def observed_features(image: Tensor, observing: Observing) -> NDArray:
+    """`FEATURES` of observed stamps, sizes times the pixel scale."""
+    values = measure_features(image, observing.noise, observing.mask, observing.band)
     values[:, FEATURES.index("size")] *= observing.pixel_scale
     return values.numpy()
 
 
-def edges(stamps: Tensor) -> NDArray:
+def edge_flux(stamps: Tensor) -> NDArray:
     """Share of the F814W flux of PSF-free stamps in their outer two pixels, (n,)."""
     image = stamps[:, BANDS.index(REFERENCE)]
     inner = image[:, _EDGE:-_EDGE, _EDGE:-_EDGE].sum((1, 2))
     return (1 - inner / image.sum((1, 2))).numpy()
 
 
-def power(seen: Tensor, observing: Observing, noisy: bool = False) -> NDArray:
+def power_rings(seen: Tensor, observing: Observing, noisy: bool = False) -> NDArray:
     """Power in rings of 1, 2, ... 32 cycles a stamp, flux 1: (n, 32).
 
     NaN where the PSF lets less than a twentieth of the amplitude through. If the images are
@@ -74,7 +74,7 @@ def power(seen: Tensor, observing: Observing, noisy: bool = False) -> NDArray:
     return torch.where(known, rings, torch.nan).numpy()
 
 
-def stretched(image: Tensor, observing: Observing) -> NDArray:
+def stretched_images(image: Tensor, observing: Observing) -> NDArray:
     """The band of structure over its noise, arcsinh-stretched: (n, 64, 64) float16."""
     rows = torch.arange(len(image))
     one = image[rows, observing.band] * observing.mask[rows, observing.band]

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from galsim_vae.files import write_whole
 from galsim_vae.plots import contact_sheet
 
-from . import calibration
-from . import lanusse as evaluate_lanusse
-from . import rows as evaluate_rows
+from . import calibration, lanusse
 from .calibration import Bin
 from .features import FEATURES
 from .lanusse import Line
-from .rows import COMPARED, Estimate, Row
+from .rows import COMPARED, Estimate, Row, as_table
 from .scorecard import power_ratio
 
 __all__ = ["headline", "markdown", "write"]
@@ -45,7 +43,7 @@ def write(
         ``_power``, ``_calibration`` and ``_galaxies``.
     facts : kept in the tables' headers.
     """
-    table = evaluate_rows.as_table(rows)
+    table = as_table(rows)
     table.meta.update(facts)
     write_whole(folder / f"{name}_scorecard.ecsv", lambda path: _ecsv(table, path))
     if bins:
@@ -55,7 +53,7 @@ def write(
         figure = _calibration_figure(bins)
         write_whole(folder / f"{name}_calibration.png", lambda path: figure.savefig(path, dpi=100))
     if lines:
-        compared = evaluate_lanusse.as_table(lines)
+        compared = lanusse.as_table(lines)
         compared.meta.update(facts)
         write_whole(folder / f"{name}_lanusse.ecsv", lambda path: _ecsv(compared, path))
     text = markdown(rows, bins, lines, facts)
@@ -147,7 +145,7 @@ def _bin(b: Bin) -> str:
 def _line(line: Line) -> str:
     asked = f"{line.asked} {line.low:g} to {line.high:g}" if line.asked else "all"
     cells = [line.quantity, asked, str(line.galaxies), f"{line.theirs:+g}"]
-    for sample in evaluate_lanusse.SAMPLES:
+    for sample in lanusse.SAMPLES:
         better = line.better(sample)
         cells += [_text(line.found[sample]), "**no**" if better == "no" else better]
     return "| " + " | ".join(cells) + " |"

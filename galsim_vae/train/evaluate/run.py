@@ -9,35 +9,30 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import galsim
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from galsim_vae.files import output_folder, write_whole
+from galsim_vae.files import output_folder
 from galsim_vae.model import file as modelfile
 from galsim_vae.train import training_file as dataset
 
-from . import (
-    calibration as evaluate_calibration,
+from . import calibration, lanusse, report, scorecard
+from .compare import Context
+from .pieces import (
+    FEWEST,
+    PIECE,
+    Task,
+    askable,
+    join,
+    read_piece,
+    real_pieces,
+    synthetic_piece,
+    write_piece,
 )
-from . import (
-    lanusse as evaluate_lanusse,
-)
-from . import (
-    report as evaluate_report,
-)
-from . import (
-    rows as evaluate_rows,
-)
-from . import (
-    scorecard as evaluate_score,
-)
-from .compare import FEWEST, PIECE, Context, Task, synthetic_piece
-from .pieces import real_pieces
+from .rows import against_sersic
 
 __all__ = ["GALAXIES", "evaluate"]
 
@@ -45,8 +40,7 @@ logger = logging.getLogger(__name__)
 
 GALAXIES = 20_000
 _BASELINES = 5000  # galaxies of the baselines that are slow to make
-_IMAGES = evaluate_score.IMAGES
-_FORMAT = 5  # of the pieces: increase it when they change
+_FORMAT = 6  # of the pieces: increase it when they change
 
 _context: Context | None = None  # of a worker
 
@@ -63,33 +57,44 @@ def evaluate(
 
     Parameters
     ----------
-    weights : shipped name or path.
-    output : folder of the results, one set of files named synthetic and one named real.
-    work : folder of the pieces, to be kept until the evaluation is finished; ``pieces`` in
-        `output` if absent.
-    galaxies : synthetic held-out galaxies, rounded up to whole pieces of 250.
-    seed : of everything random.
-    data : training file, whose held-out galaxies are the second reference set.
+    weights : str or Path
+        Shipped name or path.
+    output : Path
+        Folder of the results, one set of files named synthetic and one named real.
+    work : Path, optional
+        Folder of the pieces, to be kept until the evaluation is finished; ``pieces`` in ``output``
+        if absent.
+    galaxies : int
+        Synthetic held-out galaxies, rounded up to whole pieces of 250.
+    seed : int
+        Of everything random.
+    data : Path, optional
+        Training file, whose held-out galaxies are the second reference set.
 
     Raises
     ------
-    galsim.GalSimRangeError : too few galaxies, or a negative seed.
-    OSError : weights or training file cannot be read.
+    galsim.GalSimRangeError
+        Too few galaxies, synthetic or of the training file, or a negative seed.
+    OSError
+        Weights or training file cannot be read.
     """
     if galaxies < FEWEST:
         raise galsim.GalSimRangeError("Too few galaxies to compare", galaxies, FEWEST)
     if seed < 0:
         raise galsim.GalSimRangeError("seed must not be negative", seed, 0)
-    real = None if data is None else dataset.read(data)
     path = modelfile.find(weights)
+    real = rows = None
+    if data is not None:
+        real = dataset.read(data)
+        rows = askable(real, modelfile.read(path).ranges)
     output = output_folder(output)
     work = output_folder(output / "pieces" if work is None else work)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums depend on how they are shared out
     try:
         _finish("synthetic", _synthetic(path, work, galaxies, seed), path, output, seed)
-        if real is not None:
-            pieces = real_pieces(real, Context(path), seed)
+        if real is not None and rows is not None:
+            pieces = real_pieces(real, rows, Context(path), seed)
             _finish("real", join(pieces), path, output, seed)
     finally:
         torch.set_num_threads(threads)
@@ -103,30 +108,33 @@ def _finish(name: str, measured: dict[str, NDArray], path: Path, output: Path, s
             bar.set_postfix_str(part)
             bar.update()
 
-        rows = evaluate_score.scorecard(measured, seed, progress)
+        rows = scorecard.scorecard(measured, seed, progress)
         bins = []
         if name == "synthetic":
             progress("calibration")
-            bins = evaluate_calibration.calibration(measured, seed)
+            bins = calibration.calibration(measured, seed)
         else:
-            rows = evaluate_rows.against_sersic(rows)
+            rows = against_sersic(rows)
         progress("lanusse")
-        lines = evaluate_lanusse.against(measured, seed)
+        lines = lanusse.against(measured, seed)
     facts = {
         "weights": path.name,
         "sha256": modelfile.read(path).sha256,
         "held_out_galaxies": len(measured["conditions"]),
         "seed": seed,
     }
-    evaluate_report.write(output, name, rows, bins, lines, measured, facts)
-    print(f"{name}: {evaluate_report.headline(rows, facts)}; see {output / name}.md")
+    report.write(output, name, rows, bins, lines, measured, facts)
+    print(f"{name}: {report.headline(rows, facts)}; see {output / name}.md")
 
 
 def _synthetic(path: Path, work: Path, galaxies: int, seed: int) -> dict[str, NDArray]:
     """Make the pieces that are not there yet, on all cores, and join them."""
     count = -(-galaxies // PIECE)
     size = min(PIECE, galaxies)
-    tasks = [Task(k, seed, k * PIECE < _BASELINES, k * PIECE < _IMAGES, size) for k in range(count)]
+    tasks = [
+        Task(k, seed, k * PIECE < _BASELINES, k * PIECE < scorecard.IMAGES, size)
+        for k in range(count)
+    ]
     stem = f"{modelfile.read(path).sha256[:12]}-v{_FORMAT}"
     files = [
         work / f"{stem}-s{t.seed}-n{t.size}-{t.number}-{int(t.baselines)}{int(t.images)}.npz"
@@ -137,7 +145,7 @@ def _synthetic(path: Path, work: Path, galaxies: int, seed: int) -> dict[str, ND
     with bar:
         for _ in _work(path, missing):
             bar.update(size)
-    return join([_load(file) for file in files])
+    return join([read_piece(file) for file in files])
 
 
 def _work(path: Path, missing: list[tuple[Task, Path]]) -> Iterator[None]:
@@ -162,33 +170,4 @@ def _start(path: Path) -> None:
 def _make(item: tuple[Task, Path]) -> None:
     task, file = item
     assert _context is not None
-    piece = synthetic_piece(task, _context)
-    arrays: dict[str, Any] = {name.replace("/", "."): array for name, array in piece.items()}
-    write_whole(file, lambda path: np.savez(path, **arrays))
-
-
-def _load(file: Path) -> dict[str, NDArray]:
-    with np.load(file) as data:
-        return {name.replace(".", "/"): data[name] for name in data.files}
-
-
-def join(pieces: list[dict[str, NDArray]]) -> dict[str, NDArray]:
-    """Put pieces together; what a piece does not have is NaN, but images and training galaxies.
-
-    These have rows of their own.
-    """
-    names = {name: None for piece in pieces for name in piece}
-    joined = {}
-    for name in names:
-        have = [piece for piece in pieces if name in piece]
-        if name.startswith("images/") or name == "features/training":
-            joined[name] = np.concatenate([piece[name] for piece in have])
-            continue
-        shape = have[0][name].shape[1:]
-        joined[name] = np.concatenate(
-            [
-                piece.get(name, np.full((len(piece["conditions"]), *shape), np.nan))
-                for piece in pieces
-            ]
-        )
-    return joined
+    write_piece(file, synthetic_piece(task, _context))

@@ -27,7 +27,7 @@ def scorecard(measured: Measured, seed: int, progress: Callable[[str], None]) ->
 
     Parameters
     ----------
-    measured : arrays of `evaluate_sets.compare`, joined; rows of samples not made are NaN.
+    measured : arrays of `compare`, joined; rows of samples not made are NaN.
     seed : of bootstraps, permutations, folds and networks.
     progress : called with the name of what is being computed.
     """

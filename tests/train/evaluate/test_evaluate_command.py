@@ -7,7 +7,16 @@ from astropy.table import Table
 from galsim_vae import bands, cli
 from galsim_vae.train import training_file as dataset
 from galsim_vae.train.evaluate import run as evaluate
-from galsim_vae.train.evaluate.compare import LIMITS, Context, Task, synthetic_piece
+from galsim_vae.train.evaluate import scorecard
+from galsim_vae.train.evaluate.compare import Context
+from galsim_vae.train.evaluate.pieces import (
+    LIMITS,
+    Task,
+    askable,
+    join,
+    real_pieces,
+    synthetic_piece,
+)
 
 GALAXIES = 24
 
@@ -85,6 +94,37 @@ def test_it_goes_on_from_its_pieces_and_ends_the_same(results, monkeypatch):
     work = f"work={folder / 'out' / 'pieces'}"
     assert cli.main([*again, work, f"output={folder / 'again'}", "-v", "3"]) == 0
     assert (folder / "again" / "synthetic_scorecard.ecsv").read_text() == before
+
+
+def test_real_galaxies_that_cannot_be_compared_stop_it_before_the_synthetic_ones(
+    tmp_path, capsys, monkeypatch
+):
+    """The synthetic part takes hours."""
+    monkeypatch.setattr(evaluate, "synthetic_piece", None)  # would fail if it were called
+    galaxies = made_galaxies(60)
+    galaxies.mask[galaxies.valid.argmax()] = False
+    data = tmp_path / "real.h5"
+    dataset.write(data, galaxies, band_maps={}, provenance="made for a test")
+    arguments = ["evaluate", "candels", f"data={data}", "galaxies=24"]
+    assert cli.main([*arguments, f"output={tmp_path / 'out'}", "-v", "2"]) == 1
+    errors = capsys.readouterr().err
+    assert "Too few held-out galaxies" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_training_rows_is_evaluated():
+    galaxies = made_galaxies(160)
+    galaxies = galaxies[galaxies.valid]
+    galaxies.mask[0] = False  # nothing to see of it
+    galaxies.g[1] = np.nan
+    context = Context("candels")
+    rows = askable(galaxies, context.generator.ranges)
+    assert rows.tolist() == list(range(2, len(galaxies)))
+    measured = join(real_pieces(galaxies, rows, context, seed=1))
+    assert "features/training" not in measured
+    assert np.isfinite(measured["features/model"][:, 0]).mean() > 0.9
+    lines = {row.number for row in scorecard.scorecard(measured, 1, lambda part: None)}
+    assert lines == {1, 2, 3, 4, 5, 7, 8}  # 6 is the distance to the training set
 
 
 def test_a_piece_depends_on_seed_and_number_alone():

@@ -8,13 +8,17 @@ import torch
 from galsim_vae import shapes
 from galsim_vae.bands import BANDS
 from galsim_vae.render import sersic
-from galsim_vae.train.evaluate import calibration as evaluate_calibration
-from galsim_vae.train.evaluate import compare, distances, frame
-from galsim_vae.train.evaluate import lanusse as evaluate_lanusse
-from galsim_vae.train.evaluate import observables as evaluate_observables
-from galsim_vae.train.evaluate import rows as evaluate_rows
-from galsim_vae.train.evaluate import scorecard as evaluate_score
-from galsim_vae.train.evaluate.features import COLOURS, FEATURES, measure
+from galsim_vae.train.evaluate import (
+    calibration,
+    compare,
+    distances,
+    frame,
+    lanusse,
+    observables,
+    rows,
+    scorecard,
+)
+from galsim_vae.train.evaluate.features import COLOURS, FEATURES, measure_features
 
 SIZE = 64
 
@@ -35,7 +39,7 @@ def sersic_stamps(index: list[float], radius: float = 6.0, g: float = 0.0, size:
 def features(images: torch.Tensor, noise: float = 1e-7) -> dict[str, np.ndarray]:
     """Measure nearly noise-free images, every pixel usable."""
     n = len(images)
-    table = measure(
+    table = measure_features(
         images, torch.full((n, len(BANDS)), noise), torch.ones_like(images, dtype=torch.bool)
     )
     return dict(zip(FEATURES, table.numpy().T, strict=True))
@@ -51,7 +55,7 @@ def observing(images: torch.Tensor, sigma: float = 0.0, noise: float = 0.0, pixe
     n, size = len(images), frame.PADDED
     k = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
     otf = torch.exp(-2 * (np.pi * sigma * k) ** 2).expand(n, len(BANDS), -1, -1)
-    return evaluate_observables.Observing(
+    return observables.Observing(
         otf,
         torch.full((n, len(BANDS)), noise),
         torch.ones_like(images, dtype=torch.bool),
@@ -87,7 +91,7 @@ def test_shape_and_rho4_are_those_of_hsm_in_noise():
     rms = float(images[1, 0].max()) / 10
     images = noisy(images, rms)
     found = features(images, rms)
-    hsm = evaluate_lanusse.adaptive(images, observing(images))
+    hsm = lanusse.adaptive(images, observing(images))
     assert found["g"] == pytest.approx(hsm[:, 0], abs=5e-4)
     assert found["rho4"] == pytest.approx(hsm[:, 2], abs=2e-3)
     assert hsm[:, 2].std() > 0.05  # the noise is not negligible
@@ -99,7 +103,7 @@ def test_adaptive_moments_of_a_gaussian():
     ).array  # fmt: skip
     images = torch.from_numpy(image)[None, None].repeat(2, len(BANDS), 1, 1)
     images[1] = 0
-    found = evaluate_lanusse.adaptive(images, observing(images, pixel_scale=0.03))
+    found = lanusse.adaptive(images, observing(images, pixel_scale=0.03))
     assert found[0] == pytest.approx([0.2, 5 * 0.03, 2.0, 2.0], rel=2e-3)
     assert np.isnan(found[1]).all()
 
@@ -174,7 +178,7 @@ def test_what_is_not_observed_is_nan():
     mask = torch.ones_like(images, dtype=torch.bool)
     mask[1, BANDS.index("F125W")] = False
     images[0] = 0
-    table = measure(images, torch.full((2, len(BANDS)), 1e-7), mask)
+    table = measure_features(images, torch.full((2, len(BANDS)), 1e-7), mask)
     assert torch.isnan(table[0]).all()
     missing = [name for name, v in zip(FEATURES, table[1], strict=True) if torch.isnan(v)]
     assert missing == ["F814W-F125W", "F125W-F160W"]
@@ -230,7 +234,7 @@ def test_power_of_a_gaussian_is_known_as_far_as_its_psf_reaches():
         nx=SIZE, ny=SIZE, scale=1.0, method="no_pixel", dtype=float
     ).array  # fmt: skip
     images = torch.from_numpy(image)[None, None].repeat(1, len(BANDS), 1, 1)
-    (found,) = evaluate_observables.power(images, observing(images, sigma=2.0))
+    (found,) = observables.power_rings(images, observing(images, sigma=2.0))
     k = torch.fft.fftfreq(SIZE) * SIZE
     k = torch.hypot(k[:, None], k[None]).numpy()
     known = np.array([np.exp(-((2 * np.pi * k[k.round() == ring] * 2.0 / SIZE) ** 2)).mean()
@@ -248,7 +252,7 @@ def test_each_galaxy_has_the_cut_off_of_its_own_psf():
         otf=torch.cat([sharp.otf, wide.otf]), noise=sharp.noise.repeat(2, 1),
         mask=sharp.mask.repeat(2, 1, 1, 1), band=sharp.band.repeat(2),
     )  # fmt: skip
-    reached = np.isfinite(evaluate_observables.power(images, both)).sum(1)
+    reached = np.isfinite(observables.power_rings(images, both)).sum(1)
     # exp(-2 (pi sigma k / 64)^2) is 0.05 at k = 24.2 and 8.3.
     assert reached.tolist() == [24, 8]
 
@@ -256,8 +260,8 @@ def test_each_galaxy_has_the_cut_off_of_its_own_psf():
 def test_noise_is_taken_off_the_power_of_noisy_images():
     images = sersic_stamps([1.0]).repeat(200, 1, 1, 1)
     rms = 2e-5
-    clean = evaluate_observables.power(images[:1], observing(images[:1]))[0]
-    found = evaluate_observables.power(noisy(images, rms), observing(images, noise=rms), noisy=True)
+    clean = observables.power_rings(images[:1], observing(images[:1]))[0]
+    found = observables.power_rings(noisy(images, rms), observing(images, noise=rms), noisy=True)
     compared = np.isfinite(found).all(0)
     assert 4 < compared.sum() < 32  # the rings beyond are noise
     assert found.mean(0)[compared] == pytest.approx(clean[compared], rel=0.1)
@@ -265,7 +269,7 @@ def test_noise_is_taken_off_the_power_of_noisy_images():
 
 def test_flux_at_the_edge_of_a_flat_stamp_is_its_area():
     flat = torch.ones(1, len(BANDS), SIZE, SIZE)
-    assert evaluate_observables.edges(flat) == pytest.approx(1 - (60 / 64) ** 2)
+    assert observables.edge_flux(flat) == pytest.approx(1 - (60 / 64) ** 2)
 
 
 # -- distances ---------------------------------------------------------------------------------
@@ -379,9 +383,9 @@ def comparison(shift: float, n: int = 300) -> dict[str, np.ndarray]:
     }
 
 
-def rows_by_metric(shift: float, n: int = 300) -> dict[str, evaluate_rows.Row]:
-    rows = evaluate_score.scorecard(comparison(shift, n), 1, lambda part: None)
-    return {row.metric: row for row in rows}
+def rows_by_metric(shift: float, n: int = 300) -> dict[str, rows.Row]:
+    lines = scorecard.scorecard(comparison(shift, n), 1, lambda part: None)
+    return {row.metric: row for row in lines}
 
 
 def test_the_score_of_what_is_alike_is_the_floor_and_of_what_is_not_is_not():
@@ -407,33 +411,33 @@ def test_the_score_finds_copies_of_training_galaxies():
     other = np.random.default_rng(6).normal(size=measured["features/training"].shape)
     for made, met in ((measured["features/training"] + 1e-3, False), (5 + other, True)):
         measured["features/model"] = made
-        rows = {row.number: row for row in evaluate_score.scorecard(measured, 1, lambda part: None)}
-        assert rows[6].met == met
-    assert rows[6].values["model"].value == pytest.approx(1, abs=0.15)
+        lines = {row.number: row for row in scorecard.scorecard(measured, 1, lambda part: None)}
+        assert lines[6].met == met
+    assert lines[6].values["model"].value == pytest.approx(1, abs=0.15)
 
 
 def test_real_galaxies_are_to_be_nearer_than_sersic_profiles():
-    values = {"model": evaluate_rows.Estimate(0.2), "sersic": evaluate_rows.Estimate(0.3)}
-    rows = [
-        evaluate_rows.Row(1, "W1/sigma68 C", values, 0.05),
-        evaluate_rows.Row(3, "MMD^2 over Sersic's", values, 0.25),
-        evaluate_rows.Row(8, "recall", values, 0.9, at_least=True),
-        evaluate_rows.Row(3, "MMD^2", values),
+    values = {"model": rows.Estimate(0.2), "sersic": rows.Estimate(0.3)}
+    lines = [
+        rows.Row(1, "W1/sigma68 C", values, 0.05),
+        rows.Row(3, "MMD^2 over Sersic's", values, 0.25),
+        rows.Row(8, "recall", values, 0.9, at_least=True),
+        rows.Row(3, "MMD^2", values),
     ]
-    found = evaluate_rows.against_sersic(rows)
+    found = rows.against_sersic(lines)
     assert [row.limit for row in found] == [0.3, 0.5, 0.3, None]
     assert [row.met for row in found] == [True, True, False, None]
 
 
 def test_the_scores_of_a_seed_are_the_same():
-    first, second = (evaluate_rows.as_table(list(rows_by_metric(0.2, 60).values())) for _ in "ab")
+    first, second = (rows.as_table(list(rows_by_metric(0.2, 60).values())) for _ in "ab")
     for name in first.colnames:
         assert np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == "f")
 
 
 def test_calibration_finds_biases():
     for shift, wanted in ((0.0, True), (0.4, False)):
-        bins = evaluate_calibration.calibration(comparison(shift), 1)
+        bins = calibration.calibration(comparison(shift), 1)
         for quantity in ("magnitude [mag]", "ln half_light_radius", "slope of |g|, less 1",
                          "median F435W-F606W [mag]"):  # fmt: skip
             part = [b for b in bins if b.quantity == quantity]
@@ -454,7 +458,7 @@ def test_redshift_is_regressed_from_colours():
         far = factor * redshift
         made = np.column_stack([far, -far, far**2, np.sqrt(far)])
         measured["features/free"][:, columns] = made
-        bins = evaluate_calibration.calibration(measured, 1)
+        bins = calibration.calibration(measured, 1)
         part = [b for b in bins if b.quantity.startswith("ln(1 + z)") and b.high < 2.5]
         middle = np.array([(b.low + b.high) / 2 for b in part])
         wanted = np.log1p(factor * middle) - np.log1p(middle)
@@ -469,7 +473,7 @@ def test_what_lanusse_measured_is_found():
     measured = comparison(shift, 1000)
     for name, factor in (("model", 1), ("free", 1 - 0.1 * shift)):
         measured[f"features/{name}"] = factor * measured["features/held_out"]
-    lines = evaluate_lanusse.against(measured, 1)
+    lines = lanusse.against(measured, 1)
     known = {
         "mean abs(g), less held-out's": 0.1 * shift,
         "mean sigma over held-out's, less 1": shift,
@@ -498,7 +502,7 @@ def test_what_lanusse_measured_is_of_the_galaxies_asked_for():
     small = measured["conditions"][:, 1] < 0.13
     measured["adaptive/free"][small, 1] *= 1.5
     measured["adaptive/free"][0] = np.nan  # not measured: neither is its counterpart
-    lines = evaluate_lanusse.against(measured, 1)
+    lines = lanusse.against(measured, 1)
     sizes = [ln.found["free"].value for ln in lines if ln.asked == "half_light_radius"]
     assert sizes == pytest.approx([0.5, 0, 0, 0])
     (every,) = (ln for ln in lines if ln.quantity == "mean sigma over held-out's, less 1")
@@ -508,7 +512,7 @@ def test_what_lanusse_measured_is_of_the_galaxies_asked_for():
 def test_of_real_galaxies_means_are_compared():
     measured = comparison(0.2)
     del measured["fluxes/held_out"]
-    lines = evaluate_lanusse.against(measured, 1)
+    lines = lanusse.against(measured, 1)
     assert {line.asked for line in lines} == {""}
     found = [line.found["free"].value for line in lines if "half" not in line.quantity]
     assert found == pytest.approx([0.02, 0.2, 0.2])
@@ -520,5 +524,5 @@ def test_of_real_galaxies_means_are_compared():
     [(0.03, 0.009, "yes"), (-0.03, 0.011, "unclear"), (0.06, 0.011, "no")],
 )
 def test_better_is_better_by_twice_the_error(value, error, verdict):
-    found = {"model": evaluate_rows.Estimate(value, error)}
-    assert evaluate_lanusse.Line("", "", 0, 1, 50, -0.05, found).better("model") == verdict
+    found = {"model": rows.Estimate(value, error)}
+    assert lanusse.Line("", "", 0, 1, 50, -0.05, found).better("model") == verdict
