@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from stub_generator import StubGenerator
 
-import galsim_vae.config
+import galsim_vae.config.generator
 
 # BlendingToolKit is an extra, and not for every version of Python.
 collect_ignore = [] if importlib.util.find_spec("btk") else ["blending"]
@@ -25,7 +25,7 @@ TABLE = {
 def generator(monkeypatch):
     """A generator of analytic galaxies, also behind the config types."""
     stub = StubGenerator()
-    monkeypatch.setattr(galsim_vae.config, "_generator", lambda weights, device: stub)
+    monkeypatch.setattr(galsim_vae.config.generator, "load_generator", lambda *_: stub)
     return stub
 
 

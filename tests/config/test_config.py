@@ -352,7 +352,7 @@ def test_catalog_value_without_a_type():
     one_galaxy(fields)
     table = fields["_input_objs"]["vae_catalog"][0].table
     for key in ("redshift", "half_light_radius", "id"):
-        value, _ = galsim_vae.config._catalog_value({"key": key, "index": 3}, fields, None)
+        value, _ = galsim_vae.config.build_value({"key": key, "index": 3}, fields, None)
         assert value == getattr(table[key][3], "value", table[key][3])
         assert type(value) is (int if key == "id" else float)
 
@@ -581,6 +581,6 @@ def test_chromatic_galaxy_is_one_profile_where_that_is_the_same(
     assert [len(galaxy.obj_list) for galaxy in seen] == [parts]
     if parts == 1:
         monkeypatch.setattr(
-            galsim_vae.Stamps, "chromatic", lambda self, i, params, _: chromatic(self, i, params)
+            galsim_vae.Stamps, "chromatic", lambda self, i, params, *_: chromatic(self, i, params)
         )
         np.testing.assert_allclose(image, draw(), rtol=0, atol=1e-6 * image.max())
