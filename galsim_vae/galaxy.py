@@ -25,7 +25,12 @@ _KERNEL_REACH = 3
 class _HasTruth:
     """The truth of a galaxy as attributes; without a truth there are none."""
 
-    truth: Truth | None
+    _truth: Truth | None
+
+    @property
+    def truth(self) -> Truth | None:
+        """What is true of the galaxy as it was made, a `galsim_vae.filters.Truth`."""
+        return self._truth
 
     @property
     def magnitude(self) -> float:
@@ -138,7 +143,7 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
     and the flux put right. GalSim's own photons of an InterpolatedImage are partly negative, and
     `galsim.Sum` forgets their sign (in GalSim 2.8), which would make sums 29 to 58 % too bright.
     What is cut off is 3e-5 of the flux in the median and 2e-4 at most. The expected image is that
-    of the drawn one to 5e-5 of its peak through a PSF of 0.7", and to 3e-4 through one of 0.1".
+    of the drawn one to 1e-4 of its peak through a PSF of 0.7", and to 3e-4 through one of 0.1".
     """
 
     def __init__(
@@ -168,7 +173,7 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
         )
         self._jacobian = tuple(matrix.ravel().tolist())
         self._centre = (dx, dy)
-        self.truth = truth
+        self._truth = truth
         if redshift is None and truth is not None:
             redshift = truth.redshift
         if redshift is not None:
@@ -206,7 +211,7 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
         return min(float(largest + 1) * step, np.pi) / self._wcs._maxScale()
 
     @functools.cached_property
-    def _photon_source(self) -> galsim.InterpolatedImage:
+    def photon_source(self) -> galsim.InterpolatedImage:
         """The profile without its negative parts: uniform cells, finer than the stamp's pixels."""
         ny, nx = self.image.array.shape
         rows, columns = _interpolation(ny), _interpolation(nx)
@@ -232,7 +237,7 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
         return max(-self.flux, 0.0)
 
     def _shoot(self, photons: galsim.PhotonArray, rng: galsim.BaseDeviate) -> None:
-        self._photon_source._shoot(photons, rng)
+        self.photon_source._shoot(photons, rng)
 
     def withGSParams(  # noqa: N802
         self, gsparams: galsim.GSParams | None = None, **kwargs: Any
@@ -240,24 +245,24 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
         """Return the galaxy with other GSParams, see `galsim.GSObject.withGSParams`."""
         galaxy = super().withGSParams(gsparams, **kwargs)
         if galaxy is not self:
-            galaxy.__dict__.pop("_photon_source", None)
+            galaxy.__dict__.pop("photon_source", None)
         return galaxy
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state.pop("_photon_source", None)
+        state.pop("photon_source", None)
         return state
 
     def _identity(self) -> tuple:
         """What, with the array and the redshift, makes two galaxies equal."""
-        return ("galsim_vae.VAEGalaxy", self._jacobian, self._centre, self.flux, self.gsparams)
+        kind = "galsim_vae.VAEGalaxy"
+        return (kind, self._jacobian, self._centre, self.flux, self.gsparams, self.truth)
 
     def __eq__(self, other: Any) -> bool:
         return self is other or (
             isinstance(other, VAEGalaxy)
             and self._identity() == other._identity()
             and self.redshift == other.redshift
-            and self.truth == other.truth
             and np.array_equal(self.image.array, other.image.array)
         )
 
@@ -326,7 +331,7 @@ class ChromaticVAEGalaxy(_HasTruth, galsim.ChromaticSum):
 
     def __init__(self, parts: list[galsim.ChromaticObject], truth: Truth | None = None):
         galsim.ChromaticSum.__init__(self, parts)
-        self.truth = truth
+        self._truth = truth
 
 
 @functools.cache
