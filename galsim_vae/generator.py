@@ -211,8 +211,9 @@ class GalaxyGenerator:
         galsim.GalSimError : no usable stamp could be drawn.
         """
         table = cond.one_row(magnitude, half_light_radius, ellipticity, redshift)
+        extrapolate = self.extrapolate if extrapolate is None else extrapolate
         stamps = self.sample(table, rng, exact=exact, extrapolate=extrapolate)
-        return stamps.galaxy(0, band=band, zeropoint=zeropoint, gsparams=gsparams)
+        return stamps.galaxy(0, band, zeropoint, gsparams, extrapolate)
 
     @pinned_torch()
     def encode(
