@@ -60,7 +60,7 @@ def _hidden_band(call: Call, keys: Keys) -> None:
 
     data, vae = read(call.file("training file")), _model(keys).vae.requires_grad_(False)
     folder = output_folder(keys.output)
-    _write(call, hidden_band.measure(vae, data), folder / "hidden_band.ecsv")
+    _write(call, hidden_band.magnitude_errors(vae, data), folder / "hidden_band.ecsv")
 
 
 def _psf_freeness(call: Call, keys: Keys) -> None:
@@ -69,7 +69,7 @@ def _psf_freeness(call: Call, keys: Keys) -> None:
     if call.files:
         keys = replace(keys, weights=str(call.file("weights file or shipped name")))
     model, folder = _model(keys), output_folder(keys.output)
-    table = psf_freeness.measure(model.vae, known=model.flows.latent)
+    table = psf_freeness.second_moment_ratios(model.vae, known=model.flows.latent)
     _write(call, table, folder / "psf_freeness.ecsv")
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from galsim_vae import GalaxyGenerator
 from galsim_vae.plots import colour_image
 from galsim_vae.train.fit import likelihood
-from galsim_vae.train.fit.observe import Batch, RealGalaxies
+from galsim_vae.train.fit.batch import Batch
+from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.training_file import Dataset
 
 __all__ = ["COLUMNS", "SIGNAL_TO_NOISE", "as_observed", "conditions", "pictures", "rows"]

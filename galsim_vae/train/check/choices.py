@@ -6,6 +6,7 @@ galaxies, none of them trained on. Interrupted, it goes on. Writes choices.ecsv.
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
 from galsim_vae.train.fit import likelihood
-from galsim_vae.train.fit.observe import Batch, RealGalaxies, observe
+from galsim_vae.train.fit.batch import Batch
+from galsim_vae.train.fit.observe import observe
+from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.fit.recipe import Recipe, without
 from galsim_vae.train.fit.recipe import sources as galaxy_sources
 from galsim_vae.train.statistics import gini, ring_means, wasserstein
@@ -46,7 +49,6 @@ def variants(base: VAEConfig) -> dict[str, tuple[VAEConfig, loop.LoopConfig, boo
     training = TRAINING
     return {
         "base": (base, training, True),
-        "no PSF in the likelihood": (base, replace(training, psf=False), True),
         "no real galaxies": (base, replace(training, batch=22, real=0), False),
         "latent 64": (replace(base, latent=64), training, True),
         "no power term": (base, replace(training, power=0.0), True),
@@ -93,9 +95,9 @@ def negative_elbo(vae: VAE, batch: Batch) -> tuple[float, float]:
 
 
 def judge(
-    vae: VAE, training: loop.LoopConfig, sources: loop.Sources, held_out, flow: FlowConfig
+    vae: VAE, sources: loop.Sources, held_out: RealGalaxies, flow: FlowConfig, work: Path
 ) -> dict[str, float]:
-    """Every number of the table for one trained network."""
+    """Return every number of the table for one trained network; `work` is for checkpoints."""
     vae = vae.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(_SEED)
     conditions, truth = fresh_galaxies(_GALAXIES, sources.colours, generator, wide=False)
@@ -104,12 +106,10 @@ def judge(
     seen = observe(truth, scale, sources.psfs, generator, level, complete=True)
     index = torch.arange(len(held_out))
     real = held_out.batch(index, generator, torch.full((len(index),), 50.0))
-    if not training.psf:
-        seen, real = (b._replace(otf=torch.ones_like(b.otf)) for b in (seen, real))
     row: dict[str, float] = {}
     row["bound"], row["chi2"] = negative_elbo(vae, seen)
     row["bound_real"], row["chi2_real"] = negative_elbo(vae, real)
-    flows = fitflows.train(vae, sources, DEFAULT_RANGES, flow, FLOW)
+    flows = fitflows.train(vae, sources, DEFAULT_RANGES, flow, FLOW, work)
     noise = torch.randn((_GALAXIES, vae.config.latent), generator=generator)
     with torch.no_grad():
         drawn = vae.decoder(flows.sample_latents(noise, conditions))
@@ -151,9 +151,9 @@ def compare(recipe: Recipe) -> Table:
         if name in [str(row["variant"]) for row in rows]:
             continue
         own = sources if real else replace(sources, real=None)
-        checkpoint = work / f"{name.replace(' ', '_')}.ckpt"
-        vae = loop.train(vae_config, training, own, checkpoint)
-        rows.append({"variant": name} | judge(vae, training, own, held_out, recipe.flow))
+        folder = work / name.replace(" ", "_")
+        vae = loop.train(vae_config, training, own, folder)
+        rows.append({"variant": name} | judge(vae, own, held_out, recipe.flow, folder))
         write_whole(path, Table(rows).write)
         logger.info("%s", rows[-1])
     return Table(rows)

@@ -7,13 +7,13 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from galsim_vae.bands import BANDS
-from galsim_vae.model.vae import VAE, psf_width
-from galsim_vae.train.fit import likelihood
-from galsim_vae.train.fit.observe import Batch, aperture
+from galsim_vae.model.vae import VAE
+from galsim_vae.train.fit import constants, likelihood
+from galsim_vae.train.fit.batch import INFERENCE, Batch, aperture
 from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.training_file import Dataset
 
-__all__ = ["aperture_fluxes", "as_batch", "colour_guess", "measure", "predict"]
+__all__ = ["aperture_fluxes", "colour_guess", "magnitude_errors", "predict"]
 
 HIDDEN = ("F606W", "F125W")
 _CHUNK = 32
@@ -23,21 +23,6 @@ def aperture_fluxes(data: Dataset) -> NDArray:
     """Flux of every band in a circle of two half-light radii, (n, bands); NaN if unobserved."""
     flux = (data.image * data.mask)[..., aperture().numpy()].sum(-1)
     return np.where(data.mask.any((2, 3)) & (flux > 0), flux, np.nan)
-
-
-def as_batch(data: Dataset) -> Batch:
-    """Galaxies of a training file at their own noise, unit flux in the brightest band."""
-    image, psf, noise, area, mask = (
-        torch.from_numpy(np.ascontiguousarray(values))
-        for values in (data.image, data.psf, data.noise, data.noise_area, data.mask)
-    )
-    flux = (image * mask).sum((2, 3)).amax(1)
-    otf = torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
-    noise = noise / flux[:, None]
-    return Batch(
-        image * mask / flux[:, None, None, None], otf, psf_width(otf),
-        noise.clamp(min=1e-6), area.clamp(min=1.0), mask,
-    )  # fmt: skip
 
 
 def predict(vae: VAE, batch: Batch, band: int) -> tuple[NDArray, NDArray]:
@@ -78,11 +63,11 @@ def colour_guess(data: Dataset, flux: NDArray, rows: NDArray, band: int) -> NDAr
     return errors
 
 
-def measure(vae: VAE, data: Dataset) -> Table:
+def magnitude_errors(vae: VAE, data: Dataset) -> Table:
     """Median absolute error [mag] of the model and of the guess, with bootstrap errors.
 
     Of held-out galaxies that were observed in the band and in at least one other: all of them, and
-    those whose noise lets it be known to `likelihood.KNOWN`.
+    those whose noise lets it be known to `constants.KNOWN`.
     """
     flux = aperture_fluxes(data)
     table = Table(
@@ -95,12 +80,12 @@ def measure(vae: VAE, data: Dataset) -> Table:
         usable = data.valid & np.isfinite(flux[:, band]) & (np.isfinite(flux).sum(1) > 1)
         rows = np.flatnonzero(usable)
         parts = [
-            predict(vae, as_batch(data[rows[i : i + _CHUNK]]), band)
+            predict(vae, Batch.from_training_file(data[rows[i : i + _CHUNK]], INFERENCE), band)
             for i in range(0, len(rows), _CHUNK)
         ]
         model, error = (np.concatenate(values) for values in zip(*parts, strict=True))
         guess = colour_guess(data, flux, rows, band)
-        for label, chosen in (("all", np.isfinite(model)), ("measured", error < likelihood.KNOWN)):
+        for label, chosen in (("all", np.isfinite(model)), ("measured", error < constants.KNOWN)):
             line: list = [name, label, int(chosen.sum())]
             for errors in (np.abs(model[chosen]), np.abs(guess[chosen])):
                 error = bootstrap_error(np.median, errors, random=rng)

@@ -1,6 +1,5 @@
 """Are decoded stamps free of the PSF? One galaxy through three PSFs must decode to itself."""
 
-import math
 
 import galsim
 import numpy as np
@@ -11,7 +10,7 @@ from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.model.flow import CouplingFlow
 from galsim_vae.model.vae import VAE, psf_width
 from galsim_vae.shapes import adaptive_moments
-from galsim_vae.train.fit.observe import Batch
+from galsim_vae.train.fit.batch import APERTURE_AREA, Batch
 from galsim_vae.train.fit.refine import refine
 from galsim_vae.train.statistics import bootstrap_error, sigma68
 
@@ -19,10 +18,10 @@ __all__ = [
     "COLOURS",
     "PSF_FWHM",
     "SIGNAL_TO_NOISE",
-    "draw",
-    "measure",
-    "observe",
+    "canonical_stamp",
     "profiles",
+    "second_moment_ratios",
+    "see_through_moffat",
 ]
 
 # FWHM of the PSFs in half-light radii: the widest is the limit that the network is held to,
@@ -35,7 +34,6 @@ SIGNAL_TO_NOISE = 200.0
 _STEPS, _LEARNING_RATE = 250, 0.1
 # f_nu relative to F814W of an Sbc galaxy at redshift 0.7 (CWW template); no colour gradients.
 COLOURS = (0.10, 0.34, 1.0, 2.04, 2.91)
-_APERTURE = math.pi * (2 * HALF_LIGHT_PIXELS) ** 2
 
 
 def profiles(n: int, seed: int) -> list[galsim.GSObject]:
@@ -55,7 +53,7 @@ def profiles(n: int, seed: int) -> list[galsim.GSObject]:
     ]
 
 
-def draw(profile: galsim.GSObject, centre: float = 0.0) -> torch.Tensor:
+def canonical_stamp(profile: galsim.GSObject, centre: float = 0.0) -> torch.Tensor:
     """Canonical stamp (size, size) of a profile in canonical pixels."""
     image = profile.shift(centre, centre).drawImage(
         nx=STAMP_SIZE, ny=STAMP_SIZE, scale=1.0, method="no_pixel", dtype=float
@@ -63,14 +61,16 @@ def draw(profile: galsim.GSObject, centre: float = 0.0) -> torch.Tensor:
     return torch.from_numpy(image.array.astype(np.float32))
 
 
-def observe(galaxies: list[galsim.GSObject], fwhm: float, generator: torch.Generator) -> Batch:
+def see_through_moffat(
+    galaxies: list[galsim.GSObject], fwhm: float, generator: torch.Generator
+) -> Batch:
     """See galaxies through one Moffat PSF of `fwhm` [canonical pixel], in all bands alike."""
     psf = galsim.Convolve(galsim.Moffat(beta=4.5, fwhm=fwhm), galsim.Pixel(1.0))
-    seen = torch.stack([draw(galsim.Convolve(galaxy, psf)) for galaxy in galaxies])
-    kernel = draw(psf, 0.5)
+    seen = torch.stack([canonical_stamp(galsim.Convolve(galaxy, psf)) for galaxy in galaxies])
+    kernel = canonical_stamp(psf, 0.5)
     otf = torch.fft.rfft2(torch.fft.ifftshift(kernel / kernel.sum()))
     n, bands = len(galaxies), len(BANDS)
-    noise = torch.full((n, bands), 1 / (SIGNAL_TO_NOISE * _APERTURE**0.5))
+    noise = torch.full((n, bands), 1 / (SIGNAL_TO_NOISE * APERTURE_AREA**0.5))
     image = seen[:, None] * torch.tensor(COLOURS)[:, None, None]
     image = image + noise[:, :, None, None] * torch.randn(image.shape, generator=generator)
     otf = otf.expand(n, bands, -1, -1)
@@ -78,15 +78,14 @@ def observe(galaxies: list[galsim.GSObject], fwhm: float, generator: torch.Gener
     return Batch(image, otf, psf_width(otf), noise, torch.ones_like(noise), mask)
 
 
-def measure(
-    vae: VAE, n: int = 256, seed: int = 1, psf: bool = True, known: CouplingFlow | None = None
+def second_moment_ratios(
+    vae: VAE, n: int = 256, seed: int = 1, known: CouplingFlow | None = None
 ) -> Table:
     """Decode galaxies seen through each PSF and compare second moments with the truth.
 
     Parameters
     ----------
     n : galaxies.
-    psf : the network was trained with the PSF in its likelihood (and is inferred with it).
     known : the flow whose latents' mean and covariance are the prior; if absent it is standard.
         Both have full weight.
 
@@ -98,14 +97,14 @@ def measure(
     """
     reference = BANDS.index(REFERENCE)
     galaxies = profiles(n, seed)
-    truth = adaptive_moments(torch.stack([draw(galaxy) for galaxy in galaxies])).sigma.square()
+    truth = adaptive_moments(
+        torch.stack([canonical_stamp(galaxy) for galaxy in galaxies])
+    ).sigma.square()
     table = Table(names=("fwhm", "ratio", "ratio_error", "scatter"))
     rng = np.random.default_rng(seed)
     for number, fwhm in enumerate(PSF_FWHM):
         generator = torch.Generator().manual_seed(seed + number)
-        batch = observe(galaxies, fwhm * HALF_LIGHT_PIXELS, generator)
-        if not psf:
-            batch = batch._replace(otf=torch.ones_like(batch.otf))
+        batch = see_through_moffat(galaxies, fwhm * HALF_LIGHT_PIXELS, generator)
         latent = refine(vae, batch, _STEPS, 1.0, _LEARNING_RATE, known)
         with torch.no_grad():
             stamps = vae.decoder(latent)[:, reference]

@@ -21,10 +21,10 @@ from tqdm import tqdm
 
 from galsim_vae.files import write_whole
 from galsim_vae.frame import canonical as frame
-from galsim_vae.model.vae import VAE, psf_width
+from galsim_vae.model.vae import VAE
 from galsim_vae.plots import colour_image, contact_sheet
 from galsim_vae.train.apertures import aperture_noise, elliptical_radius
-from galsim_vae.train.fit.observe import Batch
+from galsim_vae.train.fit.batch import INFERENCE, Batch
 from galsim_vae.train.fit.refine import refine
 from galsim_vae.train.ingest.reject import blended
 from galsim_vae.train.ingest.run import measured
@@ -221,20 +221,11 @@ def held_out(readers: Iterable[Reader]) -> Iterator[Source]:
 
 
 def as_batch(canonical: frame.Canonical) -> Batch:
-    """One galaxy as the training code holds it, scaled to unit flux in its brightest band."""
-    scale = (canonical.image * canonical.mask).sum((1, 2)).max()
-    image, psf, noise, area = (
-        torch.from_numpy(np.ascontiguousarray(a[None], dtype=np.float32))
-        for a in (
-            canonical.image / scale,
-            canonical.psf,
-            canonical.noise / scale,
-            canonical.noise_area,
-        )
+    """Return one galaxy as networks are shown it."""
+    image, psf, noise, area, mask = (
+        getattr(canonical, name)[None] for name in ("image", "psf", "noise", "noise_area", "mask")
     )
-    otf = torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
-    mask = torch.from_numpy(canonical.mask[None])
-    return Batch(image * mask, otf, psf_width(otf), noise, area.clamp(min=1.0), mask)
+    return Batch.from_arrays(image, psf, noise, area, mask, INFERENCE)
 
 
 def reconstruct_one(

@@ -16,20 +16,17 @@ from skimage.morphology import reconstruction
 from torch import Tensor
 from tqdm import tqdm
 
-from galsim_vae.bands import HALF_LIGHT_PIXELS, STAMP_SIZE
+from galsim_vae.bands import STAMP_SIZE
 from galsim_vae.conditions import NAMES
 from galsim_vae.model import file as modelfile
-from galsim_vae.model.vae import psf_width
 from galsim_vae.train.fit import likelihood
-from galsim_vae.train.fit.observe import Batch
+from galsim_vae.train.fit.batch import APERTURE_AREA, INFERENCE, Batch
 from galsim_vae.train.fit.refine import refine
 from galsim_vae.train.training_file import Dataset
 
 __all__ = [
-    "MIN_SIGNAL_TO_NOISE",
     "REASONS",
     "Explained",
-    "batch_of",
     "cut_off",
     "explain",
     "irregularity",
@@ -58,10 +55,6 @@ MODEL_ERROR = 0.1
 FIT_SIGNAL_TO_NOISE = 200.0
 FIT_STEPS = 40
 FIT_PRIOR = 1.0
-# Better than this no galaxy is taken to be: noise-free images get this much noise in the weights.
-MAX_SIGNAL_TO_NOISE = 20_000.0
-MIN_SIGNAL_TO_NOISE = 3.0  # images are brought to unit flux, or to this many times its noise
-_APERTURE = math.pi * (2 * HALF_LIGHT_PIXELS) ** 2
 # Lines: angles, clip of a pixel's residual [sigma] (a line is bright all along, a knot is not), and
 # the least usable length [pixel].
 _ANGLES, _CLIP, _LENGTH = 36, 3.0, 12.0
@@ -102,35 +95,10 @@ class Explained:
         return torch.where(self.batch.mask, variance.sqrt(), torch.inf)
 
 
-def batch_of(data: Dataset) -> Batch:
-    """Galaxies of a training file as the networks see them, at unit flux, with their own noise."""
-    mask = torch.from_numpy(data.mask)
-    image = torch.from_numpy(np.where(data.mask, data.image, 0).astype(np.float32))
-    noise, area = torch.from_numpy(data.noise), torch.from_numpy(data.noise_area).clamp(min=1.0)
-    aperture = torch.where(mask.any(3).any(2), noise * (area * _APERTURE).sqrt(), torch.inf)
-    # Nothing but noise has no flux to be scaled by; nothing at all has no noise either.
-    least = MIN_SIGNAL_TO_NOISE * aperture.amin(1)
-    flux = torch.maximum(image.sum((2, 3)).amax(1), torch.where(least.isfinite(), least, 1.0))
-    otf = torch.fft.rfft2(torch.fft.ifftshift(torch.from_numpy(data.psf), dim=(-2, -1)))
-    whole = Batch(
-        image / flux[:, None, None, None], otf, psf_width(otf), noise / flux[:, None], area, mask
-    )
-    return _limited(whole, MAX_SIGNAL_TO_NOISE)
-
-
-def _limited(batch: Batch, signal_to_noise: float) -> Batch:
-    """Allow for white noise down to a signal-to-noise ratio, without adding any."""
-    allowed = 1 / (signal_to_noise**2 * _APERTURE)
-    own = batch.noise.square()
-    variance = own + allowed
-    area = (own * batch.noise_area + allowed) / variance
-    return batch._replace(noise=variance.sqrt(), noise_area=area)
-
-
 def explain(model: modelfile.Model, data: Dataset) -> Explained:
     """Infer the latent of every galaxy, decode it and fit its flux."""
-    batch = batch_of(data)
-    limited = _limited(batch, FIT_SIGNAL_TO_NOISE)
+    batch = Batch.from_training_file(data, INFERENCE)
+    limited = batch.no_better_than(FIT_SIGNAL_TO_NOISE)
     latent = refine(model.vae, limited, steps=FIT_STEPS, prior=FIT_PRIOR)
     with torch.no_grad():
         stamp = model.vae.decoder(latent)
@@ -160,7 +128,7 @@ def measure_oddities(
 def _measure(model: modelfile.Model, data: Dataset) -> dict[str, NDArray]:
     explained = explain(model, data)
     batch = explained.batch
-    noise = batch.noise * (batch.noise_area * _APERTURE).sqrt()
+    noise = batch.noise * (batch.noise_area * APERTURE_AREA).sqrt()
     ratio = (batch.image.sum((2, 3)) / noise).amax(1)
     anything = torch.full((len(data), len(NAMES)), torch.nan)
     with torch.no_grad():
@@ -173,7 +141,7 @@ def _measure(model: modelfile.Model, data: Dataset) -> dict[str, NDArray]:
         "unlikely_latent": torch.where(batch.mask.flatten(1).any(1), -density, torch.inf),
         "irregular": irregularity(explained).clamp(min=1e-6).log(),
         "second_peak": peaks(explained),
-        "signal_to_noise": ratio.clamp(min=MIN_SIGNAL_TO_NOISE),
+        "signal_to_noise": ratio.clamp(min=INFERENCE.faintest),
     }
     # What is beyond the networks' numbers is as odd as can be.
     measured = {

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from galsim_vae.bands import BANDS
 from galsim_vae.files import write_whole
 from galsim_vae.model import file as modelfile
-from galsim_vae.train.fit.observe import SIGNAL_TO_NOISE, PSFTable, observe
+from galsim_vae.train.fit.observe import RadialPSFTable, draw_signal_to_noise, observe
 from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
@@ -58,9 +58,8 @@ def synthetic_file(n: int, seed: int) -> Dataset:
     conditions, stamps = fresh_galaxies(n, colour_table(), generator, wide=False)
     scale = canonical_pixel_scale(conditions)
     free = torch.full((n,), _NOISE_FREE)
-    batch = observe(stamps, scale, PSFTable.hst(), generator, free)
-    low, high = np.log(SIGNAL_TO_NOISE)
-    ratio = torch.exp(low + (high - low) * torch.rand(n, generator=generator))
+    batch = observe(stamps, scale, RadialPSFTable.hst(), generator, free)
+    ratio = draw_signal_to_noise(n, generator)
     # Noise of galaxies whose flux is 1 in F814W; other bands as `observe` has them.
     noise = batch.noise * (_NOISE_FREE / ratio)[:, None]
     psf = torch.fft.fftshift(torch.fft.irfft2(batch.otf, s=stamps.shape[-2:]), dim=(-2, -1))

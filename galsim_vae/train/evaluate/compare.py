@@ -28,10 +28,10 @@ from galsim_vae.generator import GalaxyGenerator
 from galsim_vae.model import file as modelfile
 from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
+from galsim_vae.train.fit import constants
 from galsim_vae.train.fit.autoencoder import Sources
-from galsim_vae.train.fit.flows import SIGNAL_TO_NOISE
 from galsim_vae.train.fit.likelihood import sample_posterior
-from galsim_vae.train.fit.observe import SHARPEST, PSFTable, observe
+from galsim_vae.train.fit.observe import RadialPSFTable, observe
 from galsim_vae.train.synthetic.colours import colour_table
 
 from . import frame, lanusse
@@ -57,7 +57,7 @@ class Context:
         model = modelfile.read(self.generator.path)
         self.vae = model.vae
         self.half_light_pixels = float(model.flows.half_light_pixels)
-        self.sources = Sources(colour_table(), PSFTable.hst())
+        self.sources = Sources(colour_table(), RadialPSFTable.hst())
 
 
 class HeldOut(NamedTuple):
@@ -206,7 +206,8 @@ def _encode(
 ) -> Tensor:
     """Latents of galaxies seen as sharply and deeply as those that the flow is trained on."""
     n = len(stamps)
-    level, sharp = torch.full((n,), SIGNAL_TO_NOISE), torch.full((n,), SHARPEST)
+    level = torch.full((n,), constants.ENCODED_SIGNAL_TO_NOISE)
+    sharp = torch.full((n,), constants.SHARPEST)
     seen = observe(stamps, pixel_scale, context.sources.psfs, random, level, True, sharp)
     with torch.inference_mode():
         mean, log_variance = context.vae.encoder(seen.image, seen.psf_width, seen.noise, seen.mask)

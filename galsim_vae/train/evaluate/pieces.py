@@ -17,7 +17,8 @@ from torch import Tensor
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.conditions import NAMES
 from galsim_vae.files import write_whole
-from galsim_vae.train.fit.autoencoder import Sources, canonical_pixel_scale
+from galsim_vae.train.fit.autoencoder import Sources
+from galsim_vae.train.fit.batch import AS_STATED, Batch
 from galsim_vae.train.synthetic import galaxies as synthetic
 from galsim_vae.train.synthetic import population
 from galsim_vae.train.training_file import Dataset
@@ -96,7 +97,7 @@ def _canonical(n: int, sources: Sources, ranges: dict, generator: torch.Generato
     conditions = _within(int(_SPARE * n) + 4, generator)
     stamps = synthetic.sample(conditions, generator, sources.colours).stamps
     measured = frame.truth(stamps)
-    radius = canonical_pixel_scale(conditions) * measured.radius
+    radius = synthetic.canonical_pixel_scale(conditions) * measured.radius
     g = torch.hypot(measured.g1, measured.g2)
     table = torch.stack((conditions[:, 0], radius, g, conditions[:, 3]), 1)
     low, high = torch.tensor([ranges[name] for name in NAMES]).T
@@ -231,15 +232,14 @@ def _observe(data: Dataset, random: torch.Generator) -> tuple[Tensor, Observing]
     Sizes are in units of the observed half-light radius: many of these galaxies are not at the
     distance of those that the generator draws.
     """
-    image, psf, noise = (
-        torch.from_numpy(np.ascontiguousarray(v)).float()
-        for v in (data.image, data.psf, data.noise)
-    )
-    mask, band = torch.from_numpy(np.ascontiguousarray(data.mask)), torch.from_numpy(_band(data))
-    unit = (image * mask).sum((2, 3)).gather(1, band[:, None])
+    galaxies = Batch.from_training_file(data, AS_STATED)
+    image, noise, mask = galaxies.image, galaxies.noise, galaxies.mask
+    band = torch.from_numpy(_band(data))
+    unit = image.sum((2, 3)).gather(1, band[:, None])
     image, noise = image / unit[:, :, None, None], noise / unit
     image = frame.add_noise(image, _ADDED * noise, random) * mask
     margin = (frame.PADDED - STAMP_SIZE) // 2
+    psf = torch.from_numpy(np.ascontiguousarray(data.psf))
     centred = torch.nn.functional.pad(psf, (margin,) * 4)
     otf = torch.fft.rfft2(torch.fft.ifftshift(centred, dim=(-2, -1)))
     scale = torch.full((len(image),), 1 / HALF_LIGHT_PIXELS)

@@ -8,14 +8,10 @@ measured on the decoded stamp.
 import torch
 from torch import Tensor
 
-__all__ = ["MAX_SHEAR", "exchange_colours", "mirror", "stretch", "vary"]
+from . import constants
 
-# Largest shear and relative dilation.
-MAX_SHEAR = 0.05
-MAX_DILATION = 0.05
-# Share of galaxies that take the colours of one drawn from their survey, and the scatter of every
-# band's flux then [in its logarithm]: without it a few hundred colours would be learnt by heart.
-_EXCHANGED, _SCATTER = 0.7, 0.1
+__all__ = ["exchange_colours", "mirror", "stretch", "vary"]
+
 _LANCZOS = 4
 _CLEAN = 0.95  # share of the kernel's weight on good pixels that keeps a pixel good
 
@@ -38,7 +34,7 @@ def vary(
     n = len(image)
     shear, dilation = (
         limit * (2 * torch.rand(n, generator=generator, device=generator.device) - 1)
-        for limit in (MAX_SHEAR, MAX_DILATION)
+        for limit in (constants.MAX_SHEAR, constants.MAX_DILATION)
     )
     flips = torch.rand((2, n), generator=generator, device=generator.device) < 0.5
     ratio = torch.sqrt((1 + shear) / (1 - shear))
@@ -74,8 +70,8 @@ def exchange_colours(
     change = log_flux[other] - log_flux[index]
     change = (change - change.nanmean(1, keepdim=True)).nan_to_num()
     noise = torch.randn(change.shape, generator=generator, device=generator.device)
-    change = change + _SCATTER * noise
-    return torch.where(rand(len(index), 1) < _EXCHANGED, change, 0.0).exp()
+    change = change + constants.COLOUR_SCATTER * noise
+    return torch.where(rand(len(index), 1) < constants.EXCHANGED, change, 0.0).exp()
 
 
 def mirror(image: Tensor, mask: Tensor, otf: Tensor, in_x: Tensor, in_y: Tensor):

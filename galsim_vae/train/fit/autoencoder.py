@@ -5,25 +5,29 @@ import logging
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from galsim_vae.files import write_whole
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.synthetic.colours import ColourTable
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
-from . import likelihood, truth
-from .observe import Batch, PSFTable, RealGalaxies, join, observe
+from . import constants, likelihood, truth
+from .batch import Batch, join
+from .checkpoint import Checkpoint, RandomState, digest
+from .observe import RadialPSFTable, observe
+from .real import RealGalaxies
 
 __all__ = [
     "LoopConfig",
+    "Losses",
     "Sources",
     "Watcher",
     "draw_batch",
+    "hidden_misfit",
     "hide_band",
     "losses",
     "moving_average",
@@ -32,11 +36,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-GRADIENT_CLIP = 1.0
-# Probability that a band is hidden, which the encoder must then predict: of real galaxies more
-# often, as the colours of synthetic ones are not quite theirs.
-_HIDE_SYNTHETIC, _HIDE_REAL = 0.1, 0.6
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,6 @@ class LoopConfig:
     power, colour, size : weights of the misfits of synthetic galaxies' power spectra, colours and
         sizes; see `galsim_vae.train.fit.truth`.
     hidden : weight of the error of the magnitude that is predicted for a hidden band.
-    psf : compare with the data through each galaxy's PSF; False only to show what it is for.
     """
 
     steps: int = 20_000
@@ -70,7 +68,6 @@ class LoopConfig:
     colour: float = 100.0
     size: float = 10.0
     hidden: float = 2000.0
-    psf: bool = True
 
 
 class Watcher(Protocol):
@@ -90,8 +87,19 @@ class Sources:
     """What galaxies are drawn from: SED colours, PSF models and, if any, real galaxies."""
 
     colours: ColourTable
-    psfs: PSFTable
+    psfs: RadialPSFTable
     real: RealGalaxies | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where galaxies are made."""
+        return self.psfs.k.device
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a checkpoint's result depends on beside configurations."""
+        data = None if self.real is None else self.real.digest()
+        return {"data": {"real": data, "device": self.device.type},
+                "constants": constants.recorded()}  # fmt: skip
 
 
 def draw_batch(
@@ -104,8 +112,6 @@ def draw_batch(
         device = generator.device
         index = torch.randint(len(sources.real), (config.real,), generator=generator, device=device)
         batch = join(batch, sources.real.batch(index, generator, exchange=True))
-    if not config.psf:
-        batch = batch._replace(otf=torch.ones_like(batch.otf))
     return batch, stamps
 
 
@@ -124,25 +130,51 @@ def hide_band(mask: Tensor, synthetic: int, generator: torch.Generator) -> Tenso
     observed = mask.flatten(2).any(2)
     band = torch.where(observed, rand(*observed.shape), -1.0).argmax(1)
     galaxy = torch.arange(len(mask), device=mask.device)
-    chance = torch.where(galaxy < synthetic, _HIDE_SYNTHETIC, _HIDE_REAL)
+    chance = torch.where(galaxy < synthetic, constants.HIDE_SYNTHETIC, constants.HIDE_REAL)
     hide = (rand(len(mask)) < chance) & (observed.sum(1) > 1)
     shown = torch.ones_like(observed)
     shown[galaxy, band] = ~hide
     return mask & shown[:, :, None, None]
 
 
+class Losses(NamedTuple):
+    """What a step's galaxies cost.
+
+    Attributes
+    ----------
+    loss : tensor ()
+        Mean over galaxies [nat].
+    kl : tensor (n,)
+        KL divergence of each [nat].
+    reduced : tensor (n,)
+        Reduced chi-square of each.
+    """
+
+    loss: Tensor
+    kl: Tensor
+    reduced: Tensor
+
+
 def losses(
     model: VAE, batch: Batch, true: Tensor, config: LoopConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean loss [nat a galaxy]; KL divergence [nat] and reduced chi-square of each galaxy, (n,).
+) -> Losses:
+    """Encode and decode galaxies and weigh all that is asked of the result.
 
     Parameters
     ----------
-    batch : observed galaxies, the synthetic ones first.
-    true : tensor (m <= n, bands, size, size), the synthetic ones without PSF and noise.
+    model : VAE
+    batch : Batch
+        Observed galaxies, the synthetic ones first.
+    true : tensor (m <= n, bands, size, size)
+        The synthetic ones without PSF and noise.
+    config : LoopConfig
+    generator : torch.Generator
+
+    Returns
+    -------
+    Losses
     """
-    m = len(true)
-    shown = hide_band(batch.mask, m, generator)
+    shown = hide_band(batch.mask, len(true), generator)
     mean, log_variance = model.encoder(batch.image, batch.psf_width, batch.noise, shown)
     stamps = model.decoder(likelihood.sample_posterior(mean, log_variance, generator))
     # Of a hidden band the magnitude counts, of every galaxy as much: in the likelihood a few bright
@@ -152,26 +184,46 @@ def losses(
     half_chi = likelihood.half_chi_square(batch.image, model_image, weight)
     dof = likelihood.degrees_of_freedom(batch.noise_area, shown)
     kl = likelihood.kl_divergence(mean, log_variance)
+    loss = (likelihood.misfit(half_chi, dof) + config.beta * kl).sum()
+    loss = loss + _truth_misfit(stamps, true, batch.noise, shown, config)
+    loss = loss + config.hidden * hidden_misfit(batch, model_image, shown)
+    return Losses(loss / len(kl), kl.detach(), (2 * half_chi / dof).detach())
+
+
+def _truth_misfit(
+    stamps: Tensor, true: Tensor, noise: Tensor, shown: Tensor, config: LoopConfig
+) -> Tensor:
+    """Sum of what is known of the synthetic galaxies beside their pixels, weighted."""
+    m = len(true)
     observed = shown[:m].flatten(2).any(2)
     power = truth.power_misfit(stamps[:m], true).sum()
-    colour = truth.colour_misfit(stamps[:m], true, batch.noise[:m], observed).sum()
-    loss = (likelihood.misfit(half_chi, dof) + config.beta * kl).sum()
-    loss = loss + config.power * power + config.colour * colour
-    loss = loss + config.size * truth.size_misfit(stamps[:m], true).sum()
-    loss = loss + config.hidden * _hidden_misfit(batch, model_image, shown)
-    return loss / len(kl), kl.detach(), (2 * half_chi / dof).detach()
+    colour = truth.colour_misfit(stamps[:m], true, noise[:m], observed).sum()
+    size = truth.size_misfit(stamps[:m], true).sum()
+    return config.power * power + config.colour * colour + config.size * size
 
 
-def _hidden_misfit(batch: Batch, model: Tensor, shown: Tensor) -> Tensor:
-    """Sum of the errors of predicted magnitudes that noise lets be known to `likelihood.KNOWN`.
+def hidden_misfit(batch: Batch, model: Tensor, shown: Tensor) -> Tensor:
+    """Sum of the errors of predicted magnitudes that noise lets be known to `constants.KNOWN`.
 
     The distance itself and not its square, so that the median is learnt: a galaxy's colour may be
     far from what its others tell.
+
+    Parameters
+    ----------
+    batch : Batch
+    model : tensor (n, bands, size, size)
+        Decoded and convolved.
+    shown : bool tensor (n, bands, size, size)
+        What the encoder saw of `batch.mask`.
+
+    Returns
+    -------
+    tensor ()
     """
     hidden = (batch.mask & ~shown).flatten(2).any(2)
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
     magnitude, error = likelihood.magnitude_error(batch.image, model, weight, hidden)
-    counts = hidden.any(1) & (error.detach() < likelihood.KNOWN)
+    counts = hidden.any(1) & (error.detach() < constants.KNOWN)
     return torch.where(counts, magnitude, 0.0).abs().sum()
 
 
@@ -179,62 +231,94 @@ def train(
     vae_config: VAEConfig,
     config: LoopConfig,
     sources: Sources,
-    checkpoint: Path,
-    save_every: int = 250,
+    work: Path,
     watch: Watcher | None = None,
     start: VAE | None = None,
 ) -> VAE:
-    """Train, or go on training from `checkpoint`, and return the averaged network.
+    """Train, or go on training, and return the averaged network.
 
-    A network to `start` from is trained further, with the whole weight of the KL term from the
-    first step. The random state is part of the checkpoint, so an interrupted run ends like one
-    that was not (to the bit, on a CPU with the same number of threads).
+    An interrupted run ends like one that was not (to the bit, on a CPU with the same number of
+    threads).
+
+    Parameters
+    ----------
+    vae_config : VAEConfig
+    config : LoopConfig
+    sources : Sources
+        On the device to train on.
+    work : Path
+        Folder of the checkpoint, ``vae.ckpt``.
+    watch : Watcher, optional
+    start : VAE, optional
+        A network that is trained further, with the whole weight of the KL term from the first
+        step.
+
+    Returns
+    -------
+    VAE
 
     Raises
     ------
-    ValueError : the checkpoint is of other sizes or settings, or past the last step.
-    FloatingPointError : the loss is not finite.
+    galsim.GalSimValueError
+        The checkpoint is of other settings.
+    FloatingPointError
+        The loss is not finite.
     """
-    device = sources.psfs.k.device
-    torch.manual_seed(config.seed)
-    model = VAE(vae_config).to(device)
-    if start is not None:
-        model.load_state_dict(start.state_dict())
+    model = _beginning(vae_config, config.seed, start).to(sources.device)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3,
         fused=True,
     )  # fmt: skip
-    generator = torch.Generator(device).manual_seed(config.seed)
-    settings = {"vae": vae_config.to_dict(), "training": asdict(config)}
-    first = 0
-    if checkpoint.exists():
-        first = _load(checkpoint, settings, model, average, optimizer, generator)
-        logger.info("going on from step %d of %s", first, checkpoint)
-    bar = tqdm(range(first, config.steps), initial=first, total=config.steps, mininterval=10)
+    generator = torch.Generator(sources.device).manual_seed(config.seed)
+    began = None if start is None else digest(start.state_dict())
+    settings = {"vae": vae_config.to_dict(), "training": asdict(config) | {"start": began}}
+    parts = {"model": model, "average": average, "optimizer": optimizer,
+             "generator": RandomState(generator)}  # fmt: skip
+    checkpoint = Checkpoint(
+        work / "vae.ckpt", settings | sources.settings(), parts,
+        None if watch is None else lambda: watch.sheet(average),
+    )  # fmt: skip
+    bar = checkpoint.steps(config.steps, "autoencoder")
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule(step / config.steps)
-        batch, true = draw_batch(config, sources, generator)
         rise = 1.0 if start is not None else min(1.0, 0.1 + 10 * step / config.steps)
         risen = replace(config, beta=config.beta * rise)
-        with torch.autocast(device.type, torch.bfloat16):
-            loss, kl, reduced = losses(model, batch, true, risen, generator)
-        loss = loss / 1000
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} at step {step}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
-        optimizer.step()
+        rate = config.learning_rate * schedule(step / config.steps)
+        found = _train_step(model, optimizer, rate, risen, sources, generator, step)
         moving_average(average, model, min(config.average, (step + 1) / (step + 10)))
         if step % 50 == 0:
-            _report(bar, step, _numbers(loss, kl, reduced, config.batch), watch)
-        if (step + 1) % save_every == 0 or step + 1 == config.steps:
-            _save(checkpoint, settings, step + 1, model, average, optimizer, generator)
-            if watch is not None:
-                watch.sheet(average)
+            _report(bar, step, _numbers(found, config.batch), watch)
     return average
+
+
+def _beginning(config: VAEConfig, seed: int, start: VAE | None) -> VAE:
+    """Make a network of random weights, or a copy of `start`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VAE(config)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    return model
+
+
+def _train_step(
+    model: VAE, optimizer: torch.optim.Optimizer, rate: float, config: LoopConfig,
+    sources: Sources, generator: torch.Generator, step: int,
+) -> Losses:  # fmt: skip
+    """Take one step of the optimiser; losses are over `constants.LOSS_UNIT`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    batch, true = draw_batch(config, sources, generator)
+    with torch.autocast(generator.device.type, torch.bfloat16):
+        found = losses(model, batch, true, config, generator)
+    found = found._replace(loss=found.loss / constants.LOSS_UNIT)
+    if not torch.isfinite(found.loss):
+        raise FloatingPointError(f"loss is {found.loss.item()} at step {step}")
+    optimizer.zero_grad(set_to_none=True)
+    found.loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), constants.GRADIENT_CLIP)
+    optimizer.step()
+    return found
 
 
 def schedule(progress: float) -> float:
@@ -244,18 +328,18 @@ def schedule(progress: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - 0.02) / 0.98))
 
 
-def _numbers(loss: Tensor, kl: Tensor, reduced: Tensor, synthetic_count: int) -> dict[str, float]:
+def _numbers(found: Losses, synthetic_count: int) -> dict[str, float]:
     numbers = {
-        "loss": loss.item(),
-        "KL": kl.mean().item(),
-        "chi2/dof synthetic": reduced[:synthetic_count].median().item(),
+        "loss": found.loss.item(),
+        "KL": found.kl.mean().item(),
+        "chi2/dof synthetic": found.reduced[:synthetic_count].median().item(),
     }
-    if len(reduced) > synthetic_count:
-        numbers["chi2/dof real"] = reduced[synthetic_count:].median().item()
+    if len(found.reduced) > synthetic_count:
+        numbers["chi2/dof real"] = found.reduced[synthetic_count:].median().item()
     return numbers
 
 
-def _report(bar, step: int, numbers: dict[str, float], watch: Watcher | None) -> None:
+def _report(bar: tqdm, step: int, numbers: dict[str, float], watch: Watcher | None) -> None:
     text = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
     bar.set_postfix_str(text, refresh=False)
     if watch is not None:
@@ -269,32 +353,3 @@ def moving_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Move every parameter of `average` towards that of `model` by 1 - decay."""
     for kept, new in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
-
-
-def _save(path: Path, settings: dict, step: int, model, average, optimizer, generator) -> None:
-    state = {
-        "settings": settings,
-        "step": step,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "generator": generator.get_state(),
-    }
-    write_whole(path, lambda temporary: torch.save(state, temporary))
-
-
-def _load(path: Path, settings: dict, model, average, optimizer, generator) -> int:
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    for section, values in settings.items():
-        for name, value in values.items():
-            other = state["settings"][section].get(name)
-            if other != value:
-                raise ValueError(
-                    f"{path} was made with {section}.{name} = {other}, not {value}: "
-                    "restore the recipe, or give another work folder"
-                )
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    generator.set_state(state["generator"])
-    return state["step"]

@@ -2,40 +2,30 @@
 
 import copy
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
-from galsim_vae.model.flow import FlowConfig, Flows
+from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE
 from galsim_vae.shapes import adaptive_moments, half_light_radius
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
-from . import likelihood
+from . import constants, likelihood
 from .autoencoder import Sources, moving_average, schedule
-from .observe import SHARPEST, Batch, observe
+from .batch import Batch
+from .checkpoint import Collected, RandomState, WorkFolder, digest
+from .observe import observe
 
-__all__ = [
-    "SIGNAL_TO_NOISE",
-    "Encoded",
-    "FlowTraining",
-    "encode",
-    "encode_real",
-    "encode_synthetic",
-    "train",
-]
+__all__ = ["Encoded", "FlowTraining", "encode", "encode_real", "encode_synthetic", "train"]
 
 logger = logging.getLogger(__name__)
-
-# Signal-to-noise ratio at which galaxies are encoded for the flow: high, so that latents carry
-# the structure and not the uncertainty about it.
-SIGNAL_TO_NOISE = 500.0
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -77,14 +67,26 @@ class Encoded(NamedTuple):
 
 
 @torch.inference_mode()
-def encode(vae: VAE, batch: Batch, conditions: Tensor, pixel_scale: Tensor, generator) -> Encoded:
+def encode(
+    vae: VAE, batch: Batch, conditions: Tensor, pixel_scale: Tensor, generator: torch.Generator
+) -> Encoded:
     """Draw a latent for each observed galaxy and measure its decoded stamp.
 
     Parameters
     ----------
-    conditions : tensor (n, 4), in the order of `NAMES`, radius in arcsec, NaN where missing;
-        radius and |g| are replaced by what is measured, at `pixel_scale` (n,) [arcsec] (NaN: the
-        radius stays missing).
+    vae : VAE
+    batch : Batch
+    conditions : tensor (n, 4)
+        In the order of `NAMES`, radius in arcsec, NaN where missing; radius and |g| are replaced
+        by what is measured.
+    pixel_scale : tensor (n,)
+        arcsec. NaN: the radius stays missing.
+    generator : torch.Generator
+
+    Returns
+    -------
+    Encoded
+        Of those that can be measured.
     """
     mean, log_variance = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
     latents = likelihood.sample_posterior(mean, log_variance, generator)
@@ -93,90 +95,150 @@ def encode(vae: VAE, batch: Batch, conditions: Tensor, pixel_scale: Tensor, gene
     pixels = half_light_radius(image, moments)
     g = torch.hypot(moments.g1, moments.g2)
     labels = torch.stack([conditions[:, 0], pixels * pixel_scale, g, conditions[:, 3]], 1)
-    keep = moments.converged
+    keep = moments.converged & torch.isfinite(pixels)
     every = torch.ones(int(keep.sum()), dtype=torch.bool, device=latents.device)
     return Encoded(latents[keep], labels[keep], pixels[keep], every)
 
 
-def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining) -> Encoded:
+def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining, work: WorkFolder) -> Encoded:
     """Encode fresh synthetic galaxies, alternately from the population and spread widely.
 
     They are seen almost without PSF: their latents then hold structure that HST would blur away.
     """
-    device = sources.psfs.k.device
-    generator = torch.Generator(device).manual_seed(config.seed)
-    parts = []
-    for number in tqdm(range(-(-config.galaxies // _BATCH)), desc="encoding", mininterval=10):
+    n = constants.ENCODED_BATCH
+
+    def part(number: int, generator: torch.Generator) -> Encoded:
         wide = number % 2 == 1
-        conditions, stamps = fresh_galaxies(_BATCH, sources.colours, generator, wide)
+        conditions, stamps = fresh_galaxies(n, sources.colours, generator, wide)
         scale = canonical_pixel_scale(conditions)
-        level = scale.new_full((_BATCH,), SIGNAL_TO_NOISE)
-        sharp = scale.new_full((_BATCH,), SHARPEST)
+        level = scale.new_full((n,), constants.ENCODED_SIGNAL_TO_NOISE)
+        sharp = scale.new_full((n,), constants.SHARPEST)
         batch = observe(stamps, scale, sources.psfs, generator, level, True, sharp)
-        part = encode(vae, batch, conditions, scale, generator)
-        parts.append(part._replace(from_population=part.from_population & (not wide)))
-    return Encoded(*(torch.cat(values) for values in zip(*parts, strict=True)))
+        found = encode(vae, batch, conditions, scale, generator)
+        return found._replace(from_population=found.from_population & (not wide))
+
+    return _in_parts(part, config.galaxies, sources, config.seed, "encoded", work)
 
 
-def encode_real(vae: VAE, sources: Sources, n: int, seed: int) -> Encoded:
+def encode_real(vae: VAE, sources: Sources, n: int, seed: int, work: WorkFolder) -> Encoded:
     """Encode n mirrored and re-noised copies of the real training galaxies."""
     real = sources.real
     assert real is not None
-    device = real.image.device
-    generator = torch.Generator(device).manual_seed(seed)
-    parts = []
-    for _ in range(0, n, _BATCH):
-        index = torch.randint(len(real), (_BATCH,), generator=generator, device=device)
-        level = torch.full((_BATCH,), SIGNAL_TO_NOISE, device=device)
+    count = constants.ENCODED_BATCH
+
+    def part(_, generator: torch.Generator) -> Encoded:
+        index = torch.randint(len(real), (count,), generator=generator, device=generator.device)
+        level = torch.full(
+            (count,), constants.ENCODED_SIGNAL_TO_NOISE, device=generator.device
+        )  # fmt: skip
         batch = real.batch(index, generator, level)
-        scale = real.pixel_scale[index]
-        parts.append(encode(vae, batch, real.conditions[index], scale, generator))
-    joined = Encoded(*(torch.cat(values) for values in zip(*parts, strict=True)))
-    return joined._replace(from_population=torch.zeros_like(joined.from_population))
+        found = encode(vae, batch, real.conditions[index], real.pixel_scale[index], generator)
+        return found._replace(from_population=torch.zeros_like(found.from_population))
+
+    return _in_parts(part, n, sources, seed, "encoded_real", work)
 
 
-def train(vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: FlowTraining):
-    """Train both flows on the latents of `vae` and return them.
+def _in_parts(
+    part: Callable[[int, torch.Generator], Encoded], n: int, sources: Sources, seed: int, name: str,
+    work: WorkFolder,
+) -> Encoded:  # fmt: skip
+    """Encode n galaxies part by part; a checkpoint holds those that are done."""
+    generator = torch.Generator(sources.device).manual_seed(seed)
+    encoded = Collected(Encoded._fields, sources.device)
+    checkpoint = work.checkpoint(name, encoded=encoded, generator=RandomState(generator))
+    for number in checkpoint.steps(-(-n // constants.ENCODED_BATCH), name.replace("_", " ")):
+        encoded.append(part(number, generator))
+    return Encoded(*encoded.joined())
+
+
+def train(
+    vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: FlowTraining, folder: Path
+) -> Flows:
+    """Train both flows on the latents of a VAE, or go on training.
+
+    An interrupted run ends like one that was not (to the bit, on a CPU with the same number of
+    threads).
+
+    Parameters
+    ----------
+    vae : VAE
+    sources : Sources
+        On the device to train on.
+    ranges : dict of str to (low, high)
+        Of each of `NAMES`.
+    flow : FlowConfig
+        Sizes of the latent flow.
+    config : FlowTraining
+    folder : Path
+        Of the checkpoints: ``encoded.ckpt``, ``encoded_real.ckpt``, ``latent_flow.ckpt`` and
+        ``population_flow.ckpt``, in the order in which they come.
 
     Returns
     -------
     Flows
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        A checkpoint is of other settings, or of another VAE.
+    FloatingPointError
+        The loss is not finite.
     """
-    torch.manual_seed(config.seed)
     vae = vae.eval().requires_grad_(False)
-    made = encode_synthetic(vae, sources, config)
-    flows = Flows(vae.config.latent, ranges, flow).to(made.latents.device)
+    work = WorkFolder(folder, _settings(vae, ranges, flow, config) | sources.settings())
+    made = encode_synthetic(vae, sources, config, work)
     latents, conditions = made.latents, made.conditions
     if sources.real is not None and config.real > 0:
-        extra = encode_real(vae, sources, int(config.real * len(latents)), config.seed + 1)
+        n = int(config.real * len(latents))
+        extra = encode_real(vae, sources, n, config.seed + 1, work)
         latents = torch.cat([latents, extra.latents])
         conditions = torch.cat([conditions, extra.conditions])
-    # A label outside the ranges is not one that can be asked for: it counts as missing.
-    limits = conditions.new_tensor([ranges[name] for name in NAMES]).T
-    outside = (conditions < limits[0]) | (conditions > limits[1])
-    conditions = torch.where(outside, torch.nan, conditions)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        flows = Flows(vae.config.latent, ranges, flow).to(latents.device)
+    conditions = _within(conditions, ranges)
     population = conditions[: len(made.latents)][made.from_population]
-    flows.half_light_pixels.copy_(made.pixels[made.from_population].nanmedian())
+    flows.half_light_pixels.copy_(made.pixels[made.from_population].median())
     flows.latent.fit_axes(latents, vae.config.bands - 1)
-    _fit_latent(flows, latents, conditions, config)
-    _fit_population(flows, population[torch.isfinite(population).all(1)], config)
+    _fit_latent(flows, latents, conditions, config, work)
+    _fit_population(flows, population[torch.isfinite(population).all(1)], config, work)
     return flows.eval().requires_grad_(False)
 
 
-def _fit_latent(flows: Flows, latents: Tensor, conditions: Tensor, config: FlowTraining) -> None:
+def _settings(vae: VAE, ranges: dict, flow: FlowConfig, config: FlowTraining) -> dict[str, dict]:
+    return {
+        "vae": {"weights": digest(vae.state_dict())},
+        "ranges": ranges,
+        "flow": flow.to_dict(),
+        "flow_training": asdict(config),
+    }
+
+
+def _within(conditions: Tensor, ranges: dict) -> Tensor:
+    """Hide labels outside the ranges: they are not ones that can be asked for."""
+    limits = conditions.new_tensor([ranges[name] for name in NAMES]).T
+    outside = (conditions < limits[0]) | (conditions > limits[1])
+    return torch.where(outside, torch.nan, conditions)
+
+
+def _fit_latent(
+    flows: Flows, latents: Tensor, conditions: Tensor, config: FlowTraining, work: WorkFolder
+) -> None:
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked = conditions[index]
         hide = _rand((len(asked), 1), generator) < config.drop
-        hide = hide & (_rand(asked.shape, generator) < 0.5)
+        hide = hide & (_rand(asked.shape, generator) < constants.HIDE_CONDITION)
         asked = torch.where(hide, torch.nan, asked)
         with torch.autocast(latents.device.type, torch.bfloat16):
             return -flows.latent_log_prob(latents[index], asked).mean()
 
-    rate = config.learning_rate
-    _minimise(flows.latent, loss, len(latents), config, rate, "latent flow", config.seed + 2)
+    task = _Task("latent_flow", len(latents), config.learning_rate, config.seed + 2)
+    _minimise(flows.latent, loss, task, config, work)
 
 
-def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> None:
+def _fit_population(
+    flows: Flows, conditions: Tensor, config: FlowTraining, work: WorkFolder
+) -> None:
     """Fit the distribution of missing conditions given those present, for any that are present.
 
     The values of given conditions are replaced by noise: the flow then learns the density of the
@@ -188,44 +250,62 @@ def _fit_population(flows: Flows, conditions: Tensor, config: FlowTraining) -> N
 
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked, target = conditions[index], values[index]
-        all_missing = _rand((len(index), 1), generator) < 0.4
-        given = (_rand(asked.shape, generator) < 0.5) & ~all_missing
+        all_missing = _rand((len(index), 1), generator) < constants.GIVEN_NOTHING
+        given = (_rand(asked.shape, generator) < constants.GIVEN) & ~all_missing
         noise = torch.randn(target.shape, generator=generator, device=generator.device)
         noise = noise * scale + mean
         target = torch.where(given, noise, target)
         asked = torch.where(given, asked, torch.nan)
         return -flows.population_log_prob(target, asked).mean()
 
-    n, rate = len(conditions), config.population_learning_rate
-    _minimise(flows.population, loss, n, config, rate, "population flow", config.seed + 3)
+    rate = config.population_learning_rate
+    task = _Task("population_flow", len(conditions), rate, config.seed + 3)
+    _minimise(flows.population, loss, task, config, work)
 
 
 def _rand(shape, generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device)
 
 
+class _Task(NamedTuple):
+    """A minimisation: its name, number of rows, peak of the learning rate, and seed."""
+
+    name: str
+    rows: int
+    rate: float
+    seed: int
+
+
 def _minimise(
-    network, loss, n: int, config: FlowTraining, rate: float, name: str, seed: int
+    network: CouplingFlow,
+    loss: Callable[[Tensor, torch.Generator], Tensor],
+    task: _Task,
+    config: FlowTraining,
+    work: WorkFolder,
 ) -> None:
-    """Minimise loss(index, generator) over random batches; keeps a moving average of weights."""
-    device = next(network.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-3)
+    """Minimise loss(rows, generator) over random batches; keeps a moving average of weights."""
+    device = network.mean.device
+    generator = torch.Generator(device).manual_seed(task.seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=task.rate, weight_decay=1e-3)
     average = copy.deepcopy(network)
-    bar = tqdm(range(config.steps), desc=name, mininterval=10)
+    checkpoint = work.checkpoint(
+        task.name, network=network, average=average, optimizer=optimizer,
+        generator=RandomState(generator),
+    )  # fmt: skip
+    bar = checkpoint.steps(config.steps, task.name.replace("_", " "))
     for step in bar:
         for group in optimizer.param_groups:
-            group["lr"] = rate * schedule(step / config.steps)
-        index = torch.randint(n, (config.batch,), generator=generator, device=device)
+            group["lr"] = task.rate * schedule(step / config.steps)
+        index = torch.randint(task.rows, (config.batch,), generator=generator, device=device)
         value = loss(index, generator)
         if not torch.isfinite(value):
-            raise FloatingPointError(f"{name}: loss is {value.item()} at step {step}")
+            raise FloatingPointError(f"{task.name}: loss is {value.item()} at step {step}")
         optimizer.zero_grad(set_to_none=True)
         value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), constants.FLOW_GRADIENT_CLIP)
         optimizer.step()
-        moving_average(average, network, min(0.998, (step + 1) / (step + 10)))
+        moving_average(average, network, min(constants.FLOW_AVERAGE, (step + 1) / (step + 10)))
         if step % 100 == 0:
             bar.set_postfix_str(f"loss {value.item():.3f}", refresh=False)
-            logger.info("%s step %d loss %.3f", name, step, value.item())
+            logger.info("%s step %d loss %.3f", task.name, step, value.item())
     network.load_state_dict(average.state_dict())

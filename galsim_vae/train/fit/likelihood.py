@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "KNOWN",
     "convolve",
     "degrees_of_freedom",
     "fit_amplitude",
@@ -18,8 +17,7 @@ __all__ = [
     "sample_posterior",
 ]
 
-POGSON = 2.5 / math.log(10)  # magnitudes in a factor of e
-KNOWN = 0.15  # error [mag] of a hidden band's magnitude beyond which it says too little
+_POGSON = 2.5 / math.log(10)  # magnitudes in a factor of e
 
 
 def convolve(stamps: Tensor, otf: Tensor) -> Tensor:
@@ -96,7 +94,7 @@ def magnitude_error(
         variance = variance + 1 / signal_to_noise.clamp(min=1e-9).square()
         fluxes.append(flux)
     observed, expected = fluxes
-    return POGSON * torch.log(observed / expected), POGSON * variance.sqrt()
+    return _POGSON * torch.log(observed / expected), _POGSON * variance.sqrt()
 
 
 def half_chi_square(data: Tensor, model: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_gal
 
 from . import autoencoder as loop
 from . import likelihood
-from .observe import join, observe
+from .batch import join
+from .observe import observe
 
 __all__ = ["Monitor"]
 

@@ -2,7 +2,21 @@
 
     galsim-vae train weights/candels-small.yaml training_file=real.h5 work=run
 
-Interrupted, it goes on from the last checkpoint in the work folder and ends as if it had not been.
+Interrupted anywhere, it goes on and ends as if it had not been; at most five minutes of work are
+lost. The work folder holds
+
+====================== ===========================================================================
+vae.ckpt               the autoencoder: network, its moving average, optimiser, random state, step
+encoded.ckpt           synthetic galaxies encoded for the flows, as many as are done
+encoded_real.ckpt      real galaxies, the same
+latent_flow.ckpt       the flow of the latents, as vae.ckpt
+population_flow.ckpt   the flow of the conditions, as vae.ckpt
+tensorboard/           curves of the autoencoder's training
+contact_sheet.png      galaxies, data and model, drawn whenever vae.ckpt is written
+====================== ===========================================================================
+
+A checkpoint states all that it depends on (recipe, data, `constants`, kind of device, for the flows
+the autoencoder), and is refused where any of these is another.
 """
 
 import json
@@ -28,9 +42,10 @@ from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.training_file import Dataset, read
 
 from . import autoencoder as loop
+from . import constants, monitor
 from . import flows as fitflows
-from . import monitor
-from .observe import PSFTable, RealGalaxies
+from .observe import RadialPSFTable
+from .real import RealGalaxies
 
 __all__ = [
     "Recipe",
@@ -117,7 +132,7 @@ def find_device(name: str) -> torch.device:
 def sources(real: Dataset | None, device: torch.device | str = "cpu") -> loop.Sources:
     """Tables for synthetic galaxies, and the training part of the real ones."""
     galaxies = None if real is None else RealGalaxies(real, ~real.valid).to(device)
-    return loop.Sources(colour_table().to(device), PSFTable.hst().to(device), galaxies)
+    return loop.Sources(colour_table().to(device), RadialPSFTable.hst().to(device), galaxies)
 
 
 def without(data: Dataset, excluded: Path) -> Dataset:
@@ -165,6 +180,7 @@ def provenance(real: Dataset | None, *configs) -> dict[str, str]:
         for name, rows in (("real_training", ~real.valid), ("real_held_out", real.valid)):
             facts[name] = json.dumps(dict(Counter(np.asarray(real.source)[rows].tolist())))
     facts |= {type(c).__name__: json.dumps(asdict(c)) for c in configs}
+    facts["constants"] = json.dumps(constants.recorded())
     return facts | {name: version(name) for name in ("galsim", "torch", "nflows")}
 
 
@@ -188,11 +204,11 @@ def train(recipe: Recipe) -> modelfile.Model:
     torch.set_flush_denormal(True)
     with monitor.Monitor(recipe.work, galaxies) as watch:
         vae = loop.train(
-            recipe.vae, recipe.vae_training, galaxies, recipe.work / "vae.ckpt",
+            recipe.vae, recipe.vae_training, galaxies, recipe.work,
             watch=watch, start=None if start is None else start.vae,
         )  # fmt: skip
     ranges = dict(DEFAULT_RANGES)
-    flows = fitflows.train(vae, galaxies, ranges, recipe.flow, recipe.flow_training)
+    flows = fitflows.train(vae, galaxies, ranges, recipe.flow, recipe.flow_training, recipe.work)
     facts = provenance(data, recipe.vae_training, recipe.flow_training)
     if start is not None:
         facts["start"] = start.sha256

@@ -8,7 +8,7 @@ from galsim_vae.model.vae import VAE
 
 from . import likelihood
 from .autoencoder import LoopConfig
-from .observe import Batch
+from .batch import Batch
 
 __all__ = ["refine"]
 

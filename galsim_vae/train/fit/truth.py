@@ -13,22 +13,9 @@ from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.shapes import adaptive_moments, elliptical_radius, half_light_radius
 from galsim_vae.train.statistics import ring_means
 
-__all__ = ["colour_misfit", "power_misfit", "size_misfit"]
+from . import constants
 
-# Cycles a stamp. Lower ones are the galaxy's size and shape, which pixels tell well enough; the
-# decoder's last kernel is zero at 32.
-_RINGS = range(4, 29)
-# Added to the power of stamps of unit flux (1 at zero cycles), so that rings in which a smooth
-# galaxy has next to none do not rule the logarithm.
-_POWER_FLOOR = 3e-6
-_FLUX_FLOOR = 0.02  # relative error of a flux below which there is little to gain
-# Noise of a galaxy's flux over that of a pixel, about: between an aperture of twice the half-light
-# radius (21) and the whole stamp (64).
-_FLUX_NOISE = 40.0
-# Relative errors of the adaptive second moment, whose change is that of the size, and of the flux
-# in the half-light ellipse, below which there is little to gain.
-_MOMENT_FLOOR, _HALF_FLOOR = 0.01, 0.003
-_SOFT_EDGE = 0.5  # of the half-light ellipse [pixel], so that its flux has a slope
+__all__ = ["colour_misfit", "power_misfit", "size_misfit"]
 
 
 def power_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
@@ -61,7 +48,7 @@ def colour_misfit(stamps: Tensor, truth: Tensor, noise: Tensor, observed: Tensor
     tensor (n,), sum over bands
     """
     true = truth.sum((2, 3))
-    variance = _FLUX_FLOOR**2 + (_FLUX_NOISE * noise / true).square()
+    variance = constants.FLUX_FLOOR**2 + (constants.FLUX_NOISE * noise / true).square()
     error = torch.log(stamps.sum((2, 3)) / true).square() / variance
     return (_pseudo_huber(error) * observed).sum(1)
 
@@ -95,13 +82,15 @@ def _size_misfit(image: Tensor, true: Tensor) -> Tensor:
         sigma = torch.where(good, moments.sigma, 1.0)
         moment = (distance / sigma[:, None, None]).square()
         weight = torch.exp(-0.5 * moment)
-        inside = torch.sigmoid((radius.nan_to_num()[:, None, None] - distance) / _SOFT_EDGE)
+        inside = torch.sigmoid(
+            (radius.nan_to_num()[:, None, None] - distance) / constants.SOFT_EDGE
+        )
 
     def measured(values: Tensor) -> tuple[Tensor, Tensor]:
         weighted = weight * values
         second = (weighted * moment).sum((1, 2)) / weighted.sum((1, 2))
         half = (inside * values).sum((1, 2)) / values.sum((1, 2))
-        return second / _MOMENT_FLOOR, half / _HALF_FLOOR
+        return second / constants.MOMENT_FLOOR, half / constants.HALF_FLOOR
 
     errors = torch.stack(measured(image)) - torch.stack(measured(true))
     return _pseudo_huber(torch.where(good, errors, 0.0).square()).sum(0)
@@ -119,8 +108,9 @@ def _log_power(stamps: Tensor) -> Tensor:
     """
     unit = _window(stamps) * stamps / stamps.sum((2, 3), keepdim=True)
     power = torch.fft.rfft2(unit).abs().square()
+    first, last = constants.RINGS
     with torch.autocast(stamps.device.type, enabled=False):  # powers span eight decades
-        return torch.log(ring_means(power, _RINGS) + _POWER_FLOOR)
+        return torch.log(ring_means(power, range(first, last + 1)) + constants.POWER_FLOOR)
 
 
 def _window(stamps: Tensor) -> Tensor:

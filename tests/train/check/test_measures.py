@@ -40,10 +40,11 @@ def test_distance_of_equal_and_shifted_samples():
 
 def test_truth_fits_what_is_seen_through_each_psf():
     galaxies = psf_freeness.profiles(4, seed=1)
-    truth = torch.stack([psf_freeness.draw(galaxy) for galaxy in galaxies])
+    truth = torch.stack([psf_freeness.canonical_stamp(galaxy) for galaxy in galaxies])
     stamps = truth[:, None] * torch.tensor(psf_freeness.COLOURS)[:, None, None]
     for fwhm in psf_freeness.PSF_FWHM:
-        batch = psf_freeness.observe(galaxies, 6 * fwhm, torch.Generator().manual_seed(2))
+        noise = torch.Generator().manual_seed(2)
+        batch = psf_freeness.see_through_moffat(galaxies, 6 * fwhm, noise)
         weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
         model = likelihood.convolve(stamps, batch.otf)
         half = likelihood.half_chi_square(batch.image, model, weight)

@@ -17,7 +17,7 @@ from galsim_vae.train.clean import anomaly, artefacts, measures, usual
 from galsim_vae.train.clean import planted as anomaly_check
 from galsim_vae.train.clean.native import native
 from galsim_vae.train.fit import likelihood
-from galsim_vae.train.fit.observe import Batch
+from galsim_vae.train.fit.batch import Batch
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from galsim_vae.train.fit import augment, likelihood
+from galsim_vae.train.fit import augment, constants, likelihood
 
 SIZE = 64
 
@@ -83,7 +83,7 @@ def test_bands_that_were_not_observed_stay_so():
 
 
 def test_exchanged_colours_are_those_of_another_of_the_survey(monkeypatch):
-    monkeypatch.setattr(augment, "_SCATTER", 0.0)
+    monkeypatch.setattr(constants, "COLOUR_SCATTER", 0.0)
     nan = torch.nan
     log_flux = torch.tensor([[0.0, 1, 3, 3], [1, 1, 1, 4], [5, 2, 2, 9], [2, nan, 1, 0]])
     survey = torch.tensor([0, 0, 1, 0])

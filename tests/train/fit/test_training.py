@@ -9,13 +9,12 @@ import torch
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE, VAEConfig, psf_width
-from galsim_vae.train.fit import (
-    augment,
-    likelihood,
-    observe,
-)
+from galsim_vae.train.fit import augment, likelihood, observe
 from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
+from galsim_vae.train.fit.batch import AS_STATED, INFERENCE, Batch
+from galsim_vae.train.fit.checkpoint import WorkFolder
+from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.fit.refine import refine
 from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
@@ -26,7 +25,7 @@ TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8,
 
 @pytest.fixture(scope="module")
 def sources():
-    return loop.Sources(colour_table(), observe.PSFTable.hst())
+    return loop.Sources(colour_table(), observe.RadialPSFTable.hst())
 
 
 def gaussian_psf(sigma, n=1, bands=5):
@@ -145,41 +144,14 @@ def test_the_truth_counts_with_its_weights(sources):
         assert one > 0 and two == pytest.approx(2 * one, rel=1e-2)
 
 
-def test_resumed_training_ends_like_uninterrupted(sources, tmp_path):
-    config = loop.LoopConfig(steps=4, batch=4, real=0)
-    whole = loop.train(TINY, config, sources, tmp_path / "whole.ckpt", save_every=2)
-
-    class Interrupted(Exception):
-        pass
-
-    calls = 0
-    original = loop.losses
-
-    def interrupt(*args):
-        nonlocal calls
-        calls += 1
-        if calls == 4:
-            raise Interrupted
-        return original(*args)
-
-    loop.losses = interrupt
-    try:
-        with pytest.raises(Interrupted):
-            loop.train(TINY, config, sources, tmp_path / "part.ckpt", save_every=2)
-    finally:
-        loop.losses = original
-    resumed = loop.train(TINY, config, sources, tmp_path / "part.ckpt", save_every=2)
-    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_flows_learn_the_conditions_of_their_galaxies(sources):
+def test_flows_learn_the_conditions_of_their_galaxies(sources, tmp_path):
     """The population's density rises, and bright galaxies come out larger than faint ones."""
     torch.manual_seed(1)
     config = fitflows.FlowTraining(galaxies=1024, steps=300, batch=128, real=0)
     vae = VAE(TINY)
-    flows = fitflows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 16), config)
-    made = fitflows.encode_synthetic(vae, sources, fitflows.FlowTraining(galaxies=512, seed=9))
+    flows = fitflows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 16), config, tmp_path)
+    other = fitflows.FlowTraining(galaxies=512, seed=9)
+    made = fitflows.encode_synthetic(vae, sources, other, WorkFolder(tmp_path / "other", {}))
     known = made.conditions[made.from_population]
     usual = made.pixels[made.from_population].median().item()
     assert flows.half_light_pixels.item() == pytest.approx(usual, rel=0.02)
@@ -219,7 +191,7 @@ def real_galaxies(sources):
         flux_scale=np.ones(6, np.float32), source=np.array(["x"] * 6),
         source_index=np.arange(6), valid=np.zeros(6, bool),
     )  # fmt: skip
-    return observe.RealGalaxies(data, ~data.valid), stamps
+    return RealGalaxies(data, ~data.valid), stamps
 
 
 def test_real_galaxies_are_renoised_as_stated(real_galaxies):
@@ -235,13 +207,13 @@ def test_real_galaxies_are_renoised_as_stated(real_galaxies):
         augment.vary = original
     assert (batch.image[:, 0] == 0).all() and not batch.mask[:, 0].any()
     truth = likelihood.convolve(stamps[index], batch.otf)
-    flux = (real.image * real.mask).sum((2, 3)).amax(1)[index]
+    flux = real.observed.image.sum((2, 3)).amax(1)[index]
     scale = fit = likelihood.fit_amplitude(batch.image, truth, batch.mask.float())
     residual = (batch.image - scale[:, None, None, None] * truth)[:, 1:]
     assert torch.allclose(flux, torch.ones(48), atol=1e-4) and (fit > 0).all()
     measured = residual.std((2, 3)) / batch.noise[:, 1:]
     assert measured.numpy() == pytest.approx(1.0, abs=0.08)
-    assert (batch.noise >= real.noise[index] * 0.999).all()
+    assert (batch.noise >= real.observed.noise[index] * 0.999).all()
     assert (batch.noise_area >= 1.0).all() and (batch.noise_area <= 3.0).all()
 
 
@@ -250,10 +222,10 @@ def test_exchanged_colours_keep_each_bands_signal_to_noise(real_galaxies):
     index, level = torch.arange(3, 6).repeat(20), torch.full((60,), 1e5)
     batch = real.batch(index, torch.Generator().manual_seed(9), level, exchange=True)
     flux = (batch.image * batch.mask).sum((2, 3))
-    own = (real.image * real.mask).sum((2, 3))[index]
+    own = real.observed.image.sum((2, 3))[index]
     assert flux.amax(1).numpy() == pytest.approx(1.0, abs=0.02)
     assert (flux / own)[:, 1:].log().std(1).max() > 0.05
-    ratio = (flux / batch.noise) / (own / real.noise[index])
+    ratio = (flux / batch.noise) / (own / real.observed.noise[index])
     assert ratio[:, 1:].numpy() == pytest.approx(1.0, abs=0.1)
     assert (flux[:, 0] == 0).all()
 
@@ -278,17 +250,17 @@ def test_a_hidden_band_counts_by_its_magnitude_and_not_in_the_likelihood(monkeyp
     x = torch.arange(64.0) - 31.5
     stamps = torch.exp(-0.5 * (x[:, None] ** 2 + x**2) / 25).expand(2, 5, 64, 64)
     one = torch.ones(2, 5)
-    batch = observe.Batch(stamps, torch.ones(2, 5, 64, 33), one, 0.01 * one, one, mask)
+    batch = Batch(stamps, torch.ones(2, 5, 64, 33), one, 0.01 * one, one, mask)
     shown = mask.clone()
     shown[:, 1] = False
     fainter = batch.image.clone()
     fainter[:, 1] *= 10 ** (-0.4 * 0.3)
     fainter = batch._replace(image=fainter)
-    assert loop._hidden_misfit(fainter, stamps, shown).item() == pytest.approx(0.6, abs=1e-4)
-    assert loop._hidden_misfit(fainter, stamps, mask) == 0
-    assert loop._hidden_misfit(batch, stamps, shown).item() == pytest.approx(0, abs=1e-5)
+    assert loop.hidden_misfit(fainter, stamps, shown).item() == pytest.approx(0.6, abs=1e-4)
+    assert loop.hidden_misfit(fainter, stamps, mask) == 0
+    assert loop.hidden_misfit(batch, stamps, shown).item() == pytest.approx(0, abs=1e-5)
     loud = torch.tensor([0.01, 10.0, 0.01, 0.01, 0.01]).expand(2, 5)
-    assert loop._hidden_misfit(fainter._replace(noise=loud), stamps, shown) == 0
+    assert loop.hidden_misfit(fainter._replace(noise=loud), stamps, shown) == 0
 
     torch.manual_seed(1)
     model = VAE(TINY).requires_grad_(False)
@@ -318,14 +290,14 @@ def test_hidden_bands_are_observed_ones_and_never_the_last():
 def test_training_step_with_real_galaxies(sources, real_galaxies, tmp_path):
     config = loop.LoopConfig(steps=2, batch=2, real=2)
     both = loop.Sources(sources.colours, sources.psfs, real_galaxies[0])
-    vae = loop.train(TINY, config, both, tmp_path / "x.ckpt")
+    vae = loop.train(TINY, config, both, tmp_path)
     assert all(torch.isfinite(p).all() for p in vae.parameters())
-    encoded = fitflows.encode_real(vae, both, 64, seed=1)
+    encoded = fitflows.encode_real(vae, both, 64, 1, WorkFolder(tmp_path, {}))
     assert torch.isnan(encoded.conditions[:, [0, 1, 3]]).all()
     assert torch.isfinite(encoded.conditions[:, 2]).all()
     with pytest.raises(ValueError, match=r"training.steps = 2, not 1"):
         other = loop.LoopConfig(steps=1, batch=2, real=2)
-        loop.train(TINY, other, both, tmp_path / "x.ckpt")
+        loop.train(TINY, other, both, tmp_path)
 
 
 def test_refining_improves_the_fit(sources):
@@ -346,3 +318,44 @@ def test_refining_improves_the_fit(sources):
     known.fit_axes(torch.randn(200, TINY.latent, generator=generator) * 0.1 + 3.0)
     held = refine(vae, batch, 60, prior=1e6, learning_rate=0.2, known=known)
     assert held.numpy() == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.fixture
+def observed(sources):
+    """Three galaxies as arrays of a training file: one bright, one noise free, one all noise."""
+    generator = torch.Generator().manual_seed(12)
+    _, stamps = fresh_galaxies(3, sources.colours, generator)
+    image = 50 * stamps
+    image[2] = 0
+    psf = torch.zeros_like(image)
+    psf[..., 32, 32] = 1.0
+    noise = torch.tensor([0.01, 0.0, 0.01])[:, None].repeat(1, 5)
+    image = image + noise[:, :, None, None] * torch.randn(image.shape, generator=generator)
+    mask = torch.ones(image.shape, dtype=torch.bool)
+    mask[:, 0] = False
+    image[0, 0] = torch.nan  # never looked at
+    return [values.numpy() for values in (image, psf, noise, torch.full((3, 5), 0.5), mask)]
+
+
+def test_a_batch_has_unit_flux_or_so_many_times_its_noise(observed):
+    for floors in (AS_STATED, INFERENCE):
+        batch = Batch.from_arrays(*observed, floors)
+        assert all(torch.isfinite(values).all() for values in batch)
+        assert (batch.image[~batch.mask] == 0).all()
+        flux = batch.image.sum((2, 3)).amax(1)
+        assert flux[:2].numpy() == pytest.approx(1.0, rel=1e-5)
+        error = batch.noise[2, 1] * (np.pi * 12**2) ** 0.5
+        assert error.item() == pytest.approx(1 / floors.faintest, rel=1e-3)
+        assert (batch.noise_area == 1.0).all()
+
+
+def test_inference_allows_for_noise_where_the_file_states_none(observed):
+    stated, allowed = (Batch.from_arrays(*observed, floors) for floors in (AS_STATED, INFERENCE))
+    assert torch.equal(stated.image, allowed.image)
+    assert (stated.noise[1] == 0).all()
+    ratio = 1 / (allowed.noise[1] * (np.pi * 12**2) ** 0.5)
+    assert ratio.numpy() == pytest.approx(INFERENCE.best, rel=1e-3)
+    added = (allowed.noise[0].square() - stated.noise[0].square()).sqrt()
+    assert added.numpy() == pytest.approx(allowed.noise[1].numpy(), rel=1e-2)
+    weight = likelihood.inverse_variance(allowed.noise, allowed.noise_area, allowed.mask)
+    assert weight.max() < 1e12
