@@ -8,7 +8,9 @@ from galsim_vae.shear.calibration import summary, written_files
 
 from .call import Call
 
-__all__ = ["run"]
+__all__ = ["Keys", "run"]
+
+Keys = CalibrationConfig
 
 
 @dataclass(frozen=True)

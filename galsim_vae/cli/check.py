@@ -7,9 +7,10 @@ from pathlib import Path
 import galsim
 from astropy.table import Table
 
-from galsim_vae.files import output_folder, write_whole
+from galsim_vae.files import input_file, output_folder, write_whole
 from galsim_vae.model import file as modelfile
 from galsim_vae.settings import key
+from galsim_vae.train.training_file import read
 
 from .call import Call
 
@@ -44,11 +45,10 @@ def _reconstruction(call: Call, keys: Keys) -> None:
     from galsim_vae.train.ingest.config import IngestConfig
 
     config = call.load("configuration of ingest, such as weights/real.yaml")
-    readers = IngestConfig.from_dict(config).readers()
+    readers, vae = IngestConfig.from_dict(config).readers(), _model(keys).vae
+    folder = output_folder(keys.output)
     for reader in readers:
         reader.check()
-    vae = _model(keys).vae
-    folder = output_folder(keys.output)
     reconstruction.write(readers, vae, folder).pprint(max_lines=-1, max_width=-1)
     for label in ("sn50", "native"):
         call.wrote(*(folder / f"reconstruction_{label}.{ending}" for ending in ("ecsv", "png")))
@@ -56,11 +56,10 @@ def _reconstruction(call: Call, keys: Keys) -> None:
 
 def _hidden_band(call: Call, keys: Keys) -> None:
     from galsim_vae.train.check import hidden_band
-    from galsim_vae.train.training_file import read
 
-    data, vae = read(call.file("training file")), _model(keys).vae.requires_grad_(False)
+    file, vae = _training_file(call), _model(keys).vae.requires_grad_(False)
     folder = output_folder(keys.output)
-    _write(call, hidden_band.magnitude_errors(vae, data), folder / "hidden_band.ecsv")
+    _write(call, hidden_band.magnitude_errors(vae, read(file)), folder / "hidden_band.ecsv")
 
 
 def _psf_freeness(call: Call, keys: Keys) -> None:
@@ -89,23 +88,25 @@ def _beside_real(call: Call, keys: Keys) -> None:
     from galsim_vae.generator import GalaxyGenerator
     from galsim_vae.plots import contact_sheet
     from galsim_vae.train.check import beside_real
-    from galsim_vae.train.training_file import read
 
-    data = read(call.file("training file"))
+    file = _training_file(call)
     generator = GalaxyGenerator(keys.weights, device="cpu", extrapolate=True)
     path = output_folder(keys.output) / "beside_real.png"
-    contact_sheet(beside_real.pictures(data, generator), path)
+    contact_sheet(beside_real.pictures(read(file), generator), path)
     call.wrote(path)
 
 
 def _planted(call: Call, keys: Keys) -> None:
     from galsim_vae.train.clean import planted
-    from galsim_vae.train.training_file import read
 
-    data, model = read(call.file("training file")), _model(keys)
+    file, model = _training_file(call), _model(keys)
     folder = output_folder(keys.output)
-    planted.write(model, data, folder).pprint(max_lines=-1, max_width=-1)
+    planted.write(model, read(file), folder).pprint(max_lines=-1, max_width=-1)
     call.wrote(folder / "auc.ecsv", folder / "roc.png")
+
+
+def _training_file(call: Call) -> Path:
+    return input_file(call.file("training file"))
 
 
 def _model(keys: Keys) -> modelfile.Model:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from galsim_vae.files import output_folder, write_whole
+from galsim_vae.files import input_file, output_folder, write_whole
 from galsim_vae.model import file as modelfile
 from galsim_vae.settings import key
 from galsim_vae.train import training_file
@@ -26,10 +26,11 @@ class Keys:
 
 def run(call: Call) -> None:
     """Write every galaxy's score and reason, and a picture of the worst."""
-    file, keys = call.file("training file"), call.read(Keys)
+    keys = call.read(Keys)
     check_count(keys.worst, "worst")
-    data, model = training_file.read(file), modelfile.read(modelfile.find(keys.weights))
-    folder = output_folder(keys.output)
+    file = input_file(call.file("training file"))
+    model, folder = modelfile.read(modelfile.find(keys.weights)), output_folder(keys.output)
+    data = training_file.read(file)
     measured = measure_oddities(model, data, call.progress)
     listed = anomaly.table(data, measured, anomaly.calibrate(measured))
     write_whole(folder / "anomaly.ecsv", listed.write)

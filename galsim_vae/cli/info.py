@@ -66,10 +66,12 @@ def _readable(text: str) -> str:
         return text
     if not isinstance(values, dict):
         return text
-    return ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in values.items())
+    return ", ".join(f"{key} {_plain(value)}" for key, value in values.items())
 
 
 def _plain(value) -> str:
+    if not isinstance(value, int | float):
+        return str(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"

@@ -11,7 +11,9 @@ from galsim_vae.train.ingest.run import ingest
 
 from .call import Call
 
-__all__ = ["run"]
+__all__ = ["Keys", "run"]
+
+Keys = IngestConfig
 
 logger = logging.getLogger(__name__)
 

@@ -144,7 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():
         sub = commands.add_parser(
-            name, help=command.summary, description=command.summary.capitalize() + ".",
+            name, help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
             usage=f"galsim-vae {name} {command.usage} [-v N] [-f TYPE]",
         )  # fmt: skip
         sub.command = name

@@ -4,7 +4,9 @@ from galsim_vae.train.fit.recipe import Recipe, train
 
 from .call import Call
 
-__all__ = ["run"]
+__all__ = ["Keys", "run"]
+
+Keys = Recipe
 
 
 def run(call: Call) -> None:

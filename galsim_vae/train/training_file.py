@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galsim_vae.bands import BANDS, STAMP_SIZE
+from galsim_vae.files import input_file
 
 __all__ = [
     "FORMAT_VERSION",
@@ -272,7 +273,11 @@ def read_header(path) -> dict[str, str]:
 
 def _open(path) -> h5py.File:
     """Open a training file and check what it is."""
-    file = h5py.File(path, "r")
+    path = input_file(path)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise OSError(f"{path} is not a training file, or is truncated: {error}") from error
     version = file.attrs.get("format_version")
     if version != FORMAT_VERSION:
         file.close()
@@ -280,7 +285,7 @@ def _open(path) -> h5py.File:
             f"{path}: format version {version}; this code reads {FORMAT_VERSION}. "
             "Make the file again with galsim-vae ingest"
         )
-    bands = tuple(file.attrs["bands"])
+    bands = tuple(file.attrs.get("bands", ()))
     if bands != tuple(BANDS):
         file.close()
         raise OSError(f"{path}: bands {bands}; this code has {BANDS}")

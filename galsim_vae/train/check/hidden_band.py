@@ -1,6 +1,7 @@
 """How well the flux of a band that the encoder never saw is predicted from the others."""
 
 
+import galsim
 import numpy as np
 import torch
 from astropy.table import Table
@@ -68,6 +69,10 @@ def magnitude_errors(vae: VAE, data: Dataset) -> Table:
 
     Of held-out galaxies that were observed in the band and in at least one other: all of them, and
     those whose noise lets it be known to `constants.KNOWN`.
+
+    Raises
+    ------
+    galsim.GalSimValueError : there is none.
     """
     flux = aperture_fluxes(data)
     table = Table(
@@ -75,10 +80,12 @@ def magnitude_errors(vae: VAE, data: Dataset) -> Table:
         dtype=("U5", "U8", int, float, float, float, float),
     )
     rng = np.random.default_rng(1)
+    seen = np.isfinite(flux)
     for name in HIDDEN:
         band = BANDS.index(name)
-        usable = data.valid & np.isfinite(flux[:, band]) & (np.isfinite(flux).sum(1) > 1)
-        rows = np.flatnonzero(usable)
+        rows = np.flatnonzero(data.valid & seen[:, band] & (seen.sum(1) > 1))
+        if not len(rows):
+            continue
         parts = [
             predict(vae, Batch.from_training_file(data[rows[i : i + _CHUNK]], INFERENCE), band)
             for i in range(0, len(rows), _CHUNK)
@@ -86,9 +93,13 @@ def magnitude_errors(vae: VAE, data: Dataset) -> Table:
         model, error = (np.concatenate(values) for values in zip(*parts, strict=True))
         guess = colour_guess(data, flux, rows, band)
         for label, chosen in (("all", np.isfinite(model)), ("measured", error < constants.KNOWN)):
+            if not chosen.any():
+                continue
             line: list = [name, label, int(chosen.sum())]
             for errors in (np.abs(model[chosen]), np.abs(guess[chosen])):
                 error = bootstrap_error(np.median, errors, random=rng)
                 line += [float(np.median(errors)), float(error)]
             table.add_row(line)
+    if not len(table):
+        raise galsim.GalSimValueError("No held-out galaxy was observed in one of", HIDDEN)
     return table

@@ -83,10 +83,11 @@ def evaluate(
     if seed < 0:
         raise galsim.GalSimRangeError("seed must not be negative", seed, 0)
     path = modelfile.find(weights)
+    ranges = modelfile.read(path).ranges
     real = rows = None
     if data is not None:
         real = dataset.read(data)
-        rows = askable(real, modelfile.read(path).ranges)
+        rows = askable(real, ranges)
     output = output_folder(output)
     work = output_folder(output / "pieces" if work is None else work)
     threads = torch.get_num_threads()
