@@ -40,6 +40,7 @@ __all__ = [
     "LABELS",
     "NAMES",
     "Conditions",
+    "as_columns",
     "from_table",
     "of_row",
     "one_row",
@@ -116,7 +117,7 @@ def from_table(
 
     Parameters
     ----------
-    table : astropy Table or QTable, or mapping of names to arrays
+    table : astropy Table or QTable, mapping of names to arrays, structured array or DataFrame
         Columns as in the module's docstring; at least one. Units are converted; numbers without
         a unit are arcsec or magnitudes. Masked entries are missing.
     ranges : mapping of str to (low, high)
@@ -140,10 +141,10 @@ def from_table(
     galsim.GalSimIncompatibleValuesError
         Only one of g1 and g2, columns of different lengths, or no columns at all.
     """
-    names = list(table) if isinstance(table, Mapping) else list(table.colnames)
+    table = as_columns(table)
     mag_columns = {f"mag_{band}": band for band in bands if band != REFERENCE}
-    _check_names(names, mag_columns)
-    columns = {name: _column(table[name], name) for name in names}
+    _check_names(list(table), mag_columns)
+    columns = {name: _column(column, name) for name, column in table.items()}
     n = _common_length(columns)
 
     values = np.full((n, len(NAMES)), np.nan)
@@ -160,6 +161,52 @@ def from_table(
     ident = columns.get("id", np.arange(n))
     band_magnitudes = {band: columns[name] for name, band in mag_columns.items() if name in columns}
     return Conditions(values, angle, ident, band_magnitudes)
+
+
+def as_columns(table: Any) -> dict[str, Any]:
+    """Take apart what may be a table: astropy's, a mapping, a structured array or a DataFrame.
+
+    Parameters
+    ----------
+    table : Table, QTable, Mapping, numpy.ndarray with fields, or pandas.DataFrame and the like
+        A DataFrame is known by its ``columns``. Entries that are NA are masked; NaN stays NaN.
+
+    Returns
+    -------
+    dict of str to array_like
+        The columns in their order.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        It is none of these.
+    """
+    if isinstance(table, Mapping):
+        return dict(table)
+    if isinstance(table, Table):
+        return {name: table[name] for name in table.colnames}
+    if isinstance(table, np.ndarray):
+        if table.dtype.names:
+            return {name: table[name] for name in table.dtype.names}
+    elif hasattr(table, "columns") and hasattr(table, "__getitem__"):
+        return {str(name): _series(table[name]) for name in table.columns}
+    raise GalSimValueError(
+        "A table of conditions must be an astropy Table, a mapping of names to arrays, a NumPy "
+        "array with named fields or a pandas DataFrame, and not",
+        type(table),
+    )
+
+
+def _series(column: Any) -> np.ndarray:
+    """A column of a DataFrame; where it may hold NA, masked."""
+    values = np.asarray(column)
+    if values.dtype != object or not hasattr(column, "isna"):
+        return values
+    missing = np.asarray(column.isna(), dtype=bool)
+    present = values[~missing].tolist()
+    filled = np.zeros(len(values), np.asarray(present).dtype if present else float)
+    filled[~missing] = present
+    return np.ma.MaskedArray(filled, missing)
 
 
 def read_conditions(path: str | os.PathLike, kind: type = QTable) -> Any:

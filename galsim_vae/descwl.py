@@ -16,14 +16,14 @@ from typing import Any
 import galsim
 import numpy as np
 from astropy.table import QTable
+from galsim.errors import GalSimValueError, galsim_warn
 
-from .filters.names import find_filter
+from .conditions import as_columns
+from .filters import find_band
+from .filters.bandpass import warned_already
 from .generator import GalaxyGenerator
 
 __all__ = ["VAEGalaxyCatalog"]
-
-# Names of Roman filters: those of GalSim (H158) are F158 in surveycodex.
-_ROMAN = "Roman_WFI_Deep"
 
 
 class VAEGalaxyCatalog:
@@ -37,7 +37,7 @@ class VAEGalaxyCatalog:
     generator : GalaxyGenerator
     layout : descwl_shear_sims.layout.Layout or str
         Where galaxies are: "grid", "hex", "random", "random_disk", "pair".
-    table : QTable, optional
+    table : QTable or other table, optional
         Conditions of galaxies, as for `galsim_vae.GalaxyGenerator.sample`, taken in turn; from the
         population without it.
     density : float, optional
@@ -45,8 +45,14 @@ class VAEGalaxyCatalog:
     coadd_dim, buff, pixel_scale, sep, simple_coadd_bbox
         As in `descwl_shear_sims.galaxies.FixedGalaxyCatalog`; the layout's if it is an object.
     gal_type : str
-        What `descwl_shear_sims.surveys.get_survey` is asked for: "varying" has images with the
-        zero-point 30 and noise 1.
+        What `descwl_shear_sims.surveys.get_survey` is asked for. "varying" has images with the
+        zero-point 30 and noise 1, of a survey that does not say whose it is; "wldeblend" has the
+        zero-point and noise of the ``survey_name`` of ``make_sim``, and needs the package descwl
+        (WeakLensingDeblending).
+    survey_name : str, optional
+        Whose filters a survey that does not say has. By default LSST's, with a warning.
+    extrapolate : bool, optional
+        Take u filters, with a warning; by default what the generator was made with.
 
     Attributes
     ----------
@@ -76,8 +82,12 @@ class VAEGalaxyCatalog:
         sep: float | None = None,
         simple_coadd_bbox: bool = False,
         gal_type: str = "varying",
+        survey_name: str | None = None,
+        extrapolate: bool | None = None,
     ):
         self.gal_type = gal_type
+        self._survey_name = survey_name
+        self._extrapolate = generator.extrapolate if extrapolate is None else extrapolate
         if isinstance(layout, str):
             layout = _layout_class()(
                 layout, coadd_dim, buff, pixel_scale, simple_coadd_bbox=simple_coadd_bbox
@@ -90,10 +100,11 @@ class VAEGalaxyCatalog:
         if table is None:
             self.table = generator.sample_conditions(n, deviate)
         else:
-            self.table = QTable(table, copy=True)[np.arange(n) % len(table)]
+            given = QTable(as_columns(table))
+            self.table = given[np.arange(n) % len(given)]
             # Galaxies of the same conditions are not the same galaxy.
             self.table["id"] = np.arange(n)
-        self._stamps = generator.sample(self.table, deviate)
+        self._stamps = generator.sample(self.table, deviate, extrapolate=self._extrapolate)
 
     def __len__(self) -> int:
         return len(self.shifts_array)
@@ -117,34 +128,50 @@ class VAEGalaxyCatalog:
         galsim.GalSimRangeError
             A filter that the HST bands do not reach.
         galsim.GalSimValueError
-            An unknown filter.
+            An unknown survey, or a filter that it has not: the message says which ``gal_type``
+            makes the survey say whose it is.
         """
-        band = _find_band(survey)
-        magnitudes = self._stamps.magnitude(band)
-        objects, shifts = [], []
-        for i, (magnitude, place) in enumerate(zip(magnitudes, self.shifts_array, strict=True)):
-            # The zero-point with which this magnitude has the survey's flux.
-            zeropoint = magnitude + 2.5 * np.log10(survey.get_flux(magnitude))
-            objects.append(self._stamps.galaxy(i, band, zeropoint))
-            shifts.append(galsim.PositionD(float(place["dx"]), float(place["dy"])))
+        band = self._find_band(survey)
+        magnitudes = self._stamps.magnitude(band, self._extrapolate)
+        # The zero-points with which these magnitudes have the survey's fluxes.
+        zeropoints = [m + 2.5 * np.log10(survey.get_flux(m)) for m in magnitudes]
+        with warned_already():
+            objects = [
+                self._stamps.galaxy(i, band, zeropoint, extrapolate=self._extrapolate)
+                for i, zeropoint in enumerate(zeropoints)
+            ]
         return {
             "objlist": objects,
-            "shifts": shifts,
+            "shifts": [galsim.PositionD(float(p["dx"]), float(p["dy"])) for p in self.shifts_array],
             "redshifts": [float(galaxy.redshift) for galaxy in objects],
             "indexes": list(range(len(self))),
         }
 
-
-def _find_band(survey: Any) -> str | galsim.Bandpass:
-    """The filter of a survey of descwl-shear-sims: LSST's where it does not say whose."""
-    inner = getattr(survey, "descwl_survey", survey)
-    name = str(getattr(inner, "survey_name", getattr(survey, "name", "LSST")))
-    band = str(survey.filter_band)
-    if name.lower() == "roman":
-        return find_filter(_ROMAN, f"F{band[1:]}")
-    names = {"lsst": "LSST", "hsc": "HSC", "des": "DES", "cfht": "CFHTLS", "euclid": "Euclid_VIS"}
-    known = names.get(name.lower(), "LSST")
-    return find_filter(known, "IE" if known == "Euclid_VIS" else band)
+    def _find_band(self, survey: Any) -> str | galsim.Bandpass:
+        """The filter of a survey of descwl-shear-sims."""
+        inner = getattr(survey, "descwl_survey", survey)
+        named = getattr(inner, "survey_name", getattr(survey, "name", None))
+        owner = str(named or self._survey_name or "LSST")
+        filter_name = str(survey.filter_band)
+        if owner.lower() == "euclid" and filter_name == "i":  # WeakLensingDeblending's VIS
+            filter_name = "VIS"
+        try:
+            band = find_band(filter_name, owner)
+        except GalSimValueError as error:
+            hint = "" if named else (
+                ". This survey does not say whose it is: make the catalogue with "
+                'gal_type="wldeblend", which has the survey_name of make_sim, or give '
+                "survey_name"
+            )  # fmt: skip
+            raise GalSimValueError(f"{error}{hint}. The filter is", filter_name) from error
+        if not named and self._survey_name is None:
+            self._survey_name = owner  # one warning
+            galsim_warn(
+                f"The survey does not say whose filter {filter_name} is: it is taken to be LSST's. "
+                'Give survey_name="LSST" if it is; for another survey give its survey_name, or '
+                'gal_type="wldeblend" to have its noise and zero-point too.'
+            )
+        return band
 
 
 def _layout_class() -> Any:

@@ -1,9 +1,12 @@
 """Conditions: tables to arrays and back, units, and every kind of bad input."""
 
+import importlib.util
+
 import galsim
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.io import fits
 from astropy.table import MaskedColumn, QTable, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -201,3 +204,64 @@ def test_bad_tables(table, error, message):
 def test_ranges_are_those_given():
     with pytest.raises(galsim.GalSimRangeError, match=r"\[20.0, 22.0\]"):
         from_table({"magnitude": [24.0]}, DEFAULT_RANGES | {"magnitude": (20.0, 22.0)})
+
+
+class Series(np.ndarray):
+    """A column of a DataFrame, as far as it is used."""
+
+    def isna(self):
+        return np.array([value is None or value != value for value in self])
+
+
+class DataFrame:
+    """What pandas.DataFrame is known by: ``columns``, and a column for each of their names."""
+
+    def __init__(self, columns):
+        self._columns = columns
+
+    columns = property(lambda self: list(self._columns))
+
+    def __getitem__(self, name):
+        return np.asarray(self._columns[name]).view(Series)
+
+
+def as_fits_rec(table):
+    return fits.BinTableHDU(Table(table)).data
+
+
+TABLES = {
+    "dict": dict,
+    "Table": Table,
+    "QTable": QTable,
+    "structured": lambda table: Table(table).as_array(),
+    "recarray": lambda table: Table(table).as_array().view(np.recarray),
+    "FITS_rec": as_fits_rec,
+    "DataFrame": DataFrame,
+}
+if importlib.util.find_spec("pandas"):
+    import pandas  # type: ignore[reportMissingImports]
+
+    TABLES["pandas"] = pandas.DataFrame
+
+
+@pytest.mark.parametrize("kind", TABLES.values(), ids=TABLES)
+def test_any_kind_of_table(kind):
+    table = {name: [value, value] for name, value in GOOD.items()} | {"id": [4, 9]}
+    wanted, got = from_table(table), from_table(kind(table))
+    np.testing.assert_array_equal(got.values, wanted.values)
+    np.testing.assert_array_equal(got.id, [4, 9])
+    with pytest.raises(galsim.GalSimValueError, match="colour"):
+        from_table(kind(table | {"colour": [1.0, 2.0]}))
+    with pytest.raises(galsim.GalSimValueError, match="magnitude of row 1"):
+        from_table(kind(table | {"magnitude": [24.0, np.nan]}))
+
+
+def test_missing_entries_of_a_dataframe_are_drawn():
+    frame = DataFrame({"magnitude": np.array([24.0, None], object)})
+    np.testing.assert_array_equal(from_table(frame).values[:, 0], [24.0, np.nan])
+
+
+@pytest.mark.parametrize("table", [[1.0, 2.0], np.ones(3), "table.fits", 3, None])
+def test_what_is_no_table_is_named(table):
+    with pytest.raises(galsim.GalSimValueError, match="pandas DataFrame.*class"):
+        from_table(table)

@@ -2,10 +2,12 @@
 
 import sys
 import types
+import warnings
 
 import galsim
 import numpy as np
 import pytest
+from astropy.table import QTable, Table
 from stub_generator import StubGenerator
 
 from galsim_vae.descwl import VAEGalaxyCatalog
@@ -40,7 +42,7 @@ class BasicSurvey:
 
 def catalog(seed=1, **keys):
     keys = {"rng": np.random.RandomState(seed), "generator": StubGenerator(),  # noqa: NPY002
-            "layout": Layout()} | keys  # fmt: skip
+            "layout": Layout(), "survey_name": "LSST"} | keys  # fmt: skip
     return VAEGalaxyCatalog(**keys)
 
 
@@ -96,11 +98,63 @@ def test_surveys_of_weaklensingdeblending_and_roman():
     hsc = catalog().get_objlist(survey=survey)["objlist"]
     lsst = catalog().get_objlist(survey=BasicSurvey("i"))["objlist"]
     assert 0 < abs(hsc[0].flux / lsst[0].flux - 1) < 0.05
+    same = catalog(survey_name="HSC").get_objlist(survey=BasicSurvey("i"))["objlist"]
+    assert [galaxy.flux for galaxy in same] == [galaxy.flux for galaxy in hsc]
     roman = BasicSurvey("H158")
     roman.name = "roman"
     assert catalog().get_objlist(survey=roman)["objlist"][0].flux > 0
-    with pytest.raises(galsim.GalSimRangeError):
+    euclid = types.SimpleNamespace(survey_name="Euclid", filter_band="i")
+    for band in ("i", "VIS"):
+        survey = BasicSurvey(band)
+        survey.descwl_survey = euclid
+        assert catalog().get_objlist(survey=survey)["objlist"][0].flux > 0
+
+
+@pytest.mark.parametrize(
+    ("survey_name", "band", "message"),
+    [
+        (None, "H158", 'gal_type="wldeblend".*survey_name.*H158'),
+        ("HSC", "u", "HSC has no filter.*HSC_g"),
+        ("KiDS", "r", "Unknown survey.*KiDS.*LSST"),
+    ],
+)
+def test_a_filter_that_the_survey_has_not(survey_name, band, message):
+    survey = BasicSurvey(band)
+    if survey_name:
+        survey.name = survey_name
+    with pytest.raises(galsim.GalSimValueError, match=f"(?s){message}"):
+        catalog().get_objlist(survey=survey)
+
+
+def test_a_survey_that_does_not_say_whose_it_is_warns_once(recwarn):
+    made = catalog(survey_name=None)
+    for band in "iirz":
+        made.get_objlist(survey=BasicSurvey(band))
+    assert len(recwarn) == 1
+    assert "survey_name" in str(recwarn[0].message) and "wldeblend" in str(recwarn[0].message)
+    catalog(survey_name="LSST").get_objlist(survey=BasicSurvey("i"))
+    assert len(recwarn) == 1
+
+
+def test_u_is_refused_and_extrapolated_with_one_warning():
+    with pytest.raises(galsim.GalSimRangeError, match=r"LSST_u.*extrapolate=True"):
         catalog().get_objlist(survey=BasicSurvey("u"))
+    made = catalog(extrapolate=True)
+    magnitude = made._stamps.magnitude("LSST_u", extrapolate=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = made.get_objlist(survey=BasicSurvey("u"))
+    assert ["blueward of F435W" in str(warning.message) for warning in caught] == [True]
+    flux = [galaxy.flux for galaxy in found["objlist"]]
+    np.testing.assert_allclose(flux, 10 ** (0.4 * (ZEROPOINT - magnitude)), rtol=1e-6)
+    assert made.get_objlist(survey=BasicSurvey("i"))["objlist"][0].flux > 0
+
+
+@pytest.mark.parametrize("kind", [dict, QTable, Table, Table.as_array])
+def test_any_table_of_conditions(kind):
+    table = {"magnitude": [22.0, 23.0], "half_light_radius": [0.5, 0.4]}
+    made = catalog(table=kind(Table(table) if kind is Table.as_array else table))
+    assert made.table["magnitude"].tolist() == [22, 23, 22, 23, 22]
 
 
 def test_a_layout_by_its_name_needs_descwl_shear_sims(monkeypatch):

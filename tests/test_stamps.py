@@ -16,7 +16,7 @@ from galsim_vae.bands import (
     hst_bandpass,
     hst_psf,
 )
-from galsim_vae.filters import find_bandpass
+from galsim_vae.filters import find_band, find_bandpass
 from galsim_vae.stamps import in_counts
 
 VIS = galsim.Bandpass("0.7", "nm", blue_limit=550, red_limit=900)
@@ -283,3 +283,86 @@ def test_as_candels_holds_the_stamp(stamps):
     native = stamps[:1].as_candels(galsim.BaseDeviate(1))[0, 2]
     noise = CANDELS_NOISE["F814W"] * native.shape[-1]
     assert native.sum() == pytest.approx(stamps.galaxy(0).flux, abs=5 * noise, rel=0.01)
+
+
+def test_galaxies_of_two_redshifts_draw_in_one_sum(stamps):
+    """Their spectra are in the observer's frame: the image is that of each, added up."""
+    psf, bandpass = galsim.Gaussian(fwhm=0.5), find_bandpass("LSST_r")
+    chromatic_psf = galsim.ChromaticObject(psf).dilate(lambda wave: (wave / 600) ** 0.3)
+    first, second = stamps.chromatic(0), stamps.chromatic(2).shift(0.5, 0)
+    vega = galsim.SED("vega.txt", "nm", "flambda")
+    star = galsim.DeltaFunction() * vega.withMagnitude(22, bandpass)
+
+    def draw(galaxy, kernel):
+        image = galsim.Convolve(galaxy, kernel)
+        return image.drawImage(bandpass, nx=48, ny=48, scale=0.2, dtype=float).array
+
+    for kernel in (psf, chromatic_psf):
+        parts = [draw(galaxy, kernel) for galaxy in (first, second, star)]
+        turned = galsim.Add([second, star, first]).rotate(0 * galsim.radians)
+        for both in (galsim.Add([first, second, star]), star + first + second, turned):
+            np.testing.assert_allclose(
+                draw(both, kernel), sum(parts), rtol=0, atol=1e-4 * sum(parts).max()
+            )
+    pair = galsim.Add(first, second)
+    magnitudes = stamps.magnitude("LSST_r")[[0, 2]]
+    assert pair.calculateMagnitude(bandpass) == pytest.approx(
+        -2.5 * np.log10((10 ** (-0.4 * magnitudes)).sum()), abs=2e-3
+    )
+
+
+def test_truth(stamps):
+    for i in range(len(stamps)):
+        for galaxy in (stamps.galaxy(i, "H158", 26.0), stamps.chromatic(i)):
+            assert galaxy.truth == stamps.truth(i)
+            assert galaxy.magnitude == TABLE["magnitude"][i]
+            assert galaxy.half_light_radius == TABLE["half_light_radius"][i]
+            assert galaxy.ellipticity.g1 == pytest.approx(TABLE["g1"][i], abs=1e-12)
+            assert galaxy.ellipticity.g2 == pytest.approx(TABLE["g2"][i], abs=1e-12)
+            assert galaxy.redshift == TABLE["redshift"][i]
+            assert galaxy.id == stamps.conditions.id[i]
+            for band in (*BANDS, "LSST_g", "Euclid_VIS", VIS):
+                expected = stamps.magnitude(band)[i]
+                assert galaxy.magnitude_in(band) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_truth_of_a_transformed_chromatic_galaxy_is_kept_or_absent(stamps, transform):
+    galaxy = stamps.chromatic(1)
+    moved = transform(galaxy)
+    assert moved.redshift == galaxy.redshift == TABLE["redshift"][1]
+    for name in ("magnitude", "half_light_radius", "ellipticity", "id"):
+        assert getattr(moved, name, None) in (None, getattr(galaxy, name))
+
+
+@pytest.mark.parametrize("use", ["magnitude", "image", "galaxy", "weights", "chromatic"])
+def test_u_is_refused_and_extrapolated_with_a_warning(stamps, use):
+    u = find_bandpass("LSST_u")
+    call = {
+        "magnitude": lambda **k: stamps.magnitude("LSST_u", **k),
+        "image": lambda **k: stamps.image(0, "LSST_u", **k),
+        "galaxy": lambda **k: stamps.galaxy(0, "LSST_u", 27.0, **k),
+        "weights": lambda **k: stamps.weights("LSST_u", 27.0, **k),
+        "chromatic": lambda **k: stamps.chromatic(0, bandpass=u, **k),
+    }[use]
+    with pytest.raises(galsim.GalSimRangeError, match=r"LSST_u.*extrapolate=True"):
+        call()
+    with pytest.warns(galsim.GalSimWarning, match="blueward of F435W"):
+        found = call(extrapolate=True)
+    with pytest.warns(galsim.GalSimWarning):
+        flux = 10 ** (-0.4 * (stamps.magnitude("LSST_u", extrapolate=True) - 27))
+    if use == "galaxy":
+        assert found.flux == pytest.approx(flux[0], rel=1e-6)
+    if use == "chromatic":
+        magnitude = found.calculateMagnitude(u.withZeropoint("AB"))
+        assert magnitude == pytest.approx(27 - 2.5 * np.log10(flux[0]), abs=2e-3)
+        whole = stamps.chromatic(0, extrapolate=True)
+        assert whole.calculateMagnitude(u) == pytest.approx(magnitude, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["lsst_r", "Euclid_VIS", "VIS", "h158", "Roman_F158", "f606w"])
+def test_bands_by_the_names_people_use(stamps, name):
+    band = find_band(name)
+    assert stamps.galaxy(0, name, 26.0) == stamps.galaxy(0, band, 26.0)
+    np.testing.assert_array_equal(stamps.magnitude(name), stamps.magnitude(band))
+    np.testing.assert_array_equal(stamps.weights(name, 26.0), stamps.weights(band, 26.0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 
 import galsim
@@ -17,15 +16,15 @@ from galsim.errors import (
     GalSimIncompatibleValuesError,
     GalSimRangeError,
     GalSimValueError,
-    GalSimWarning,
 )
 
 from galsim_vae.conditions import read_conditions
 from galsim_vae.deviates import checked_seed
 from galsim_vae.filters import survey_filters, within_reach
+from galsim_vae.filters.bandpass import warned_already
 from galsim_vae.stamps import Stamps
 
-__all__ = ["DECODED_AT_ONCE", "DENSITY", "VAECatalog", "warned_already"]
+__all__ = ["DECODED_AT_ONCE", "DENSITY", "VAECatalog"]
 
 logger = logging.getLogger(__name__)
 
@@ -289,14 +288,6 @@ class VAECatalog(Catalog):
                 "with their F435W - F606W slope and their F435W structure.",
                 ", ".join(far),
             )
-
-
-@contextlib.contextmanager
-def warned_already() -> Iterator[None]:
-    """Leave out the warning of each single galaxy and filter: the catalogue has logged it once."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*lies blueward of F435W", GalSimWarning)
-        yield
 
 
 def _positions(raw: dict, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

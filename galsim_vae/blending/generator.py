@@ -37,10 +37,11 @@ from surveycodex.utilities import mag2counts, mean_sky_level
 from tqdm.auto import tqdm
 
 from galsim_vae.filters import find_filter, within_reach
+from galsim_vae.filters.bandpass import warned_already
 from galsim_vae.stamps import Stamps
 
 from .camera import BlendScene, draw_blends, draw_isolated, find_camera
-from .catalog import VAECatalog, warned_already
+from .catalog import VAECatalog
 from .sampling import BlendSampler, seeds
 
 __all__ = ["VAEGenerator"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import warnings
+from collections.abc import Iterator
 
 import galsim
 import numpy as np
-from galsim.errors import GalSimRangeError, galsim_warn
+from galsim.errors import GalSimRangeError, GalSimWarning, galsim_warn
 
 __all__ = [
     "EXTRAPOLATED_REACH",
@@ -19,6 +22,7 @@ __all__ = [
     "shipped_bandpass",
     "shipped_names",
     "warn_if_extrapolated",
+    "warned_already",
 ]
 
 #: Wavelengths, nm, that the five bands reach. A filter must have 99 % of its throughput inside.
@@ -81,6 +85,14 @@ def warn_if_extrapolated(bandpass: galsim.Bandpass) -> None:
             "are extrapolated, with the slope of their spectrum between F435W and F606W and the "
             "structure of F435W."
         )
+
+
+@contextlib.contextmanager
+def warned_already() -> Iterator[None]:
+    """Leave out the warning of `warn_if_extrapolated`: for many galaxies after one warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*lies blueward of F435W", GalSimWarning)
+        yield
 
 
 def bandpass_name(bandpass: galsim.Bandpass) -> str:

@@ -17,6 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import j0
 
 from galsim_vae.filters import find_filter, within_reach
+from galsim_vae.filters.names import canonical_filter
 
 __all__ = ["ZEROPOINT", "SurveyView", "survey_view"]
 
@@ -100,14 +101,11 @@ def survey_view(
 
 def _look_up(survey: str, band: str) -> tuple[surveycodex.survey.Survey, str | galsim.Bandpass]:
     """Return a survey and the bandpass of its filter, or raise as `survey_view` does."""
-    if survey not in surveycodex.available_surveys:
-        names = sorted(surveycodex.available_surveys)
-        raise GalSimConfigValueError("Unknown survey", survey, names)
+    try:
+        survey, band = canonical_filter(survey, band)
+    except GalSimValueError as error:
+        raise GalSimConfigValueError(f"{error}. Asked for", (survey, band)) from None
     known = surveycodex.get_survey(survey)
-    if band not in known.available_filters:
-        raise GalSimConfigValueError(
-            f"Unknown filter of {survey}", band, list(known.available_filters)
-        )
     bandpass = find_filter(survey, band)
     if not within_reach(bandpass, False):
         raise GalSimValueError(f"The HST bands do not reach this filter of {survey}", band)
