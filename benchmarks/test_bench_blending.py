@@ -19,14 +19,15 @@ from btk.survey import get_surveys
 import galsim_vae
 from galsim_vae.blending import VAECatalog, VAEGenerator
 
-DATA = Path("/work/shared/data")
+# Where the tests too look for the data that docs/ingest.md describes.
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CATSIM = DATA / "catalogues" / "catsim_sample.fits"
 COSMOS = [DATA / "cosmos_f814w" / f"real_galaxy_catalog{end}.fits" for end in ("", "_fits")]
 BATCH, GALAXIES, ROUNDS = 16, 4, 7
 
 needs_data = pytest.mark.skipif(
     not (CATSIM.exists() and COSMOS[0].exists()),
-    reason=f"needs the CatSim and COSMOS samples in {DATA}",
+    reason="needs the CatSim and COSMOS samples in shared/data beside the repository",
 )
 
 
