@@ -18,6 +18,7 @@ from .bands import BANDS, REFERENCE, STAMP_SIZE
 from .deviates import draw_seed, galaxy_uniforms, normal
 from .devices import find_device, pinned_torch
 from .galaxy import VAEGalaxy
+from .geometry import residual_shear, rotation_matrix, shear_matrix
 from .model import file as modelfile
 from .model.batches import BATCH_SIZES, in_batches
 from .model.vae import psf_width
@@ -26,7 +27,7 @@ from .stamps import Stamps
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["GalaxyGenerator", "residual_shear"]
+__all__ = ["GalaxyGenerator"]
 
 # Stamps whose moments do not converge are drawn again from the galaxy's next noise.
 _ATTEMPTS = 5
@@ -331,10 +332,8 @@ class GalaxyGenerator:
         reference = BANDS.index(REFERENCE)
 
         def measure(image: Tensor) -> tuple[Tensor, ...]:
-            moments = shapes.adaptive_moments(image)
-            radius = shapes.half_light_radius(image, moments)
-            good = moments.converged & torch.isfinite(radius)
-            return moments.x, moments.y, moments.g1, moments.g2, radius, good
+            moments, radius, good = shapes.measure(image)
+            return *moments[:4], radius, good
 
         (latent,) = in_batches(
             lambda z, c: (flows.sample_latents(z, c),), self._sizes.flow, self.device,
@@ -379,21 +378,8 @@ def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool, pixels:
         shear = residual_shear(found, g)
         offset = np.stack([x, y], axis=1)
         scale = radius / measured
-    cos, sin = np.cos(complete.angle), np.sin(complete.angle)
-    turn = np.array([[cos, -sin], [sin, cos]])
-    s1, s2 = np.real(shear), np.imag(shear)
-    stretch = np.array([[1 + s1, s2], [s2, 1 - s1]])
-    stretch /= np.sqrt(1 - np.abs(shear) ** 2)
-    return np.einsum("n,ijn,jkn->nik", scale, turn, stretch), offset
-
-
-def residual_shear(found: NDArray, asked: NDArray) -> NDArray:
-    """Return the shear that turns one shape into another, all as g1 + i g2, shape (n,).
-
-    The solution s of (found + s) / (1 + conj(s) found) = asked, GalSim's addition of shears.
-    """
-    difference = asked * (1 - np.abs(found) ** 2) - found * (1 - np.abs(asked) ** 2)
-    return difference / (1 - np.abs(found * asked) ** 2)
+    turn, stretch = rotation_matrix(complete.angle), shear_matrix(np.real(shear), np.imag(shear))
+    return np.einsum("n,nij,njk->nik", scale, turn, stretch), offset
 
 
 def _fix_band_fluxes(array: NDArray, complete: cond.Conditions) -> None:

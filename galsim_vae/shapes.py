@@ -10,12 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import geometry
+
 __all__ = [
     "GAUSSIAN_HALF_LIGHT",
+    "Measured",
     "Moments",
     "adaptive_moments",
     "elliptical_radius",
     "half_light_radius",
+    "measure",
 ]
 
 # Half-light radius of a round Gaussian in units of its sigma.
@@ -46,6 +50,42 @@ class Moments(NamedTuple):
     g2: Tensor
     sigma: Tensor
     converged: Tensor
+
+
+class Measured(NamedTuple):
+    """What is measured of a batch of images.
+
+    Attributes
+    ----------
+    moments : Moments
+    radius : tensor (n,)
+        Half-light radius, sqrt(a b) [pixel].
+    good : bool tensor (n,)
+        Whether both could be measured.
+    """
+
+    moments: Moments
+    radius: Tensor
+    good: Tensor
+
+
+def measure(images: Tensor, sigma: float = 5.0, iterations: int = 100) -> Measured:
+    """Measure shape, centre and size by the estimators that define them.
+
+    Parameters
+    ----------
+    images : tensor (n, size, size)
+        Noise-free surface brightness.
+    sigma, iterations
+        As in `adaptive_moments`.
+
+    Returns
+    -------
+    Measured
+    """
+    moments = adaptive_moments(images, sigma, iterations=iterations)
+    radius = half_light_radius(images, moments)
+    return Measured(moments, radius, moments.converged & torch.isfinite(radius))
 
 
 def _axis(size: int, like: Tensor, finer: int = 1) -> Tensor:
@@ -260,15 +300,20 @@ def elliptical_radius(images: Tensor, moments: Moments) -> Tensor:
 
     Parameters
     ----------
-    images : tensor (n, size, size).
-    moments : of each, from `adaptive_moments`.
+    images : tensor (n, size, size)
+        Of which only the size counts.
+    moments : Moments
+        Of each, from `adaptive_moments`.
 
     Returns
     -------
     tensor (n, size, size); NaN where the moments are.
     """
-    x, y = _offsets(_axis(images.shape[-1], images), moments)
-    return _quadratic_form(x, y, *_unit_area(moments)).clamp_(min=0).sqrt_()
+    axis = _axis(images.shape[-1], images)
+    moments = Moments(*(value[:, None, None] for value in moments))
+    yy, minus_xy, xx = _unit_area(moments)
+    x, y = axis - moments.x, axis[:, None] - moments.y
+    return geometry.elliptical_radius(x, y, xx, -minus_xy, yy)
 
 
 def _offsets(axis: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,6 @@ from galsim_vae import shapes
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
 from galsim_vae.deviates import draw_seed
-from galsim_vae.generator import residual_shear
 
 REFERENCE_INDEX = BANDS.index(REFERENCE)
 
@@ -341,16 +340,6 @@ def test_moments_that_never_converge_are_reported(gen, monkeypatch):
     monkeypatch.setattr(shapes, "adaptive_moments", failing(100))
     with pytest.raises(galsim.GalSimError, match=r"no usable stamp .* of row 0 \(2 of 2 rows\)"):
         gen.sample({"magnitude": [23.0, 23.0]}, galsim.BaseDeviate(1))
-
-
-def test_residual_shear_is_galsims():
-    rng = np.random.default_rng(3)
-    found = rng.uniform(0, 0.8, 50) * np.exp(2j * np.pi * rng.uniform(size=50))
-    asked = rng.uniform(0, 0.8, 50)
-    for f, g, s in zip(found, asked, residual_shear(found, asked), strict=True):
-        total = galsim.Shear(g1=s.real, g2=s.imag) + galsim.Shear(g1=f.real, g2=f.imag)
-        assert total.g1 == pytest.approx(g, abs=1e-10)
-        assert total.g2 == pytest.approx(0, abs=1e-10)
 
 
 def test_one_galaxy(gen):

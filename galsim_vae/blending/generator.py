@@ -38,6 +38,7 @@ from tqdm.auto import tqdm
 
 from galsim_vae.filters import find_filter, within_reach
 from galsim_vae.filters.bandpass import warned_already
+from galsim_vae.geometry import rotation_matrix, shear_matrix
 from galsim_vae.stamps import Stamps
 
 from .camera import BlendScene, draw_blends, draw_isolated, find_camera
@@ -300,12 +301,10 @@ class VAEGenerator(DrawBlendsGenerator):
     def _shears(self, blend: Table) -> np.ndarray:
         """Rotation, then shear, of each galaxy: (n, 2, 2)."""
         angle = np.radians(np.asarray(blend["btk_rotation"], dtype=float))
-        cos, sin = np.cos(angle), np.sin(angle)
-        turn = np.moveaxis(np.array([[cos, -sin], [sin, cos]]), 2, 0)
+        turn = rotation_matrix(angle)
         if not self.apply_shear:
             return turn
-        shears = [galsim.Shear(g1=row["g1"], g2=row["g2"]).getMatrix() for row in blend]
-        return np.reshape(shears, (-1, 2, 2)) @ turn
+        return shear_matrix(blend["g1"], blend["g2"]) @ turn
 
     def _noise_seeds(self, number: int, survey: str, name: str) -> tuple[int, int]:
         """Seeds of the noise of galaxies and of the sky. GalSim has another meaning for 0."""

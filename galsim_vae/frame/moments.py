@@ -12,6 +12,8 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
+from galsim_vae.geometry import elliptical_radius
+
 __all__ = [
     "Ellipse",
     "adaptive_moments",
@@ -45,9 +47,8 @@ class Ellipse(NamedTuple):
     def radius(self, shape: tuple[int, ...]) -> NDArray:
         """Geometric-mean radius of every pixel of an image of `shape` [pixel]."""
         y, x = np.indices(shape, dtype=float)
-        d = np.stack([x - self.centre[0], y - self.centre[1]])
-        inverse = np.linalg.inv(self.moments) * math.sqrt(np.linalg.det(self.moments))
-        return np.sqrt(np.einsum("iyx,ij,jyx->yx", d, inverse, d))
+        (xx, xy), (_, yy) = self.moments
+        return elliptical_radius(x - self.centre[0], y - self.centre[1], xx, xy, yy)
 
 
 def adaptive_moments(image: NDArray, guess: tuple[float, float]):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from galsim_vae.conditions import Conditions
 from galsim_vae.deviates import draw_seed
+from galsim_vae.geometry import rotation_matrix, shear_matrix
 
 from . import fourier
 
@@ -285,13 +286,10 @@ def _shear_matrix(shear, n: int) -> NDArray:
     size = np.hypot(g1, g2)
     if (size >= 1).any():
         raise GalSimRangeError("|shear| must be below 1", float(size.max()), 0, 1)
-    matrix = np.array([[1 + g1, g2], [g2, 1 - g1]]) / np.sqrt(1 - size**2)
-    return np.moveaxis(matrix, 2, 0)
+    return shear_matrix(g1, g2)
 
 
 def _rotation_matrix(rotation, n: int) -> NDArray:
     if isinstance(rotation, galsim.Angle):
         rotation = rotation.rad
-    angle = _each("rotation", rotation, n, ())
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.moveaxis(np.array([[cos, -sin], [sin, cos]]), 2, 0)
+    return rotation_matrix(_each("rotation", rotation, n, ()))

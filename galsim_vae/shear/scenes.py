@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galsim_vae.bands import REFERENCE
+from galsim_vae.geometry import rotation_matrix, shear_matrix
 from galsim_vae.stamps import Stamps
 
 from .config import CalibrationConfig
@@ -286,9 +287,5 @@ def compose(images: NDArray, scene: NDArray, pixel: NDArray, n: int, width: int)
 
 def _moved(place: NDArray, angle: float, shear: NDArray) -> NDArray:
     """Return positions turned and sheared about the origin like the galaxies at them, (m, 2)."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    turned = place @ np.array([[cos, sin], [-sin, cos]])
-    g1, g2 = shear.T
-    x = (1 + g1) * turned[:, 0] + g2 * turned[:, 1]
-    y = g2 * turned[:, 0] + (1 - g1) * turned[:, 1]
-    return np.stack([x, y], axis=1) / np.sqrt(1 - g1**2 - g2**2)[:, None]
+    matrix = shear_matrix(*shear.T) @ rotation_matrix(angle)
+    return np.einsum("nij,nj->ni", matrix, place)

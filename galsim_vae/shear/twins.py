@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from galsim_vae import shapes
-from galsim_vae.bands import REFERENCE
+from galsim_vae.bands import HALF_LIGHT_PIXELS, REFERENCE
 from galsim_vae.conditions import NAMES, Conditions
 from galsim_vae.devices import pinned_torch
-from galsim_vae.generator import residual_shear
+from galsim_vae.geometry import residual_shear, shear_matrix
 from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
 
@@ -93,19 +93,18 @@ def sersic_twins(stamps: Stamps) -> Twins:
 def _fit(stamps: Stamps) -> tuple[NDArray, ...]:
     """One batch: twin stamps (n, 64, 64), jacobians, offsets, indices, residuals, good."""
     images = torch.from_numpy(stamps.array[:, 0])
-    moments, radius, good = _measure(images)
+    moments, radius, good = shapes.measure(images)
     # A galaxy that cannot be measured keeps a round twin, and is not used.
     x, y, g1, g2 = (torch.where(good, v, torch.zeros_like(v)) for v in moments[:4])
-    radius = torch.where(good, radius, torch.full_like(radius, 6.0))
+    radius = torch.where(good, radius, torch.full_like(radius, HALF_LIGHT_PIXELS))
 
     twins, index, seen, twin_radius, twin_good = _most_like(images, radius, g1, g2, x, y)
     good = (good & twin_good).numpy()
     shear = residual_shear(_complex(seen.g1, seen.g2), _complex(g1, g2))
-    s1, s2 = np.real(shear), np.imag(shear)
-    stretch = np.array([[1 + s1, s2], [s2, 1 - s1]])
-    stretch *= (radius / twin_radius).double().numpy() / np.sqrt(1 - np.abs(shear) ** 2)
-    stretch = np.where(good, stretch, np.eye(2)[:, :, None])
-    jacobian = np.einsum("nij,jkn->nik", stamps.jacobian, stretch)
+    larger = (radius / twin_radius).double().numpy()[:, None, None]
+    stretch = larger * shear_matrix(np.real(shear), np.imag(shear))
+    stretch = np.where(good[:, None, None], stretch, np.eye(2))
+    jacobian = stamps.jacobian @ stretch
     # The twin's centroid goes where the galaxy's is on the sky.
     centre = np.stack([x.numpy(), y.numpy()], axis=1).astype(np.float64)
     place = np.einsum("nij,nj->ni", stamps.jacobian, centre - stamps.offset)
@@ -131,17 +130,11 @@ def _most_like(images: Tensor, radius: Tensor, g1: Tensor, g2: Tensor, x: Tensor
         values = sersic.fit(images, start=values, free=("ln index",), iterations=_ITERATIONS)
         twins = sersic.stamps(values)
         twins = twins / twins.sum((1, 2), keepdim=True)
-        seen, seen_radius, good = _measure(twins)
+        seen, seen_radius, good = shapes.measure(twins)
         if not last:
             change = torch.stack([(radius / seen_radius).log(), g1 - seen.g1, g2 - seen.g2], 1)
             values[:, 1:4] += torch.where(good[:, None], change, 0.0).clamp(-_LARGEST, _LARGEST)
     return twins, values[:, 0].exp(), seen, seen_radius, good
-
-
-def _measure(images: Tensor) -> tuple[shapes.Moments, Tensor, Tensor]:
-    moments = shapes.adaptive_moments(images)
-    radius = shapes.half_light_radius(images, moments)
-    return moments, radius, moments.converged & torch.isfinite(radius)
 
 
 def _complex(g1: Tensor, g2: Tensor) -> NDArray:

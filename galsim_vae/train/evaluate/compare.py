@@ -25,6 +25,7 @@ from galsim_vae import shapes
 from galsim_vae.bands import HALF_LIGHT_PIXELS, REFERENCE, ZEROPOINTS
 from galsim_vae.conditions import NAMES
 from galsim_vae.generator import GalaxyGenerator
+from galsim_vae.geometry import rotation_matrix
 from galsim_vae.model import file as modelfile
 from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
@@ -191,8 +192,7 @@ def _as_asked(drawn: Stamps) -> Tensor:
 def _frame_of(drawn: Stamps, pixels: float) -> NDArray:
     """Maps to the sky of stamps with the asked angle, and the asked radius in so many pixels."""
     angle, scale = drawn.conditions.angle, drawn.conditions.values[:, 1] / pixels
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.moveaxis(np.array([[cos, -sin], [sin, cos]]) * scale, -1, 0)
+    return rotation_matrix(angle) * scale[:, None, None]
 
 
 def _uncorrected(drawn: Stamps, pixels: float) -> Stamps:

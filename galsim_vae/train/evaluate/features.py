@@ -74,7 +74,7 @@ def measure_features(
     # Harmless numbers where there are none; these rows become NaN in the end.
     x, y, g1, g2 = (torch.where(good, v, 0.0) for v in moments[:4])
     moments = shapes.Moments(x, y, g1, g2, torch.where(good, moments.sigma, 1.0), good)
-    ellipse = _elliptical_radius(one, moments)
+    ellipse = shapes.elliptical_radius(one, moments)
     growth, area = _growth(ellipse, one, usable)
     petrosian = _petrosian(growth, area)
     total = _at(growth, _EXTENT * petrosian)
@@ -93,19 +93,9 @@ def _grid(image: Tensor) -> tuple[Tensor, Tensor]:
     return axis[None, :], axis[:, None]
 
 
-def _elliptical_radius(image: Tensor, moments: shapes.Moments) -> Tensor:
-    """Radius of each pixel in ellipses of the moments' shape, sqrt(ab): (n, size, size)."""
-    x, y = _grid(image)
-    x0, y0, g1, g2 = (v[:, None, None] for v in moments[:4])
-    dx, dy = x - x0, y - y0
-    square = g1 * g1 + g2 * g2
-    form = (1 + square - 2 * g1) * dx * dx - 4 * g2 * dx * dy + (1 + square + 2 * g1) * dy * dy
-    return (form / (1 - square)).clamp_min(0).sqrt()
-
-
 def _rho4(image: Tensor, moments: shapes.Moments) -> Tensor:
     """HSM's ``moments_rho4``: <rho^4> with the weight exp(-rho^2 / 2) of the adaptive moments."""
-    rho2 = (_elliptical_radius(image, moments) / moments.sigma[:, None, None]).square()
+    rho2 = (shapes.elliptical_radius(image, moments) / moments.sigma[:, None, None]).square()
     weighted = torch.exp(-0.5 * rho2.clamp_max(120)) * image
     return (weighted * rho2 * rho2).sum((1, 2)) / weighted.sum((1, 2))
 

@@ -40,10 +40,8 @@ class Truth(NamedTuple):
 def truth(stamps: Tensor) -> Truth:
     """Measure PSF-free stamps (n, bands, 64, 64) by the estimators that define the conditions."""
     image = stamps[:, BANDS.index(REFERENCE)]
-    moments = shapes.adaptive_moments(image)
-    radius = shapes.half_light_radius(image, moments)
-    good = moments.converged & torch.isfinite(radius)
-    return Truth(moments.x, moments.y, moments.g1, moments.g2, radius, good)
+    moments, radius, good = shapes.measure(image)
+    return Truth(*moments[:4], radius, good)
 
 
 def canonical(stamps: Tensor, measured: Truth) -> Tensor:

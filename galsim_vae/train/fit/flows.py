@@ -14,7 +14,7 @@ from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE
-from galsim_vae.shapes import adaptive_moments, half_light_radius
+from galsim_vae.shapes import measure
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
 from . import constants, likelihood
@@ -91,11 +91,9 @@ def encode(
     mean, log_variance = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
     latents = likelihood.sample_posterior(mean, log_variance, generator)
     image = vae.decoder(latents)[:, BANDS.index(REFERENCE)]
-    moments = adaptive_moments(image)
-    pixels = half_light_radius(image, moments)
+    moments, pixels, keep = measure(image)
     g = torch.hypot(moments.g1, moments.g2)
     labels = torch.stack([conditions[:, 0], pixels * pixel_scale, g, conditions[:, 3]], 1)
-    keep = moments.converged & torch.isfinite(pixels)
     every = torch.ones(int(keep.sum()), dtype=torch.bool, device=latents.device)
     return Encoded(latents[keep], labels[keep], pixels[keep], every)
 

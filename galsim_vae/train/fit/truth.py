@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
-from galsim_vae.shapes import adaptive_moments, elliptical_radius, half_light_radius
+from galsim_vae.shapes import elliptical_radius, measure
 from galsim_vae.train.statistics import ring_means
 
 from . import constants
@@ -75,9 +75,7 @@ def size_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
 
 def _size_misfit(image: Tensor, true: Tensor) -> Tensor:
     with torch.no_grad():
-        moments = adaptive_moments(true)
-        radius = half_light_radius(true, moments)
-        good = moments.converged & torch.isfinite(radius)
+        moments, radius, good = measure(true)
         distance = torch.where(good[:, None, None], elliptical_radius(true, moments), 1.0)
         sigma = torch.where(good, moments.sigma, 1.0)
         moment = (distance / sigma[:, None, None]).square()

@@ -250,8 +250,8 @@ def _draw(
 
 def _correction(image: Tensor, g: Tensor, wings: Tensor) -> tuple[Tensor, Tensor]:
     """Affine map and new centre that make a measured galaxy canonical, with the asked |g|."""
-    moments = shapes.adaptive_moments(image, 5.0 / _FIRST_STEP, iterations=30)
-    radius = shapes.half_light_radius(image, moments) * _FIRST_STEP
+    moments, radius, good = shapes.measure(image, 5.0 / _FIRST_STEP, iterations=30)
+    radius = radius * _FIRST_STEP
     angle = 0.5 * torch.atan2(moments.g2, moments.g1)
     have = torch.hypot(moments.g1, moments.g2)
     # On the major axis shears compose as velocities do: eta = 2 atanh g adds.
@@ -263,7 +263,7 @@ def _correction(image: Tensor, g: Tensor, wings: Tensor) -> tuple[Tensor, Tensor
     turn = torch.stack((torch.stack((c, s), 1), torch.stack((-s, c), 1)), 1)
     affine = torch.diag_embed(stretch * scale[:, None]) @ turn
     shift = torch.stack((moments.x, moments.y), 1) * _FIRST_STEP
-    good = moments.converged & (shift.norm(dim=1) < 12) & torch.isfinite(radius)
+    good = good & (shift.norm(dim=1) < 12)
     eye = torch.eye(2, device=image.device)
     affine = torch.where(good[:, None, None], affine, eye)
     centre = -(affine @ shift[..., None])[..., 0]
