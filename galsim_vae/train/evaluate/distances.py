@@ -14,9 +14,9 @@ from galsim_vae.train.statistics import sigma68
 __all__ = ["classifier_accuracy", "mmd_kernel", "mmd_squared", "nearest_distance",
            "network_accuracy", "permutation_p", "precision_recall", "standardise"]  # fmt: skip
 
-NEIGHBOURS = 10
-FOLDS = 4
-EPOCHS = 8
+_NEIGHBOURS = 10
+_FOLDS = 4
+_EPOCHS = 8
 _BATCH = 64
 
 
@@ -86,7 +86,7 @@ def precision_recall(real: NDArray, made: NDArray) -> tuple[float, float]:
 def _covered(by: NDArray, points: NDArray) -> float:
     """Share of the points that lie in the ball of any galaxy of `by`."""
     # The nearest neighbour of each is itself.
-    radius = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(by).kneighbors(by)[0][:, -1]
+    radius = NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(by).kneighbors(by)[0][:, -1]
     parts = np.array_split(points, -(-len(points) // 500))
     inside = [(cdist(part, by) <= radius).any(1) for part in parts]
     return float(np.concatenate(inside).mean())
@@ -104,7 +104,7 @@ def classifier_accuracy(first: NDArray, second: NDArray, seed: int) -> float:
     label = np.repeat([0, 1], [len(first), len(second)])
     pair = np.concatenate([np.arange(len(first)), np.arange(len(second))])
     right = np.zeros(len(data), dtype=bool)
-    for train, test in GroupKFold(FOLDS, shuffle=True, random_state=seed).split(data, label, pair):
+    for train, test in GroupKFold(_FOLDS, shuffle=True, random_state=seed).split(data, label, pair):
         model = HistGradientBoostingClassifier(
             max_iter=100, max_leaf_nodes=15, early_stopping=False, random_state=seed
         )
@@ -126,10 +126,10 @@ def network_accuracy(first: NDArray, second: NDArray, seed: int) -> float:
         torch.manual_seed(seed)
         network = _network()
     data, label = _labelled(first[train], second[train])
-    steps = EPOCHS * -(-len(data) // _BATCH)
+    steps = _EPOCHS * -(-len(data) // _BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    for _ in range(EPOCHS):
+    for _ in range(_EPOCHS):
         for rows in torch.randperm(len(data), generator=generator).split(_BATCH):
             images = _mirrored(data[rows].float(), generator)
             loss = nn.functional.binary_cross_entropy_with_logits(network(images), label[rows])

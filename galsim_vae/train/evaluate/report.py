@@ -18,7 +18,7 @@ from .lanusse import Line
 from .rows import COMPARED, Estimate, Row, as_table
 from .scorecard import power_ratio
 
-__all__ = ["headline", "markdown", "write"]
+__all__ = ["headline", "write"]
 
 _COLOURS = {"held_out": "black", "model": "tab:blue", "sersic": "tab:orange", "normal": "tab:green"}
 _SHEET = 16  # galaxies of the contact sheet
@@ -56,7 +56,7 @@ def write(
         compared = lanusse.as_table(lines)
         compared.meta.update(facts)
         write_whole(folder / f"{name}_lanusse.ecsv", lambda path: _ecsv(compared, path))
-    text = markdown(rows, bins, lines, facts)
+    text = _markdown(rows, bins, lines, facts)
     write_whole(folder / f"{name}.md", lambda path: path.write_text(text))
     for kind, draw in (("features", _features_figure), ("power", _power_figure)):
         drawn = draw(measured)
@@ -81,7 +81,7 @@ def headline(rows: list[Row], facts: dict[str, Any]) -> str:
     )
 
 
-def markdown(rows: list[Row], bins: list[Bin], lines: list[Line], facts: dict[str, Any]) -> str:
+def _markdown(rows: list[Row], bins: list[Bin], lines: list[Line], facts: dict[str, Any]) -> str:
     """The scorecard, the calibration and the comparison with Lanusse et al. as Markdown."""
     text = [
         headline(rows, facts) + ".",

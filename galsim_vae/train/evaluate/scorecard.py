@@ -11,18 +11,18 @@ from . import distances
 from .features import COLOURS, FEATURES
 from .rows import COMPARED, Estimate, Row
 
-__all__ = ["IMAGES", "Measured", "power_ratio", "scorecard"]
+__all__ = ["IMAGES", "power_ratio", "scorecard"]
 
-KERNEL_ROWS = 2000  # galaxies in an MMD
+_KERNEL_ROWS = 2000  # galaxies in an MMD
 IMAGES = 3000  # pairs that the network sees
 _FEW = 0.2  # share of galaxies whose PSF must reach a wave number for it to count
 _RINGS = (4, 8, 12, 16, 20)  # cycles a stamp that have a row of their own
 _G, _SIZE = FEATURES.index("g"), FEATURES.index("size")
 
-Measured = dict[str, NDArray]
+_Measured = dict[str, NDArray]
 
 
-def scorecard(measured: Measured, seed: int, progress: Callable[[str], None]) -> list[Row]:
+def scorecard(measured: _Measured, seed: int, progress: Callable[[str], None]) -> list[Row]:
     """Score a comparison.
 
     Parameters
@@ -43,7 +43,7 @@ def scorecard(measured: Measured, seed: int, progress: Callable[[str], None]) ->
 class _Pairs:
     """Rows of the held-out galaxies and of a sample, for each column of the scorecard."""
 
-    def __init__(self, measured: Measured, random: np.random.Generator):
+    def __init__(self, measured: _Measured, random: np.random.Generator):
         self.measured = measured
         self.n = len(measured["conditions"])
         order = random.permutation(self.n)
@@ -154,7 +154,7 @@ def _mmd(pairs: _Pairs, random: np.random.Generator, seed: int) -> Iterable[Row]
     kernels = {}
     for name in pairs.columns:
         reference, other = pairs.complete(name)
-        rows = random.permutation(len(reference))[:KERNEL_ROWS]
+        rows = random.permutation(len(reference))[:_KERNEL_ROWS]
         kernels[name] = distances.mmd_kernel(reference[rows], other[rows])
     squares, chances, draws = {}, {}, {}
     for name, h in kernels.items():
