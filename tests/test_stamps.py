@@ -366,3 +366,15 @@ def test_bands_by_the_names_people_use(stamps, name):
     assert stamps.galaxy(0, name, 26.0) == stamps.galaxy(0, band, 26.0)
     np.testing.assert_array_equal(stamps.magnitude(name), stamps.magnitude(band))
     np.testing.assert_array_equal(stamps.weights(name, 26.0), stamps.weights(band, 26.0))
+
+
+def test_render_takes_u_by_the_same_rule(stamps):
+    u = {"bands": "LSST_u", "zeropoint": 27.0, "device": "cpu"}
+    psf = galsim.Gaussian(fwhm=0.7)
+    with pytest.raises(galsim.GalSimRangeError, match=r"LSST_u.*extrapolate=True"):
+        stamps.render(psf, 64, 64, 0.2, **u)
+    with pytest.warns(galsim.GalSimWarning, match="blueward of F435W"):
+        images = stamps.render(psf, 64, 64, 0.2, extrapolate=True, **u)
+        galaxy = stamps.galaxy(2, "LSST_u", 27.0, extrapolate=True)
+    drawn = galsim.Convolve(galaxy, psf).drawImage(nx=64, ny=64, scale=0.2).array
+    np.testing.assert_allclose(images[2, 0], drawn, rtol=0, atol=3e-4 * drawn.max())

@@ -70,6 +70,7 @@ def render(
     device: str | Sequence[str] = "auto",
     dtype: str = "float32",
     out: Tensor | None = None,
+    extrapolate: bool = False,
 ) -> Tensor:
     """Draw each galaxy on an image of its own.
 
@@ -107,6 +108,8 @@ def render(
     dtype : "float32" or "float64"
     out : torch.Tensor, optional
         Where to draw, on any device: results of the right shape and type.
+    extrapolate : bool
+        Take u filters, with a warning, see `Stamps.galaxy`.
 
     Returns
     -------
@@ -139,7 +142,7 @@ def render(
         raise GalSimValueError("Unknown dtype", dtype, list(_DTYPES))
     optics = observe(n, psf, (ny, nx), scale, method)
     placement = place(stamps, shear, rotation, shift)
-    weights = add_up(stamps, bands, zeropoint)
+    weights = add_up(stamps, bands, zeropoint, extrapolate)
     scene = RenderScene(stamps, weights, placement, optics, make_noise(noise, seed, bands))
     full = (n, len(bands), ny, nx)
     if out is None:

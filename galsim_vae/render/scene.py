@@ -50,7 +50,9 @@ class Drawable(Protocol):
         """Each centroid's (x, y) from the centre of the stamp, (n, 2), stamp pixels."""
         ...
 
-    def weights(self, band: str | galsim.Bandpass, zeropoint: float | None) -> NDArray:
+    def weights(
+        self, band: str | galsim.Bandpass, zeropoint: float | None, extrapolate: bool
+    ) -> NDArray:
         """Return what each stamp counts in the image through a filter, (n, bands)."""
         ...
 
@@ -192,6 +194,7 @@ def add_up(
     galaxies: Drawable,
     bands: list[str | galsim.Bandpass],
     zeropoint: Any,
+    extrapolate: bool,
 ) -> NDArray:
     """Return what each stamp counts in each image.
 
@@ -203,6 +206,8 @@ def add_up(
         To be drawn.
     zeropoint : float, sequence of float, or None
         One for all bands, or one a band.
+    extrapolate : bool
+        As in `galsim_vae.render.render`.
 
     Returns
     -------
@@ -216,7 +221,10 @@ def add_up(
     zeropoints = list(zeropoint) if np.iterable(zeropoint) else [zeropoint] * len(bands)
     if len(zeropoints) != len(bands):
         raise GalSimValueError(f"There are {len(bands)} bands: give one zeropoint each", zeropoint)
-    weights = [galaxies.weights(band, zp) for band, zp in zip(bands, zeropoints, strict=True)]
+    weights = [
+        galaxies.weights(band, zp, extrapolate)
+        for band, zp in zip(bands, zeropoints, strict=True)
+    ]
     if not weights:
         return np.empty((len(galaxies.array), 0, galaxies.array.shape[1]))
     return np.stack(weights, axis=1)

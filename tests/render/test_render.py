@@ -424,7 +424,7 @@ class Disc:
         self.jacobian = np.tile(0.05 * np.eye(2), (n, 1, 1))
         self.offset = np.zeros((n, 2))
 
-    def weights(self, band, zeropoint):
+    def weights(self, band, zeropoint, extrapolate=False):
         return np.full((len(self.array), 1), 10.0)
 
 
