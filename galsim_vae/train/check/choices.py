@@ -25,7 +25,7 @@ from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.batch import Batch
 from galsim_vae.train.fit.observe import observe
 from galsim_vae.train.fit.real import RealGalaxies
-from galsim_vae.train.fit.recipe import Recipe, without
+from galsim_vae.train.fit.recipe import Recipe, training_settings, without
 from galsim_vae.train.fit.recipe import sources as galaxy_sources
 from galsim_vae.train.statistics import gini, ring_means, wasserstein
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
@@ -138,7 +138,6 @@ def compare(recipe: Recipe) -> Table:
     """
     if recipe.training_file is None:
         raise GalSimConfigError("training_file is missing: variants are judged on its galaxies")
-    torch.set_flush_denormal(True)
     work = output_folder(recipe.work)
     data = read(recipe.training_file)
     if recipe.exclude is not None:
@@ -152,8 +151,10 @@ def compare(recipe: Recipe) -> Table:
             continue
         own = sources if real else replace(sources, real=None)
         folder = work / name.replace(" ", "_")
-        vae = loop.train(vae_config, training, own, folder)
-        rows.append({"variant": name} | judge(vae, own, held_out, recipe.flow, folder))
+        with training_settings():
+            vae = loop.train(vae_config, training, own, folder)
+            judged = judge(vae, own, held_out, recipe.flow, folder)
+        rows.append({"variant": name} | judged)
         write_whole(path, Table(rows).write)
         logger.info("%s", rows[-1])
     return Table(rows)

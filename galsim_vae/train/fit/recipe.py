@@ -19,10 +19,11 @@ A checkpoint states all that it depends on (recipe, data, `constants`, kind of d
 the autoencoder), and is refused where any of these is another.
 """
 
+import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -34,10 +35,11 @@ from astropy.table import Table
 
 from galsim_vae import settings
 from galsim_vae.conditions import DEFAULT_RANGES, read_conditions
+from galsim_vae.devices import find_device, pinned_torch
 from galsim_vae.files import output_file, output_folder
 from galsim_vae.model import file as modelfile
-from galsim_vae.model.flow import FlowConfig
-from galsim_vae.model.vae import VAEConfig
+from galsim_vae.model.flow import FlowConfig, Flows
+from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.training_file import Dataset, read
 
@@ -49,14 +51,15 @@ from .real import RealGalaxies
 
 __all__ = [
     "Recipe",
-    "find_device",
     "load",
     "provenance",
     "read_start",
     "sources",
     "train",
+    "training_settings",
     "without",
 ]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -113,20 +116,19 @@ def load(path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     return Recipe.from_dict(settings.load(path, overrides))
 
 
-def find_device(name: str) -> torch.device:
-    """Return a torch device.
+@contextlib.contextmanager
+def training_settings() -> Iterator[None]:
+    """Put torch's settings to those of training, and then back.
 
-    Raises
-    ------
-    ValueError : no such device here.
+    Those that galaxies are defined with (`galsim_vae.devices.pinned_torch`), but for denormal
+    numbers, with which a processor is slow: they are flushed.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
-        raise ValueError(f"device is {name!r}; it must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
-    if name != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r}, but torch finds no CUDA device: use 'cpu' or 'auto'")
-    return torch.device(name)
+    with pinned_torch():
+        torch.set_flush_denormal(True)
+        try:
+            yield
+        finally:
+            torch.set_flush_denormal(False)
 
 
 def sources(real: Dataset | None, device: torch.device | str = "cpu") -> loop.Sources:
@@ -200,18 +202,27 @@ def train(recipe: Recipe) -> modelfile.Model:
     if data is not None and recipe.exclude is not None:
         data = without(data, recipe.exclude)
     start = read_start(recipe)
-    galaxies = sources(data, device)
-    torch.set_flush_denormal(True)
+    with training_settings():
+        vae, flows = _networks(recipe, sources(data, device), start)
+    facts = provenance(data, recipe.vae_training, recipe.flow_training)
+    if start is not None:
+        facts["start"] = start.sha256
+    ranges = dict(DEFAULT_RANGES)
+    model = modelfile.Model(vae.cpu(), flows.cpu(), ranges, facts, recipe.flow)
+    modelfile.write(output, model)
+    return model
+
+
+def _networks(
+    recipe: Recipe, galaxies: loop.Sources, start: modelfile.Model | None
+) -> tuple[VAE, Flows]:
+    """Train the autoencoder and then the flows."""
     with monitor.Monitor(recipe.work, galaxies) as watch:
         vae = loop.train(
             recipe.vae, recipe.vae_training, galaxies, recipe.work,
             watch=watch, start=None if start is None else start.vae,
         )  # fmt: skip
-    ranges = dict(DEFAULT_RANGES)
-    flows = fitflows.train(vae, galaxies, ranges, recipe.flow, recipe.flow_training, recipe.work)
-    facts = provenance(data, recipe.vae_training, recipe.flow_training)
-    if start is not None:
-        facts["start"] = start.sha256
-    model = modelfile.Model(vae.cpu(), flows.cpu(), ranges, facts, recipe.flow)
-    modelfile.write(output, model)
-    return model
+    flows = fitflows.train(
+        vae, galaxies, DEFAULT_RANGES, recipe.flow, recipe.flow_training, recipe.work
+    )
+    return vae, flows

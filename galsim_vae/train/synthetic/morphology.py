@@ -102,6 +102,45 @@ class Morphology(NamedTuple):
     sequence: Tensor
 
 
+class _Type(NamedTuple):
+    """Kinds of galaxies (bool); `plain` ones have no structure; `stage` of discs, 0 (S0) to 1."""
+
+    spheroid: Tensor
+    irregular: Tensor
+    plain: Tensor
+    stage: Tensor
+
+
+class _Body(NamedTuple):
+    """Bulge and disc, as in `Morphology`; `thin` is the thickness of the disc over its radius."""
+
+    bulge_fraction: Tensor
+    bulge_index: Tensor
+    bulge_radius: Tensor
+    bulge_q: Tensor
+    disc_radius: Tensor
+    disc_q: Tensor
+    cos_i: Tensor
+    thin: Tensor
+
+
+class _Spiral(NamedTuple):
+    """Arms, patches and bar, as in `Morphology`; `face` is 1 seen face on and 0 edge on."""
+
+    face: Tensor
+    arms: Tensor
+    cot_pitch: Tensor
+    arm_strength: Tensor
+    arm_angle: Tensor
+    arm_inner: Tensor
+    patch_strength: Tensor
+    patch_cot: Tensor
+    barred: Tensor
+    bar_fraction: Tensor
+    bar_length: Tensor
+    bar_angle: Tensor
+
+
 class _Random:
     """Shorthand for n random numbers a time from one generator."""
 
@@ -149,16 +188,91 @@ def draw_morphology(conditions: Tensor, generator: torch.Generator) -> Morpholog
     """
     mag, _, g, z = conditions.unbind(1)
     r = _Random(len(conditions), generator)
-    # types: spheroids (rarely flatter than q = 0.3), irregulars, and discs of stage 0 (S0) to 1
+    kind = _draw_type(r, mag, g, z)
+    body = _draw_body(r, kind, g, z)
+    spiral = _draw_spiral(r, kind, body, mag)
+    # Most discs are truncated at a few scalelengths (Pohlen & Trujillo 2006, A&A 454, 759).
+    truncated = ~kind.spheroid & r.chance(0.7)
+    ring = r.chance(0.12) & ~kind.irregular & ~kind.spheroid
+    hand, clump_flux, clump_place, clump_sigma = _draw_clumps(r, kind, body, spiral, mag, z)
+    # a companion inside the segment, or a second nucleus
+    merging = r.chance(0.02 + 0.015 * z.clamp_max(3))
+    companion_flux = merging * torch.exp(r.normal(math.log(0.2), 0.5)).clamp_max(0.33)
+    towards = r.angle()
+    apart = r.uniform(3.0, 13.0)
+    companion_place = torch.stack((apart * torch.cos(towards), apart * torch.sin(towards)), -1)
+    # dust
+    dusty = (0.3 + 0.7 * kind.stage * (1.6 - kind.stage)) * ~kind.plain
+    laned = r.chance(0.6) & (body.cos_i < 0.45)
+    sequence, tilt = _draw_colours(r, kind, mag, z)
+    return Morphology(
+        spheroid=kind.spheroid,
+        bulge_fraction=body.bulge_fraction,
+        bulge_index=body.bulge_index,
+        bulge_radius=body.bulge_radius,
+        bulge_q=body.bulge_q,
+        bulge_angle=r.normal(0, 0.12),
+        disc_index=torch.exp(r.normal(-0.05, 0.18)).clamp(0.6, 1.4),
+        disc_radius=body.disc_radius,
+        disc_q=body.disc_q,
+        cos_i=body.cos_i,
+        hand=hand,
+        arms=spiral.arms,
+        cot_pitch=spiral.cot_pitch,
+        arm_strength=spiral.arm_strength,
+        arm_sharp=r.uniform(0.0, 0.4),
+        arm_angle=spiral.arm_angle,
+        arm_inner=spiral.arm_inner,
+        arm_outer=r.uniform(1.6, 3.2),
+        arm_bend=r.uniform(0.0, 0.5),
+        arm_bias=r.uniform(0.0, 0.5),
+        arm_bias_angle=r.angle(),
+        patch_strength=spiral.patch_strength,
+        patch_cot=spiral.patch_cot,
+        patches=r.normal(0, 1, *NOISE_SHAPE),
+        bar_fraction=spiral.bar_fraction,
+        bar_length=spiral.bar_length,
+        bar_ratio=r.uniform(0.2, 0.42),
+        bar_angle=spiral.bar_angle,
+        ring_strength=ring * r.uniform(0.3, 1.2) * spiral.face,
+        ring_radius=torch.where(
+            spiral.barred & r.chance(0.6), 1.05 * spiral.bar_length, r.uniform(0.6, 1.8)
+        ),
+        ring_width=r.uniform(0.12, 0.25),
+        break_radius=r.uniform(1.1, 2.2),
+        break_slope=truncated * r.uniform(0.5, 4.0),
+        lopsided=torch.where(kind.irregular, r.uniform(0.1, 0.5), 0.1 * r.normal().abs()),
+        lopsided_angle=r.angle(),
+        dust_arms=dusty * r.uniform(0, 0.9) * (spiral.arm_strength > 0.3),
+        dust_diffuse=dusty * r.uniform(0, 0.6),
+        dust_lane=laned * dusty * r.uniform(0.4, 2.2),
+        lane_offset=r.uniform(-0.12, 0.12),
+        lane_width=r.uniform(0.8, 1.3),
+        clump_flux=clump_flux,
+        clump_place=clump_place,
+        clump_sigma=clump_sigma,
+        companion_flux=companion_flux,
+        companion_place=companion_place,
+        companion_radius=r.uniform(2.0, 4.5),
+        tilt=tilt,
+        sequence=sequence,
+    )
+
+
+def _draw_type(r: _Random, mag: Tensor, g: Tensor, z: Tensor) -> _Type:
+    """Draw spheroids (rarely flatter than q = 0.3), irregulars, and discs."""
     p_spheroid = (0.24 - 0.03 * (mag - 21)).clamp(0.08, 0.3) * ((0.6 - g) / 0.2).clamp(0, 1)
     spheroid = r.chance(p_spheroid)
     p_irregular = (0.03 + 0.03 * (mag - 21).clamp_min(0) + 0.07 * z.clamp_max(3)).clamp_max(0.35)
     irregular = r.chance(p_irregular) & ~spheroid
     stage = (r.uniform() ** 0.7 + 0.03 * (mag - 23)).clamp(0, 1)
     lenticular = r.chance(0.35 * (1 - 2.5 * stage).clamp_min(0)) & ~irregular
-    plain = spheroid | lenticular
+    return _Type(spheroid, irregular, spheroid | lenticular, stage)
 
-    # bulge and disc
+
+def _draw_body(r: _Random, kind: _Type, g: Tensor, z: Tensor) -> _Body:
+    """Draw bulge and disc whose light together has about |g|."""
+    spheroid, irregular, _, stage = kind
     bt = 0.5 * (1 - stage) ** 1.3 * torch.exp(r.normal(0, 0.4)) * (1 + z) ** -0.4
     bt = torch.where(irregular, 0.1 * bt, bt).clamp(0, 0.6)
     bt = bt * (1 - 0.85 * _ramp(g, 0.3, 0.6))  # a large bulge would not be so flat
@@ -178,22 +292,26 @@ def draw_morphology(conditions: Tensor, generator: torch.Generator) -> Morpholog
     # A start that makes the half-light radius inside the stamp nearly right.
     start = 6.0 + 0.3 * (index - 1)
     bulge_radius = torch.where(spheroid, start, small.clamp_min(0.7))
+    bulge_q = _axis_ratio(torch.where(spheroid, g, g_bulge_disc))
+    return _Body(bt, index, bulge_radius, bulge_q, disc_radius, disc_q, cos_i, thin)
 
-    face = _ramp(cos_i, 0.18, 0.45)
-    # arms
+
+def _draw_spiral(r: _Random, kind: _Type, body: _Body, mag: Tensor) -> _Spiral:
+    """Draw arms, flocculence and the patchiness of irregulars, and a bar."""
+    spheroid, irregular, plain, stage = kind
+    face = _ramp(body.cos_i, 0.18, 0.45)
     armed = ~plain & ~irregular & (r.uniform() > 0.3 * _ramp(mag, 22, 26))
     grand = r.chance(0.55)
     two = r.uniform()
     arms = 1.0 + (two > 0.06).float() + (two > 0.8).float() + (two > 0.92).float()
     pitch = torch.deg2rad((11 + 14 * stage + r.normal(0, 5)).clamp(8, 38))
     strength = torch.where(grand, r.uniform(0.5, 1.5), r.uniform(0.1, 0.7)) * face * armed
-    # flocculence, and the patchiness of irregulars
     patch = torch.where(irregular, r.uniform(0.3, 0.9), r.uniform(0.0, 0.45)) * ~plain
     patch = patch * (0.25 + 0.75 * face)
     patch_cot = 1 / torch.tan(pitch + 0.1 * r.normal())
     patch_cot = torch.where(irregular, r.uniform(0.0, 1.0), patch_cot)
-    # bar; the arms of a barred galaxy start at its ends
-    barred = ~spheroid & r.chance(0.4) & (cos_i > 0.3)
+    # The arms of a barred galaxy start at the ends of its bar.
+    barred = ~spheroid & r.chance(0.4) & (body.cos_i > 0.3)
     bar_length = r.uniform(0.35, 0.95)
     bar_angle = r.angle()
     bar_fraction = barred * r.uniform(0.05, 0.28) * (1 - 0.4 * stage)
@@ -201,13 +319,23 @@ def draw_morphology(conditions: Tensor, generator: torch.Generator) -> Morpholog
     cot_pitch = 1 / torch.tan(pitch)
     at_bar = arms * (bar_angle - cot_pitch * torch.log(arm_inner))
     arm_angle = torch.where(barred & (arms == 2), at_bar, r.angle())
-    # Most discs are truncated at a few scalelengths (Pohlen & Trujillo 2006, A&A 454, 759).
-    truncated = ~spheroid & r.chance(0.7)
-    ring = r.chance(0.12) & ~irregular & ~spheroid
+    return _Spiral(
+        face, arms, cot_pitch, strength, arm_angle, arm_inner, patch, patch_cot, barred,
+        bar_fraction, bar_length, bar_angle,
+    )  # fmt: skip
 
-    # clumps, brighter in irregular, faint and distant galaxies
+
+def _draw_clumps(
+    r: _Random, kind: _Type, body: _Body, spiral: _Spiral, mag: Tensor, z: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw the way the arms wind, and flux, place and size of clumps, most of them on the arms.
+
+    They are brighter in irregular, faint and distant galaxies.
+    """
+    arms = spiral.arms
     clumpy = 0.03 + 0.02 * (mag - 22).clamp_min(0) + 0.03 * z.clamp(0, 3)
-    clumpy = torch.where(irregular, 2 * clumpy + 0.06, clumpy * (0.3 + stage)) * ~plain
+    clumpy = torch.where(kind.irregular, 2 * clumpy + 0.06, clumpy * (0.3 + kind.stage))
+    clumpy = clumpy * ~kind.plain
     clump_share = (clumpy * torch.exp(r.normal(-0.3, 0.8))).clamp_max(0.45)
     number = 2 + (CLUMPS - 2) * r.uniform()[:, None] ** 1.5
     exponential = -torch.log(r.uniform(1e-4, 1.0, CLUMPS) * r.uniform(1e-4, 1.0, CLUMPS)) / 1.68
@@ -218,36 +346,34 @@ def draw_morphology(conditions: Tensor, generator: torch.Generator) -> Morpholog
     clump_flux = clump_share[:, None] * luminosity / luminosity.sum(1, keepdim=True)
     clump_flux = clump_flux.clamp_max(0.04)  # or adaptive moments settle on a single clump
     which = (r.uniform(0, 1, CLUMPS) * arms[:, None]).floor() * (2 * math.pi) / arms[:, None]
-    along = arm_angle[:, None] / arms[:, None] + cot_pitch[:, None] * torch.log(radius) + which
+    along = spiral.arm_angle[:, None] / arms[:, None]
+    along = along + spiral.cot_pitch[:, None] * torch.log(radius) + which
     along = along + r.normal(0, 0.25, CLUMPS)
     free = r.angle(CLUMPS)
-    theta = torch.where((strength[:, None] > 0.3) & (r.uniform(0, 1, CLUMPS) < 0.8), along, free)
-    height = thin[:, None] * r.normal(0, 0.4, CLUMPS)
+    on_arm = (spiral.arm_strength[:, None] > 0.3) & (r.uniform(0, 1, CLUMPS) < 0.8)
+    theta = torch.where(on_arm, along, free)
+    height = body.thin[:, None] * r.normal(0, 0.4, CLUMPS)
     hand = torch.where(r.chance(0.5), 1.0, -1.0)
     clump_place = torch.stack(
         (
             radius * torch.cos(theta),
-            hand[:, None] * radius * torch.sin(theta) * cos_i[:, None] + height,
+            hand[:, None] * radius * torch.sin(theta) * body.cos_i[:, None] + height,
         ),
         -1,
     )
     clump_sigma = torch.exp(r.normal(math.log(0.85), 0.35, CLUMPS)).clamp(0.4, 2.5)
     clump_sigma = clump_sigma * (1 + 12 * clump_flux)
+    return hand, clump_flux, clump_place, clump_sigma
 
-    # a companion inside the segment, or a second nucleus
-    merging = r.chance(0.02 + 0.015 * z.clamp_max(3))
-    companion_flux = merging * torch.exp(r.normal(math.log(0.2), 0.5)).clamp_max(0.33)
-    towards = r.angle()
-    apart = r.uniform(3.0, 13.0)
-    companion_place = torch.stack((apart * torch.cos(towards), apart * torch.sin(towards)), -1)
 
-    # dust
-    dusty = (0.3 + 0.7 * stage * (1.6 - stage)) * ~plain
-    laned = r.chance(0.6) & (cos_i < 0.45)
-    # Colours: each component's place on the sequence E, Sbc, Scd, Im. The coefficients are fitted
-    # to the colours of HDF-N and CANDELS galaxies (docs/population.md). At a given magnitude a
-    # nearby galaxy is a dwarf, hence blue; stars were younger then, the more so in what F814W,
-    # ever bluer, selects.
+def _draw_colours(r: _Random, kind: _Type, mag: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw each component's place on the sequence E, Sbc, Scd, Im, and its tilt.
+
+    The coefficients are fitted to the colours of HDF-N and CANDELS galaxies (docs/population.md).
+    At a given magnitude a nearby galaxy is a dwarf, hence blue; stars were younger then, the more
+    so in what F814W, ever bluer, selects.
+    """
+    spheroid, irregular, plain, stage = kind
     dwarf = (mag - 22 - 5 * torch.log10(z / 0.5)).clamp(-3, 4)  # as it would be at z = 0.5
     early = (z - 0.4).clamp(0, 2.6)
     young = 0.25 * dwarf + 1.35 * early
@@ -265,54 +391,4 @@ def draw_morphology(conditions: Tensor, generator: torch.Generator) -> Morpholog
     tilt = r.normal(0, 0.08, 4) + r.normal(0, 0.22)[:, None]
     # The late templates, extended by models, are too red in the near infrared.
     tilt -= 0.45 * ((sequence - 1) / 2).clamp(0, 1)
-
-    return Morphology(
-        spheroid=spheroid,
-        bulge_fraction=bt,
-        bulge_index=index,
-        bulge_radius=bulge_radius,
-        bulge_q=_axis_ratio(torch.where(spheroid, g, g_bulge_disc)),
-        bulge_angle=r.normal(0, 0.12),
-        disc_index=torch.exp(r.normal(-0.05, 0.18)).clamp(0.6, 1.4),
-        disc_radius=disc_radius,
-        disc_q=disc_q,
-        cos_i=cos_i,
-        hand=hand,
-        arms=arms,
-        cot_pitch=cot_pitch,
-        arm_strength=strength,
-        arm_sharp=r.uniform(0.0, 0.4),
-        arm_angle=arm_angle,
-        arm_inner=arm_inner,
-        arm_outer=r.uniform(1.6, 3.2),
-        arm_bend=r.uniform(0.0, 0.5),
-        arm_bias=r.uniform(0.0, 0.5),
-        arm_bias_angle=r.angle(),
-        patch_strength=patch,
-        patch_cot=patch_cot,
-        patches=r.normal(0, 1, *NOISE_SHAPE),
-        bar_fraction=bar_fraction,
-        bar_length=bar_length,
-        bar_ratio=r.uniform(0.2, 0.42),
-        bar_angle=bar_angle,
-        ring_strength=ring * r.uniform(0.3, 1.2) * face,
-        ring_radius=torch.where(barred & r.chance(0.6), 1.05 * bar_length, r.uniform(0.6, 1.8)),
-        ring_width=r.uniform(0.12, 0.25),
-        break_radius=r.uniform(1.1, 2.2),
-        break_slope=truncated * r.uniform(0.5, 4.0),
-        lopsided=torch.where(irregular, r.uniform(0.1, 0.5), 0.1 * r.normal().abs()),
-        lopsided_angle=r.angle(),
-        dust_arms=dusty * r.uniform(0, 0.9) * (strength > 0.3),
-        dust_diffuse=dusty * r.uniform(0, 0.6),
-        dust_lane=laned * dusty * r.uniform(0.4, 2.2),
-        lane_offset=r.uniform(-0.12, 0.12),
-        lane_width=r.uniform(0.8, 1.3),
-        clump_flux=clump_flux,
-        clump_place=clump_place,
-        clump_sigma=clump_sigma,
-        companion_flux=companion_flux,
-        companion_place=companion_place,
-        companion_radius=r.uniform(2.0, 4.5),
-        tilt=tilt,
-        sequence=sequence,
-    )
+    return sequence, tilt

@@ -46,6 +46,15 @@ def test_a_recipe_makes_a_weights_file(tmp_path):
         assert torch.equal(a, b)
 
 
+def test_the_host_s_settings_are_left_as_they_were():
+    denormal = torch.tensor(2e-38)
+    assert denormal / 8 != 0
+    with pytest.raises(KeyError), recipe.training_settings():
+        assert denormal / 8 == 0
+        raise KeyError
+    assert denormal / 8 != 0
+
+
 @pytest.mark.parametrize(
     "values, message",
     [
@@ -71,8 +80,9 @@ def test_what_cannot_be_read_is_refused(tmp_path, capsys):
         recipe.load(bad)
     assert cli.main(["train", str(bad)]) == 1
     assert "not YAML" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="must be 'auto', 'cpu', 'cuda'"):
-        recipe.find_device("tpu")
+    elsewhere = recipe.load(write(bad, work=str(tmp_path), output="o", device="tpu"))
+    with pytest.raises(ValueError, match="Use 'auto'"):
+        recipe.train(elsewhere)
     missing = recipe.load(write(bad, work=str(tmp_path), output="o", training_file="no.h5"))
     with pytest.raises(OSError, match="no.h5"):
         recipe.train(missing)
