@@ -7,6 +7,7 @@ space: the native image is interpolated (quintic), rotated, and drawn with the c
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import galsim
@@ -100,14 +101,19 @@ class Canonical:
     pixel_scale: float
 
 
-def reference_band(observation: Observation) -> str:
+def reference_band(observation: Observation, bands: Sequence[str] = ()) -> str:
     """Return the band whose geometry counts: F814W, or else the one of highest signal-to-noise.
 
     F814W must show the galaxy with at least `REFERENCE_SIGNAL_TO_NOISE`, if other bands do.
+
+    Parameters
+    ----------
+    bands : it is one of these; of all that were observed if empty.
     """
-    if len(observation.image) == 1:
-        return next(iter(observation.image))
-    ratio = {band: _signal_to_noise(observation, band) for band in observation.image}
+    bands = list(bands or observation.image)
+    if len(bands) == 1:
+        return bands[0]
+    ratio = {band: _signal_to_noise(observation, band) for band in bands}
     if ratio.get(REFERENCE, 0.0) >= REFERENCE_SIGNAL_TO_NOISE:
         return REFERENCE
     return max(ratio, key=lambda band: ratio[band])
@@ -129,7 +135,7 @@ def _signal_to_noise(observation: Observation, band: str) -> float:
     return best
 
 
-def measure(observation: Observation) -> Geometry:
+def measure(observation: Observation, bands: Sequence[str] = ()) -> Geometry:
     """Measure centroid, shape, size and fluxes of a galaxy in its reference band.
 
     Shape: adaptive moments (Hirata & Seljak 2003, MNRAS 343, 459; `galsim.hsm`), those of the PSF
@@ -138,12 +144,16 @@ def measure(observation: Observation) -> Geometry:
     enough to lay out the canonical frame, since the labels that train the flow are measured again
     on decoded, PSF-free stamps.
 
+    Parameters
+    ----------
+    bands : it is measured in one of these; in any if empty. Fluxes are given for all.
+
     Raises
     ------
     galsim.GalSimHSMError : the moments do not converge.
     galsim.GalSimValueError : no positive flux at the centroid.
     """
-    band = reference_band(observation)
+    band = reference_band(observation, bands)
     image, mask, guess = observation.image[band], observation.mask[band], observation.centre[band]
     x, y, moments = estimate.adaptive_moments(fill_masked(image, mask, guess), guess)
     ellipse = estimate.Ellipse((x, y), moments)
@@ -206,7 +216,7 @@ def _interpolated(array: NDArray, wcs) -> galsim.InterpolatedImage:
 
 
 def resample(array: NDArray, band: str, geometry: Geometry, observation: Observation) -> NDArray:
-    """Native array (ny, nx) of flux per pixel to canonical pixels (64, 64)."""
+    """Resample a native array (ny, nx) of flux per pixel to canonical pixels (64, 64)."""
     wcs = observation.wcs[band]
     x, y = pixel_centroid(observation, band, geometry.centroid)
     # Only what the rotated stamp can see (and the kernel's reach): the cost grows with the area.
@@ -216,7 +226,12 @@ def resample(array: NDArray, band: str, geometry: Geometry, observation: Observa
     ny, nx = array.shape
     # InterpolatedImage has its origin at the centre of the array: move it to the centroid.
     shift = _matrix(wcs) @ np.array([x0 + (nx - 1) / 2 - x, y0 + (ny - 1) / 2 - y])
-    return _draw_canonical(_interpolated(array, wcs).shift(*shift), geometry)
+    # GalSim has no profile of zero flux: an image that sums to 0 is drawn in two parts.
+    parts = [array] if array.sum() != 0 else [np.maximum(array, 0.0), np.minimum(array, 0.0)]
+    drawn = np.zeros((STAMP_SIZE, STAMP_SIZE))
+    for part in filter(np.any, parts):
+        drawn = drawn + _draw_canonical(_interpolated(part, wcs).shift(*shift), geometry)
+    return drawn
 
 
 def _draw_canonical(profile: galsim.GSObject, geometry: Geometry, offset: float = 0.0) -> NDArray:

@@ -11,7 +11,7 @@ from galsim_vae.frame import canonical as frame
 from galsim_vae.frame.moments import Ellipse
 from galsim_vae.frame.observation import Observation
 
-__all__ = ["MIN_COVER", "aperture_noise", "cover", "elliptical_radius"]
+__all__ = ["MIN_COVER", "aperture_noise", "cover", "elliptical_radius", "shown"]
 
 # Usable share of the canonical pixels within one half-light radius that a galaxy needs.
 MIN_COVER = 0.8
@@ -45,3 +45,10 @@ def cover(mask, radius: float = 1.0) -> float:
     y, x = np.indices(mask.shape[1:]) - (mask.shape[1] - 1) / 2
     disc = np.hypot(x, y) < radius * HALF_LIGHT_PIXELS
     return min(float(m[disc].mean()) for m in mask if m.any()) if mask.any() else 0.0
+
+
+def shown(observation: Observation, geometry: frame.Geometry, band: str) -> float:
+    """Usable share of the pixels of `band` inside the galaxy's half-light ellipse."""
+    radius = elliptical_radius(observation, geometry, band)
+    inside = radius <= max(geometry.observed_half_light_radius, radius.min())
+    return float(observation.mask[band][inside].mean())

@@ -26,8 +26,7 @@ from galsim_vae.plots import colour_image, contact_sheet
 from galsim_vae.train.apertures import aperture_noise, elliptical_radius
 from galsim_vae.train.fit.batch import INFERENCE, Batch
 from galsim_vae.train.fit.refine import refine
-from galsim_vae.train.ingest.reject import blended
-from galsim_vae.train.ingest.run import measured
+from galsim_vae.train.ingest.run import in_frame, measured
 from galsim_vae.train.readers.source import Reader, Source
 from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.training_file import is_validation
@@ -240,12 +239,12 @@ def reconstruct_one(
     `signal_to_noise` (None: none), and encoder and `refine` see the noisy galaxy only.
     """
     observed, geometry, reason = measured(source)
-    if geometry is None or reason:
+    if observed is None or geometry is None or reason:
         return None
     if signal_to_noise is not None:
         observed = add_noise(observed, geometry, signal_to_noise, rng)
-    canonical = frame.to_canonical(observed, geometry)
-    if blended(source, canonical.mask):
+    canonical, reason = in_frame(source, observed, geometry)
+    if reason:
         return None
     latent = refine(vae, as_batch(canonical), _STEPS, learning_rate=_LEARNING_RATE)
     with torch.no_grad():

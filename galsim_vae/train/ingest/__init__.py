@@ -1,5 +1,5 @@
 """From observed galaxies to a training file."""
 
-from .run import ingest
+from .run import galaxy_row, ingest
 
-__all__ = ["ingest"]
+__all__ = ["galaxy_row", "ingest"]

@@ -1,6 +1,7 @@
 """What is not one well-measured galaxy, and why."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
@@ -13,7 +14,7 @@ from galsim_vae.train.apertures import MIN_COVER, aperture_noise, cover, ellipti
 from galsim_vae.train.readers import sky
 from galsim_vae.train.readers.source import Source
 
-__all__ = ["blended", "has_flat_top", "has_two_nuclei", "reject"]
+__all__ = ["blended", "covered", "has_flat_top", "has_two_nuclei", "reject"]
 
 # Limits of what is taken as one well-measured galaxy. Lengths are in observed half-light radii of
 # the reference band unless stated.
@@ -154,6 +155,20 @@ def _smooth_noise(observation, band: str, sigma: float) -> float:
     # Averaged over 4 pi sigma^2 pixels, if these are many, of noise with that correlation area.
     area = observation.noise_area(band)
     return observation.noise[band] * math.sqrt(min(area / (4 * math.pi * sigma**2), 1.0))
+
+
+def covered(source: Source, canonical: frame.Canonical, band: str) -> frame.Canonical:
+    """Return the stamp without the bands that show too little of the galaxy.
+
+    Parameters
+    ----------
+    band : in which the galaxy was measured; it stays.
+    """
+    mask = canonical.mask.copy()
+    for i, name in enumerate(BANDS):
+        if name != band and blended(source, mask[i : i + 1]):
+            mask[i] = False
+    return replace(canonical, mask=mask)
 
 
 def blended(source: Source, mask) -> str:

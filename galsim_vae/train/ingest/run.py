@@ -24,12 +24,14 @@ from galsim_vae.files import write_whole
 from galsim_vae.frame import canonical as frame
 from galsim_vae.plots import colour_image
 from galsim_vae.train import training_file as dataset
+from galsim_vae.train.apertures import MIN_COVER, shown
+from galsim_vae.train.failures import failure
 from galsim_vae.train.readers.detection import mask_neighbours
 from galsim_vae.train.readers.source import Reader, Source
 
-from .reject import blended, reject
+from .reject import blended, covered, reject
 
-__all__ = ["galaxy_row", "ingest", "measured", "parts_folder"]
+__all__ = ["galaxy_row", "in_frame", "ingest", "measured", "parts_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ def ingest(readers: Sequence[Reader], output, seed: int = 20240229, recipe: str 
     ----------
     readers : with different names.
     output : HDF5 file to write.
-    seed : of the noise measurements; each galaxy's depend on it, its source and its index alone.
+    seed : names a run; parts made with another one are refused.
     recipe : text that describes the readers; parts made from another one are refused.
 
     Returns
@@ -139,14 +141,22 @@ def _join(readers, chunks, folder: Path, output) -> None:
 
 
 def galaxy_row(source: Source, seed: int) -> tuple[dict | None, str]:
-    """One row of the training file, or None and why the galaxy is rejected."""
-    if source.reason or source.observation is None:
-        return None, source.reason or "no data"
+    """Return a row of the training file, or None and why the galaxy is rejected.
+
+    Whatever fails, that galaxy is rejected; see `failures.failure`. The same galaxy gives the same
+    row whatever the seed: nothing is drawn at random.
+    """
+    try:
+        return _galaxy_row(source)
+    except Exception as error:
+        return None, failure(error)
+
+
+def _galaxy_row(source: Source) -> tuple[dict | None, str]:
     observation, geometry, reason = measured(source)
-    if geometry is None or reason:
+    if observation is None or geometry is None or reason:
         return None, reason
-    canonical = frame.to_canonical(observation, geometry)
-    reason = blended(source, canonical.mask)
+    canonical, reason = in_frame(source, observation, geometry)
     if reason:
         return None, reason
     scale = max(geometry.flux.values())
@@ -172,22 +182,60 @@ def galaxy_row(source: Source, seed: int) -> tuple[dict | None, str]:
         "identifier": source.identifier,
         "catalogue": source.catalogue,
     }
+    numbers = (row["image"], row["psf"], row["noise"], row["g"], row["pixel_scale"], scale)
+    if not (scale > 0 and all(np.isfinite(value).all() for value in numbers)):
+        return None, "not measurable (not finite)"
     return row, ""
 
 
-def measured(source: Source) -> tuple[frame.Observation, frame.Geometry | None, str]:
-    """Mask a galaxy's neighbours and measure it; the last value is why it is rejected, or ''."""
+def measured(source: Source) -> tuple[frame.Observation | None, frame.Geometry | None, str]:
+    """Mask a galaxy's neighbours and measure it; the last value is why it is rejected, or ''.
+
+    It is measured in a band that shows it whole, if there is one. Bands without noise are left
+    out: without it they cannot be weighted.
+    """
     observation = source.observation
-    assert observation is not None
+    if source.reason or observation is None:
+        return observation, None, source.reason or "no data"
     try:
-        geometry = frame.measure(observation)
+        noisy = [band for band, rms in observation.noise.items() if 0 < rms < math.inf]
+        if not noisy:
+            return observation, None, "no noise"
+        if len(noisy) < len(observation.image):
+            image = {band: observation.image[band] for band in noisy}
+            observation = replace(observation, image=image)
+        geometry = _measure(observation)
         if not source.segment_only:
             mask = mask_neighbours(observation, geometry)
             observation = replace(observation, mask=mask)
-            geometry = frame.measure(observation)
+            geometry = _measure(observation)
+        return observation, geometry, reject(source, observation, geometry)
     except galsim.GalSimError as error:
         return observation, None, f"not measurable ({type(error).__name__})"
-    return observation, geometry, reject(source, observation, geometry)
+    except Exception as error:
+        return observation, None, failure(error)
+
+
+def _measure(observation: frame.Observation) -> frame.Geometry:
+    """Measure a galaxy in a band that shows it whole, and its flux in all."""
+    geometry = frame.measure(observation)
+    if shown(observation, geometry, geometry.band) >= MIN_COVER:
+        return geometry
+    whole = [b for b in observation.image if shown(observation, geometry, b) >= MIN_COVER]
+    return frame.measure(observation, whole) if whole else geometry
+
+
+def in_frame(
+    source: Source, observation: frame.Observation, geometry: frame.Geometry
+) -> tuple[frame.Canonical, str]:
+    """Bring a measured galaxy to the canonical frame, in the bands that show enough of it.
+
+    Returns
+    -------
+    the stamp, and why it is rejected, or ''.
+    """
+    canonical = covered(source, frame.to_canonical(observation, geometry), geometry.band)
+    return canonical, blended(source, canonical.mask)
 
 
 def _magnitude(source: Source, geometry: frame.Geometry) -> float:
@@ -196,12 +244,6 @@ def _magnitude(source: Source, geometry: frame.Geometry) -> float:
         return source.magnitude
     flux = geometry.flux[REFERENCE]
     return source.zeropoint - 2.5 * math.log10(flux) if flux > 0 else math.nan
-
-
-def _deviate(source: Source, seed: int) -> galsim.BaseDeviate:
-    """Random numbers of one galaxy, whatever others were worked on before."""
-    text = f"{seed} {source.name} {source.index}".encode()
-    return galsim.BaseDeviate(int.from_bytes(hashlib.sha256(text).digest()[:4]) % (2**31 - 1) + 1)
 
 
 def _galaxies(rows: list[dict]) -> dataset.Dataset | None:
@@ -220,7 +262,7 @@ def _rejected_row(source: Source, reason: str) -> dict:
         "source_index": source.index,
         "identifier": source.identifier,
         "reason": reason,
-        "picture": picture(source),
+        "picture": _picture_or_none(source),
     }
 
 
@@ -228,6 +270,14 @@ def _rejected(rows: list[dict]) -> dataset.Rejected | None:
     if not rows:
         return None
     return dataset.Rejected(**{name: np.array([row[name] for row in rows]) for name in rows[0]})
+
+
+def _picture_or_none(source: Source) -> NDArray:
+    try:
+        return picture(source)
+    except Exception as error:
+        failure(error)
+        return np.zeros((dataset.PICTURE, dataset.PICTURE, 3), np.uint8)
 
 
 def picture(source: Source) -> NDArray:

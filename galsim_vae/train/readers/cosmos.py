@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import galsim
@@ -11,10 +12,10 @@ from astropy.table import Table
 from galsim_vae.frame.observation import Observation
 
 from . import detection, sky
-from .catalogue import column, finite
+from .catalogue import column, finite, numbers
 from .filters import map_filters
 from .psf import build_psf
-from .source import Source
+from .source import Source, guarded
 
 __all__ = ["CosmosReader"]
 
@@ -72,7 +73,7 @@ class CosmosReader:
             raise galsim.GalSimValueError(f"{path} lacks galaxies of {self.path}", missing[:5])
         rows = [order[ident] for ident in ours.tolist()]
         for name in extra.colnames:
-            values = np.asarray(extra[name][rows])
+            values = extra[name][rows]
             if name not in table.colnames and values.ndim == 1 and values.dtype.kind in "fi":
                 table[name] = values
 
@@ -80,10 +81,14 @@ class CosmosReader:
         """Raise if a file or a column is missing, or a galaxy is in another band."""
         for name in ("IDENT", "RA", "DEC", "MAG", "BAND"):
             column(self.table, name, self.path)
-        column(self.table, self.redshift, self.path)
+        numbers(self.table, self.redshift, self.path)
         others = set(np.char.strip(np.asarray(self.table["BAND"]).astype(str))) - {"F814W"}
         if others:
             raise galsim.GalSimValueError(f"{self.path}: galaxies not in F814W", sorted(others))
+        c = self.catalogue
+        for file in {*c.gal_file_name, *c.psf_file_name, *(c.noise_file_name or ())}:
+            if not Path(file).is_file():
+                raise FileNotFoundError(f"{file}: no such file")
         galsim.RealGalaxy(self.catalogue, index=0)
 
     def __len__(self) -> int:
@@ -92,13 +97,15 @@ class CosmosReader:
     def read(self, chunk: int) -> Iterator[Source]:
         """Read galaxies CHUNK * chunk to CHUNK * (chunk + 1) - 1."""
         for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self.table))):
-            yield self._source(i)
+            yield guarded(self.name, i, partial(self._source, i))
 
     def _source(self, i: int) -> Source:
         noise_image, scale, variance = self.catalogue.getNoiseProperties(i)
         image = self.catalogue.getGalImage(i).array.astype(float)
         psf_image = self.catalogue.getPSFImage(i)
-        show = sky.pixels(image, np.ones(image.shape, dtype=bool))
+        seen = sky.exposed(image)
+        image = np.where(seen, image, 0.0)
+        show = sky.pixels(image, seen)
         rms = sky.noise(image, show) if show.any() else math.sqrt(variance)
         row = self.table[i]
         return Source(
@@ -109,28 +116,27 @@ class CosmosReader:
                 {"F814W": scale},
                 {"F814W": build_psf(psf_image.array, "F814W", scale)},
                 {"F814W": rms},
-                {"F814W": ~_neighbours(image)},
-                correlation={"F814W": _correlation(noise_image)},
+                {"F814W": seen & ~_neighbours(image, seen)},
+                correlation={} if noise_image is None else {"F814W": _correlation(noise_image)},
             ),
             {"F814W": "F814W"},
             magnitude=finite(row["MAG"]),
-            redshift=finite(column(self.table, self.redshift, self.path)[i], low=0.0),
+            redshift=finite(numbers(self.table, self.redshift, self.path)[i], low=0.0),
             identifier=str(row["IDENT"]),
             catalogue={"ra": float(row["RA"]), "dec": float(row["DEC"])},
         )
 
 
-def _neighbours(image: np.ndarray) -> np.ndarray:
+def _neighbours(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Pixels of all objects but the one at the centre, and near them.
 
     The galaxy is at the centre of its stamp, so that no neighbour can be taken for it.
     """
-    seen = np.ones(image.shape, dtype=bool)
     _, labels = detection.find(image, seen, DEBLEND)
     ny, nx = image.shape
     own = labels[ny // 2, nx // 2]
     if own == 0:
-        return ~seen
+        return np.zeros_like(seen)
     names = np.unique(labels)
     return detection.grown(labels, names[(names > 0) & (names != own)]) & (labels != own)
 

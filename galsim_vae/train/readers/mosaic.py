@@ -8,7 +8,7 @@ which of them are wanted and what is known of them.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import galsim
 import numpy as np
@@ -17,13 +17,15 @@ from scipy import ndimage
 
 from galsim_vae.frame.observation import Observation
 from galsim_vae.settings import build
+from galsim_vae.train.failures import failure
 
 from . import detection, sky
 from .catalogue import Catalogue
 from .filters import map_filters
 from .mosaic_image import MosaicImage
 from .psf import build_psf
-from .source import Source
+from .source import Source, guarded
+from .units import Calibration, noise_factor
 
 __all__ = ["Band", "MosaicReader"]
 
@@ -35,6 +37,7 @@ SKY_GROWTH = 6  # sky keeps so far away from any segment [pixel]
 STAMP_RADII, STAMP_RIM, MIN_HALF = 8.0, 16, 32
 EDGE_RADII = 1.5  # half-light radii between the centre and the edge of the mosaic
 MATCH = 4.0  # a catalogue position belongs to a detection at most so far away [pixel]
+CHUNK = 4096  # rows of the catalogue that are on no tile are dealt with so many at a time
 
 
 @dataclass
@@ -43,10 +46,11 @@ class Band:
 
     Attributes
     ----------
-    image : FITS image, ``"file.fits[HDU]"``, counts proportional to f_nu.
+    image : FITS image, ``"file.fits[HDU]"``, in counts or in a unit of f_nu or f_lambda.
     rms, weight : noise map in the image's unit, or inverse variance map; one of the two.
-    psf : see `source.build_psf`.
-    zeropoint : AB; from the image's header if absent.
+    psf : see `psf.build_psf`.
+    zeropoint : AB, of the image's values as they are; from its header if absent: its unit, or a
+        keyword, or PHOTFLAM and PHOTPLAM, with EXPTIME if it holds a total of counts.
     pixel_scale : arcsec; from the image's header if absent.
     saturation : image value from which pixels are saturated.
     """
@@ -67,7 +71,7 @@ class MosaicReader:
     ----------
     name : of the set.
     bands : dict of filter to `Band`, or to a dict of its attributes.
-    catalogue : dict of the parameters of `positions.Catalogue`; absent: all that is detected.
+    catalogue : dict of the parameters of `catalogue.Catalogue`; absent: all that is detected.
     pivot : dict of filter to pivot wavelength [nm] for filters that are not known.
     """
 
@@ -82,6 +86,7 @@ class MosaicReader:
         self.catalogue: Catalogue | None = None
         if catalogue is not None:
             self.catalogue = build(Catalogue, catalogue, f"inputs.{name}.catalogue")
+        self._zeropoints: dict[str, float] = {}
 
     @cached_property
     def images(self) -> dict[str, MosaicImage]:
@@ -101,18 +106,34 @@ class MosaicReader:
         return next(iter(self.images.values())).shape
 
     @cached_property
-    def wcs(self) -> galsim.BaseWCS:
-        """WCS of the first image, or its pixel scale."""
-        first = next(iter(self.filters))
-        if self.files[first].pixel_scale:
-            return galsim.PixelScale(self.files[first].pixel_scale)
-        return self.images[first].wcs()
+    def wcs(self) -> galsim.BaseWCS | None:
+        """Pixel scale that was given, or the first WCS or pixel scale in a header, or None."""
+        for name in self.filters:
+            if self.files[name].pixel_scale:
+                return galsim.PixelScale(self.files[name].pixel_scale)
+        found = (image.wcs() for image in self.images.values())
+        return next((wcs for wcs in found if wcs is not None), None)
+
+    def local_wcs(self, place: galsim.PositionD) -> galsim.JacobianWCS:
+        """Linear WCS at a place (x, y), 1-based."""
+        assert self.wcs is not None
+        return self.wcs.local(image_pos=place)
+
+    @cached_property
+    def celestial(self) -> MosaicImage | None:
+        """The first image that knows where it is on the sky, or None."""
+        return next((i for i in self.images.values() if i.celestial is not None), None)
+
+    def calibration(self, name: str) -> Calibration:
+        """What the header of a filter's image says of its unit."""
+        return self.images[name].calibration(self.files[name].pixel_scale)
 
     def zeropoint(self, name: str) -> float:
         """AB zero-point of a filter, NaN if it is not known."""
-        given = self.files[name].zeropoint
-        found = self.images[name].zeropoint() if given is None else given
-        return math.nan if found is None else found
+        if name not in self._zeropoints:
+            found = self.calibration(name).zeropoint(self.files[name].zeropoint)
+            self._zeropoints[name] = math.nan if found is None else found
+        return self._zeropoints[name]
 
     @cached_property
     def unit(self) -> dict[str, float]:
@@ -121,22 +142,53 @@ class MosaicReader:
         return {f: 10 ** (-0.4 * (self.zeropoint(f) - first)) for f in self.filters}
 
     @cached_property
+    def noise_unit(self) -> dict[str, float]:
+        """What brings each filter's rms to the unit of its image."""
+        return {
+            f: noise_factor(
+                self.calibration(f),
+                self.noises[f].calibration(self.files[f].pixel_scale),
+                self.files[f].rms is None,
+            )
+            for f in self.filters
+        }
+
+    def cut(self, name: str, box: tuple[slice, slice]) -> tuple[NDArray, NDArray]:
+        """Read image and rms (ny, nx) of a filter in a box, in the image's unit, as they are."""
+        image, rms = self.images[name].cut(box), self.noises[name].cut(box)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.files[name].rms is None:
+                rms = 1 / np.sqrt(rms)
+            return image, rms * np.float32(self.noise_unit[name])
+
+    @cached_property
     def psfs(self) -> dict[str, galsim.GSObject]:
         """Effective PSFs by filter, centred."""
-        centre = galsim.PositionD(self.shape[1] / 2, self.shape[0] / 2)
-        scale = math.sqrt(self.wcs.pixelArea(image_pos=centre))
-        return {f: build_psf(self.files[f].psf, f, scale) for f in self.filters}
+        centre = galsim.PositionD((self.shape[1] + 1) / 2, (self.shape[0] + 1) / 2)
+        wcs = self.local_wcs(centre)
+        return {f: build_psf(self.files[f].psf, f, wcs) for f in self.filters}
 
     def check(self) -> None:
-        """Raise if a file is missing, or does not fit the others; see `checks.mosaic`."""
+        """Raise if a file is missing, or does not fit the others; see `mosaic_checks.mosaic`."""
         from .mosaic_checks import mosaic
 
         mosaic(self)
 
     @cached_property
-    def _places(self):
+    def _places(self) -> NDArray | None:
         """Pixel positions (n, 2) of the catalogue, 0-based (x, y), or None."""
-        return None if self.catalogue is None else self.catalogue.pixels(self.wcs)
+        return None if self.catalogue is None else self.catalogue.pixels(self.celestial)
+
+    @cached_property
+    def _tile_of_row(self) -> NDArray:
+        """Lower corner (n, 2) (y, x) of the tile of each row of the catalogue; -1: on none."""
+        assert self._places is not None
+        x, y = np.nan_to_num(self._places, nan=-np.inf).T
+        ny, nx = self.shape
+        inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+        corners = np.full((len(x), 2), -1)
+        corners[inside] = TILE * np.floor_divide(np.stack([y, x], 1)[inside], TILE).astype(int)
+        return corners
 
     @cached_property
     def tiles(self) -> list[tuple[int, int]]:
@@ -145,23 +197,53 @@ class MosaicReader:
                    for x in range(0, self.shape[1], TILE)]  # fmt: skip
         if self._places is None:
             return corners
-        with np.errstate(invalid="ignore"):
-            at = np.floor(self._places[:, ::-1] / TILE)
-        wanted = {(int(y) * TILE, int(x) * TILE) for y, x in at[np.isfinite(at).all(1)]}
+        wanted = set(map(tuple, self._tile_of_row.tolist()))
         return [corner for corner in corners if corner in wanted]
 
+    @cached_property
+    def _outside(self) -> NDArray:
+        """Rows of the catalogue that are on no tile."""
+        if self._places is None:
+            return np.zeros(0, dtype=int)
+        return np.flatnonzero(self._tile_of_row[:, 0] < 0)
+
     def __len__(self) -> int:
-        return len(self.tiles)
+        return len(self.tiles) + math.ceil(len(self._outside) / CHUNK)
 
     def read(self, chunk: int) -> Iterator[Source]:
         """Detect the objects of one tile and cut them out."""
-        tile = _Tile(self, *self.tiles[chunk])
-        if tile.empty:
+        if chunk >= len(self.tiles):
+            start = CHUNK * (chunk - len(self.tiles))
+            yield from self._unseen(self._outside[start : start + CHUNK].tolist(), "")
             return
-        if self.catalogue is None or self._places is None:
+        corner = self.tiles[chunk]
+        rows = [] if self._places is None else self._rows_of(corner)
+        try:
+            tile = _Tile(self, *corner)
+        except Exception as error:
+            reason = failure(error)
+            if self._places is None:
+                yield Source(self.name, corner[0] * self.shape[1] + corner[1], None, reason=reason)
+            yield from self._unseen(rows, reason)
+            return
+        if self.catalogue is not None and self._places is not None:
+            if tile.empty:
+                yield from self._unseen(rows, "not observed")
+            else:
+                yield from tile.catalogued(self.catalogue, self._places, set(rows))
+        elif not tile.empty:
             yield from tile.detected()
-        else:
-            yield from tile.catalogued(self.catalogue, self._places)
+
+    def _rows_of(self, corner: tuple[int, int]) -> list[int]:
+        return np.flatnonzero((self._tile_of_row == corner).all(1)).tolist()
+
+    def _unseen(self, rows: list[int], reason: str) -> Iterator[Source]:
+        """Rows of the catalogue without pixels, and why."""
+        assert self.catalogue is not None and self._places is not None
+        for row in rows:
+            known = np.isfinite(self._places[row]).all()
+            why = reason or ("off the mosaic" if known else "no position")
+            yield self.catalogue.source(self.name, row, why)
 
 
 class _Tile:
@@ -184,14 +266,10 @@ class _Tile:
             self._detect()
 
     def _add(self, name: str, band: str, box) -> None:
-        files, unit = self.reader.files[name], self.reader.unit[name]
-        image = self.reader.images[name].cut(box)
-        rms = self.reader.noises[name].cut(box)
-        if files.rms is None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                rms = 1 / np.sqrt(rms)
-        good = np.isfinite(image) & np.isfinite(rms) & (rms > 0)
-        self.saturated[band] = good & (image >= (files.saturation or np.inf))
+        limit, unit = self.reader.files[name].saturation, self.reader.unit[name]
+        image, rms = self.reader.cut(name, box)
+        good = sky.usable(image, rms)
+        self.saturated[band] = np.isfinite(image) & (image >= (limit or np.inf))
         self.image[band] = np.where(good, image * unit, 0.0)
         self.rms[band] = np.where(good, rms * unit, 0.0)
         self.good[band] = good
@@ -236,29 +314,39 @@ class _Tile:
     def detected(self) -> Iterator[Source]:
         """Every object whose centre is in the core."""
         x, y = self.objects["x"] + self.x0, self.objects["y"] + self.y0
-        for k in np.flatnonzero(self._inside(x, y)):
+        for k in np.flatnonzero(self._inside(x, y)).tolist():
             # The pixel that holds the centre is a number no other object has, in any run.
             index = int(y[k]) * self.reader.shape[1] + int(x[k])
-            yield self._source(int(k), index)
+            yield guarded(self.reader.name, index, partial(self._source, k, index))
 
-    def catalogued(self, catalogue: Catalogue, places: NDArray) -> Iterator[Source]:
-        """Every catalogue row whose position is in the core."""
+    def catalogued(self, catalogue: Catalogue, places: NDArray, rows: set[int]) -> Iterator[Source]:
+        """Every catalogue row of `rows`, those whose position is in the core.
+
+        The first row of the catalogue that is at an object has it. Rows of the margin count, so
+        that one object is not taken in two tiles.
+        """
+        ny, nx = self.segments.shape
+        x, y = places[:, 0] - self.x0, places[:, 1] - self.y0
+        with np.errstate(invalid="ignore"):
+            near = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
         taken: set[int] = set()
-        for row in np.flatnonzero(self._inside(places[:, 0], places[:, 1])).tolist():
-            k, information = self._object_at(*places[row]), catalogue.row(row)
+        for row in np.flatnonzero(near).tolist():
+            information = catalogue.row(row)
+            k = self._object_at(*places[row])
+            again = k in taken
+            if k is not None and not information.reason:
+                taken.add(k)
+            if row not in rows:
+                continue
             if k is None:
                 source = Source(self.reader.name, row, None, reason="not detected")
             else:
-                source = self._source(k, row)
+                source = guarded(self.reader.name, row, partial(self._source, k, row))
             if information.reason:
                 source.reason = information.reason
-            elif k in taken:
+            elif again:
                 source.reason = "same object as another row"
-            elif k is not None:
-                taken.add(k)
-            source.redshift, source.identifier = information.redshift, information.identifier
-            source.catalogue |= information.columns
-            yield source
+            yield information.describe(source)
 
     def _object_at(self, x: float, y: float) -> int | None:
         """Row of the object at a position of the mosaic, or None."""
@@ -289,7 +377,7 @@ class _Tile:
         source = Source(self.reader.name, index, None, used,
                         identifier=str(index))  # fmt: skip
         source.zeropoint = self.reader.zeropoint(next(iter(self.reader.filters)))
-        wcs = self.reader.wcs.local(image_pos=galsim.PositionD(x + self.x0 + 1, y + self.y0 + 1))
+        wcs = self.reader.local_wcs(galsim.PositionD(x + self.x0 + 1, y + self.y0 + 1))
         images, noise, masks = {}, {}, {}
         for band in used:
             good = self.good[band][box]

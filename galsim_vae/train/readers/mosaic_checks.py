@@ -1,5 +1,7 @@
 """What can be wrong with a set of mosaics, found before the work on them starts."""
 
+import math
+
 import galsim
 import numpy as np
 
@@ -12,6 +14,8 @@ __all__ = ["mosaic"]
 RMS_RANGE = (0.1, 2.0)
 # Pieces in which the noise map is compared with the image: so many along either axis, their side.
 SAMPLES, SIDE = 6, 128
+MAX_OFFSET = 0.2  # between the pixel grids of two images [pixel]
+MAX_SCALE_RATIO = 1.01  # of two pixel scales
 SCALE_RANGE = (0.001, 10.0)  # arcsec per pixel
 PSF_RANGE = (0.7, 30.0)  # half-light diameter of a PSF [pixel]
 MAGNITUDE_RANGE = (10.0, 40.0)  # of a zero-point
@@ -28,13 +32,14 @@ def mosaic(reader) -> None:
     """
     if reader.catalogue is not None:
         reader.catalogue.check()
-    for name in reader.filters:
-        files = reader.files[name]
+    for name, files in ((name, reader.files[name]) for name in reader.filters):
         if (files.rms is None) == (files.weight is None):
             raise galsim.GalSimConfigError(f"{reader.name} {name}: give rms or weight, one of them")
+    for name in reader.filters:
         _shape(reader, name)
         _zeropoint(reader, name)
-    _units(reader)
+    _ = reader.noise_unit  # raises where units do not fit
+    _grids(reader)
     _scale(reader)
     if reader.catalogue is not None:
         _catalogue(reader, reader.catalogue)
@@ -65,14 +70,30 @@ def _zeropoint(reader, name: str) -> None:
         )
 
 
-def _units(reader) -> None:
-    for name in reader.filters:
-        image, noise = reader.images[name], reader.noises[name]
-        rms = reader.files[name].rms is not None
-        if rms and image.unit and noise.unit and image.unit != noise.unit:
+def _grids(reader) -> None:
+    """Are all images and noise maps on one grid of pixels?"""
+    files = [file for name in reader.filters for file in (reader.images[name], reader.noises[name])]
+    placed = [file for file in files if file.celestial is not None]
+    ny, nx = reader.shape
+    corners = np.array([(0, 0), (nx - 1, 0), (0, ny - 1), (nx - 1, ny - 1), (nx / 2, ny / 2)])
+    for file in placed[1:]:
+        places = file.pixels(placed[0].sky(corners))
+        offset = float(np.max(np.hypot(*(places - corners).T)))
+        if not offset < MAX_OFFSET:
             raise galsim.GalSimValueError(
-                f"{noise.spec} has another unit than {image.spec}, {image.unit!r}", noise.unit
+                f"{file.spec} is not on the pixel grid of {placed[0].spec}: its WCS differs by up "
+                f"to so many pixels (at most {MAX_OFFSET}); resample one to the grid of the other",
+                round(offset, 3),
             )
+    scales = {
+        name: reader.files[name].pixel_scale or reader.images[name].pixel_scale()
+        for name in reader.filters
+    }
+    known = [scale for scale in scales.values() if not math.isnan(scale)]
+    if known and max(known) > MAX_SCALE_RATIO * min(known):
+        raise galsim.GalSimValueError(
+            f"All mosaics of {reader.name} must be on one pixel grid: arcsec per pixel", scales
+        )
 
 
 def _pixels(reader, name: str) -> None:
@@ -85,13 +106,13 @@ def _pixels(reader, name: str) -> None:
             )
     ratios = []
     for box in _boxes(reader):
-        data, error = image.cut(box), noise.cut(box)
-        if reader.files[name].rms is None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                error = 1 / np.sqrt(error)
-        good = np.isfinite(data) & (data != 0) & np.isfinite(error) & (error > 0)
+        data, error = reader.cut(name, box)
+        with np.errstate(invalid="ignore"):
+            good = sky.exposed(data) & np.isfinite(error) & (error > 0)
         if good.sum() >= sky.MIN_PIXELS:
             ratios.append(sky.noise(data / np.where(good, error, 1), good))
+    # Where the map says that there are no data, by a very large number, there is no scatter.
+    ratios = [ratio for ratio in ratios if ratio * sky.FAR > max(ratios)]
     if ratios and not RMS_RANGE[0] < np.median(ratios) < RMS_RANGE[1]:
         what = "an rms map" if reader.files[name].rms else "an inverse variance map"
         raise galsim.GalSimRangeError(
@@ -108,7 +129,7 @@ def _boxes(reader) -> list[tuple[slice, slice]]:
     grid = (np.arange(SAMPLES) + 0.5) / SAMPLES
     places = np.stack(np.meshgrid(grid * nx, grid * ny), -1).reshape(-1, 2)
     if reader.catalogue is not None:
-        rows = reader.catalogue.pixels(reader.wcs)
+        rows = reader.catalogue.pixels(reader.celestial)
         rows = rows[np.isfinite(rows).all(1)]
         places = np.concatenate([places, rows[:: max(len(rows) // SAMPLES**2, 1)]])
     low = np.clip(places - SIDE // 2, 0, np.maximum(np.array([nx, ny]) - SIDE, 0)).astype(int)
@@ -122,7 +143,7 @@ def _scale(reader) -> None:
             f"{reader.images[first].spec} has no WCS and no PIXSCALE: give "
             f"bands.{first}.pixel_scale [arcsec]"
         )
-    centre = galsim.PositionD(reader.shape[1] / 2, reader.shape[0] / 2)
+    centre = galsim.PositionD((reader.shape[1] + 1) / 2, (reader.shape[0] + 1) / 2)
     scale = float(np.sqrt(reader.wcs.pixelArea(image_pos=centre)))
     if not SCALE_RANGE[0] < scale < SCALE_RANGE[1]:
         raise galsim.GalSimRangeError(
@@ -137,7 +158,7 @@ def _scale(reader) -> None:
 
 
 def _catalogue(reader, catalogue: Catalogue) -> None:
-    places = catalogue.pixels(reader.wcs)
+    places = catalogue.pixels(reader.celestial)
     ny, nx = reader.shape
     with np.errstate(invalid="ignore"):
         inside = ((places >= 0) & (places < (nx, ny))).all(1)

@@ -1,28 +1,34 @@
 """Images of a mosaic, read piece by piece: what is not asked for is not loaded."""
 
 import re
+import warnings
+from functools import cached_property
 from pathlib import Path
 
 import galsim
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
+
+from .units import Calibration
 
 __all__ = ["MosaicImage"]
 
-# Header keywords of the AB zero-point and of the pixel scale [arcsec], where there is no WCS.
-_ZEROPOINT = ("ZPT_AB", "ABMAGZP", "MAGZPT", "MAGZEROP", "ZEROPNT")
-_SCALE = ("PIXSCALE", "PIXSCAL", "PIXSCAL1")
+# Header keywords of the pixel scale [arcsec], where there is no WCS.
+_SCALE = ("PIXSCALE", "PIXSCAL", "PIXSCAL1", "PIXELSCL", "SECPIX", "GS_SCALE")
 # Rows read together when looking for data.
 _ROWS = 128
 
 
 class MosaicImage:
-    """One image of a FITS file: ``"file.fits"`` or ``"file.fits[HDU]"``, HDU a name or a number.
+    """One image of a FITS file: ``"file.fits"`` or ``"file.fits[HDU]"``.
 
-    Of plain files only the rows that are asked for are read, of tile-compressed ones
-    (``.fits.fz``) the tiles. Gzipped ones cannot be read in pieces: they are held in memory as
-    float32.
+    HDU is a number, a name, or a name and its version: ``[SCI,2]``. Of plain files only the rows
+    that are asked for are read, of tile-compressed ones (``.fits.fz``) the tiles. Gzipped ones
+    cannot be read in pieces: they are held in memory as float32.
 
     Raises
     ------
@@ -54,9 +60,12 @@ class MosaicImage:
                 if candidate.header.get("NAXIS") == 2 and candidate.is_image:
                     return candidate
             return self._file[0]
+        name, _, version = (part.strip() for part in hdu.partition(","))
         try:
-            return self._file[int(hdu) if hdu.isdigit() else hdu]
-        except (KeyError, IndexError):
+            if version:
+                return self._file[name, int(version)]
+            return self._file[int(name) if name.isdigit() else name]
+        except (KeyError, IndexError, ValueError):
             raise galsim.GalSimKeyError(
                 f"{self.spec}: no such HDU; there are {[h.name for h in self._file]}", hdu
             ) from None
@@ -73,36 +82,91 @@ class MosaicImage:
             for y in range(0, self.shape[0], _ROWS)
         )
 
-    @property
-    def unit(self) -> str:
-        """BUNIT of the header, or ''."""
-        return str(self.header.get("BUNIT", "")).strip()
+    def keyword(self, *names: str):
+        """Return the value of the first keyword that the image has, or else the file, or None.
 
-    def zeropoint(self) -> float | None:
-        """AB zero-point in the header: its own keyword, or HST's PHOTFLAM and PHOTPLAM."""
-        for key in _ZEROPOINT:
-            if key in self.header:
-                return float(self.header[key])
-        if "PHOTFLAM" in self.header and "PHOTPLAM" in self.header:
-            # ACS Data Handbook, section 5.1.1
-            flam, plam = float(self.header["PHOTFLAM"]), float(self.header["PHOTPLAM"])
-            return -2.5 * np.log10(flam) - 5 * np.log10(plam) - 2.408
-        if self.unit.lower() in ("mjy/sr", "mjy / sr"):
-            steradian = (self.pixel_scale() * (galsim.arcsec / galsim.radians)) ** 2
-            return float(-2.5 * np.log10(1e6 * steradian / 3631))
+        The file's own header, that of its empty first HDU, holds for all of its images.
+        """
+        for header in self._headers:
+            for name in names:
+                if name in header and not isinstance(header[name], fits.card.Undefined):
+                    return header[name]
         return None
+
+    @property
+    def _headers(self) -> list[fits.Header]:
+        first = self._file[0].header
+        return [self.header, first] if first.get("NAXIS") == 0 else [self.header]
+
+    def _comment(self, name: str) -> str:
+        return next((str(h.comments[name]) for h in self._headers if name in h), "")
+
+    def calibration(self, pixel_scale: float | None = None) -> Calibration:
+        """What the header says of the unit; `pixel_scale` [arcsec] where it has none."""
+        scale = self.pixel_scale() if pixel_scale is None else pixel_scale
+        return Calibration(self.spec, self.keyword, self._comment, scale**2)
+
+    @cached_property
+    def celestial(self) -> WCS | None:
+        """WCS of the sky in the header, axes in either order, in any frame; or None.
+
+        Raises
+        ------
+        galsim.GalSimValueError : there is one, but it is broken.
+        """
+        if "CTYPE1" not in self.header:
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FITSFixedWarning)
+                # SIP coefficients may stand without "-SIP" in CTYPE.
+                wcs = WCS(self.header, naxis=2)
+            if not wcs.has_celestial:
+                return None
+            wcs.all_pix2world([[0.0, 0.0]], 0)
+        except Exception as error:  # wcslib has many
+            raise galsim.GalSimValueError(
+                f"{self.spec}: its WCS cannot be used ({str(error).strip()})",
+                self.header["CTYPE1"],
+            ) from error
+        return wcs
+
+    @cached_property
+    def _wcs(self) -> galsim.BaseWCS | None:
+        if self.celestial is not None:
+            # AstropyWCS changes the header that it is given.
+            return galsim.FitsWCS(header=galsim.FitsHeader(self.header.copy()))
+        scale = self.keyword(*_SCALE)
+        return None if scale is None else galsim.PixelScale(float(scale))
 
     def wcs(self) -> galsim.BaseWCS | None:
-        """Celestial WCS or pixel scale of the header, or None."""
-        for key in _SCALE:
-            if key in self.header and "CTYPE1" not in self.header:
-                return galsim.PixelScale(float(self.header[key]))
-        if "RA" in str(self.header.get("CTYPE1", "")):
-            return galsim.FitsWCS(header=galsim.FitsHeader(self.header))
-        return None
+        """WCS of the sky or pixel scale of the header, or None."""
+        return self._wcs
 
     def pixel_scale(self) -> float:
-        """Pixel scale at the centre [arcsec]."""
-        wcs = self.wcs()
+        """Pixel scale at the centre [arcsec], NaN if unknown."""
+        wcs = self._wcs
         centre = galsim.PositionD((self.shape[1] + 1) / 2, (self.shape[0] + 1) / 2)
         return float(np.sqrt(wcs.pixelArea(image_pos=centre))) if wcs else float("nan")
+
+    def sky(self, pixels: NDArray) -> SkyCoord:
+        """Sky positions of 0-based pixels (n, 2) (x, y)."""
+        assert self.celestial is not None
+        return self.celestial.pixel_to_world(*np.asarray(pixels, dtype=float).T)
+
+    def pixels(self, sky: SkyCoord) -> NDArray:
+        """Return 0-based pixels (n, 2) (x, y) of sky positions; NaN where there are none.
+
+        Distortion is followed on the image and around it, where it holds.
+        """
+        wcs = self.celestial
+        assert wcs is not None
+        there = sky.transform_to(wcs_to_celestial_frame(wcs)).spherical
+        places = np.stack([there.lon.deg, there.lat.deg], 1)
+        with np.errstate(invalid="ignore"):
+            pixels = wcs.wcs_world2pix(places, 0, ra_dec_order=True)
+            size = np.array(self.shape[::-1])
+            near = (np.abs(pixels - size / 2) < size).all(1)
+        if wcs.has_distortion and near.any():
+            pixels[near] = wcs.all_world2pix(places[near], 0, ra_dec_order=True, quiet=True)
+        return pixels

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 
 import galsim
 import numpy as np
@@ -15,7 +15,7 @@ from galsim_vae.frame.observation import Observation
 from .catalogue import column, finite
 from .filters import map_filters
 from .psf import build_psf
-from .source import Source
+from .source import Source, guarded
 
 __all__ = ["SegmentReader"]
 
@@ -47,7 +47,12 @@ class SegmentReader:
         self.filters = map_filters(self.noise, None, False)
 
     def check(self) -> None:
-        """Raise if an HDU, a keyword or a column is missing, or a shape is wrong."""
+        """Raise if an HDU, a keyword or a column is missing, or a shape or a noise is wrong."""
+        for name, rms in self.noise.items():
+            if not 0 < rms < math.inf:
+                raise galsim.GalSimRangeError(
+                    f"Noise of {self.name} {name} must be positive", rms, 0.0
+                )
         with fits.open(self.path) as hdus:
             names = [hdu.name for hdu in hdus]
             for name in (*self.filters, "CATALOG"):
@@ -93,7 +98,7 @@ class SegmentReader:
     def read(self, chunk: int) -> Iterator[Source]:
         """Read CHUNK galaxies."""
         for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self._table))):
-            yield self._source(i)
+            yield guarded(self.name, i, partial(self._source, i))
 
     @cached_property
     def _psfs(self) -> dict[str, galsim.GSObject]:

@@ -1,4 +1,4 @@
-"""Sky of an image: which pixels show it, its level, its noise and the noise's correlation."""
+"""Sky of an image: which pixels are data, which show the sky, its level, noise and correlation."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, signal
 
-__all__ = ["correlation", "level", "noise", "pixels"]
+__all__ = ["MIN_PIXELS", "correlation", "exposed", "level", "noise", "pixels", "usable"]
 
 # Farthest lag at which noise of drizzled and PSF-matched mosaics is taken to be correlated [pixel].
 REACH = 6
@@ -17,8 +17,67 @@ SMOOTHING = 2.0
 GROWTH = 4
 # Fewer sky pixels than this say nothing.
 MIN_PIXELS = 400
+# Where an image has one value over a square of so many pixels a side it is no data: 0 or less (a
+# fill), or anything over the larger one (what is saturated is smaller).
+FILL, LARGE_FILL = 5, 41
+# An rms that many times larger or smaller than usual marks pixels without data.
+FAR = 100.0
+# The sky scatters by the rms times a number not smaller than this: drizzling correlates it.
+LEAST_SCATTER = 0.1
 # 1.4826 * MAD is the standard deviation of a normal distribution.
 _MAD = 1.4826
+
+
+def exposed(image: NDArray) -> NDArray:
+    """Tell which pixels are data: finite, and not of an area that is filled with one value.
+
+    Survey maps hold 0, a large negative number or NaN where there is no exposure. A lone 0 is a
+    value like any other in quantised data.
+
+    Returns
+    -------
+    bool array with the shape of the image.
+    """
+    finite = np.isfinite(image)
+    values = np.where(finite, image, 0.0)
+    filled = np.zeros(image.shape, dtype=bool)
+    for side, candidates in ((FILL, values <= 0), (LARGE_FILL, values > 0)):
+        flat = ndimage.maximum_filter(values, side) == ndimage.minimum_filter(values, side)
+        flat &= candidates
+        if flat.any():
+            filled |= ndimage.maximum_filter(flat, side) & _same(values, flat, side)
+    return finite & ~filled
+
+
+def _same(values: NDArray, flat: NDArray, side: int) -> NDArray:
+    """Pixels whose value is that of a flat square that holds them."""
+    lowest = np.where(flat, values, np.inf)
+    return values == ndimage.minimum_filter(lowest, side)
+
+
+def usable(image: NDArray, rms: NDArray) -> NDArray:
+    """Tell which pixels of an image are data, as the image or its rms map says.
+
+    An rms that is not finite and positive, or far from what is usual (the median, or what the
+    image's own scatter allows), marks a pixel without data, as 1e10 or a weight of 1e-20 does.
+
+    Parameters
+    ----------
+    image, rms : arrays (ny, nx) in one unit.
+
+    Returns
+    -------
+    bool array (ny, nx)
+    """
+    with np.errstate(invalid="ignore"):
+        good = exposed(image) & np.isfinite(rms) & (rms > 0)
+    if not good.any():
+        return good
+    usual = float(np.median(rms[good]))
+    scatter = noise(image, good)
+    if scatter > 0:
+        usual = min(usual, scatter / LEAST_SCATTER)
+    return good & (rms < FAR * usual) & (rms > usual / FAR)
 
 
 def level(image: NDArray, sky: NDArray) -> float:

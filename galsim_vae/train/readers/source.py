@@ -1,13 +1,14 @@
 """What a reader of survey data gives: sources, one a galaxy, in chunks."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from galsim_vae.frame.observation import Observation
+from galsim_vae.train.failures import failure
 
-__all__ = ["Reader", "Source"]
+__all__ = ["Reader", "Source", "guarded"]
 
 
 @dataclass
@@ -74,3 +75,11 @@ class Reader(Protocol):
     def read(self, chunk: int) -> Iterator[Source]:
         """Read the galaxies of one chunk."""
         ...
+
+
+def guarded(name: str, index: int, make: Callable[[], Source]) -> Source:
+    """Return what `make` makes, or a source that says why that failed; see `failures.failure`."""
+    try:
+        return make()
+    except Exception as error:
+        return Source(name, index, None, identifier=str(index), reason=failure(error))

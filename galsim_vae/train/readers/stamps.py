@@ -3,7 +3,7 @@
 import fnmatch
 import math
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 
 import galsim
 import numpy as np
@@ -15,7 +15,7 @@ from . import sky
 from .catalogue import finite
 from .filters import map_filters
 from .psf import block_psf, build_psf
-from .source import Source
+from .source import Source, guarded
 
 __all__ = ["StampReader"]
 
@@ -123,7 +123,7 @@ class StampReader:
     def read(self, chunk: int) -> Iterator[Source]:
         """Read CHUNK galaxies."""
         for i in self.index[chunk * CHUNK : (chunk + 1) * CHUNK]:
-            yield self._source(int(i))
+            yield guarded(self.name, int(i), partial(self._source, int(i)))
 
     def _get(self, name: str, i: int, default):
         return self.data[name][i] if name in self.data else default
@@ -155,7 +155,7 @@ class StampReader:
     def _good(self, i: int, k: int) -> np.ndarray:
         image = self.data["img"][i, k]
         mask = self.data["mask"][i] == 0 if "mask" in self.data else True
-        return np.isfinite(image) & mask
+        return sky.exposed(image.astype(float)) & mask
 
     def _sky(self, i: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         image = np.nan_to_num(self.data["img"][i, k].astype(float))
