@@ -19,9 +19,15 @@ PHOTPLAM = 8045.0
 PHOTFLAM = 10 ** (-0.4 * (ZEROPOINT + 5 * np.log10(PHOTPLAM) + 2.408))
 
 
-def psf(fwhm: float = 0.09, pixel: float = SCALE) -> galsim.GSObject:
+def psf(fwhm: float = 0.09) -> galsim.GSObject:
     """PSF of the field."""
-    return galsim.Convolve(galsim.Gaussian(fwhm=fwhm), galsim.Pixel(pixel))
+    return galsim.Convolve(galsim.Gaussian(fwhm=fwhm), galsim.Pixel(SCALE))
+
+
+def psf_config(fwhm: float = 0.09) -> dict:
+    """PSF of the field as a configuration has it."""
+    pixel = {"type": "Pixel", "scale": SCALE}
+    return {"type": "Convolve", "items": [{"type": "Gaussian", "fwhm": fwhm}, pixel]}
 
 
 def arrays(fwhm: float = 0.09, seed: int = 1) -> tuple[NDArray, NDArray]:
@@ -46,7 +52,11 @@ def header(**keys) -> fits.Header:
         "CRVAL1": 53.1, "CRVAL2": -27.8, "CRPIX1": 210.0, "CRPIX2": 210.0,
         "CD1_1": -step, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": step,
     } | keys  # fmt: skip
-    return fits.Header([(key, value) for key, value in values.items() if value is not None])
+    made = fits.Header()
+    for key, value in values.items():
+        if value is not None:
+            made[key] = value
+    return made
 
 
 def band(
@@ -81,9 +91,7 @@ def band(
         fits.ImageHDU(np.asarray(noise).astype("f4"), theirs, "NOISE"),
     ]
     fits.HDUList(hdus).writeto(path, overwrite=True)
-    profile = {"type": "Convolve", "items": [{"type": "Gaussian", "fwhm": fwhm},
-                                             {"type": "Pixel", "scale": SCALE}]}  # fmt: skip
-    return {"image": f"{path}[SCI]", noise_map: f"{path}[NOISE]", "psf": profile}
+    return {"image": f"{path}[SCI]", noise_map: f"{path}[NOISE]", "psf": psf_config(fwhm)}
 
 
 def read(bands: dict, catalogue: dict | None = None):

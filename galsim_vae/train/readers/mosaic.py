@@ -183,7 +183,7 @@ class MosaicReader:
     def _tile_of_row(self) -> NDArray:
         """Lower corner (n, 2) (y, x) of the tile of each row of the catalogue; -1: on none."""
         assert self._places is not None
-        x, y = np.nan_to_num(self._places, nan=-np.inf).T
+        x, y = np.where(np.isnan(self._places), -np.inf, self._places).T
         ny, nx = self.shape
         inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
         corners = np.full((len(x), 2), -1)
@@ -222,9 +222,10 @@ class MosaicReader:
             tile = _Tile(self, *corner)
         except Exception as error:
             reason = failure(error)
-            if self._places is None:
+            if self._places is not None:
+                yield from self._unseen(rows, reason)
+            else:
                 yield Source(self.name, corner[0] * self.shape[1] + corner[1], None, reason=reason)
-            yield from self._unseen(rows, reason)
             return
         if self.catalogue is not None and self._places is not None:
             if tile.empty:
@@ -241,8 +242,8 @@ class MosaicReader:
         """Rows of the catalogue without pixels, and why."""
         assert self.catalogue is not None and self._places is not None
         for row in rows:
-            known = np.isfinite(self._places[row]).all()
-            why = reason or ("off the mosaic" if known else "no position")
+            unknown = np.isnan(self._places[row]).any()
+            why = reason or ("no position" if unknown else "off the mosaic")
             yield self.catalogue.source(self.name, row, why)
 
 

@@ -111,8 +111,9 @@ def _pixels(reader, name: str) -> None:
             good = sky.exposed(data) & np.isfinite(error) & (error > 0)
         if good.sum() >= sky.MIN_PIXELS:
             ratios.append(sky.noise(data / np.where(good, error, 1), good))
-    # Where the map says that there are no data, by a very large number, there is no scatter.
-    ratios = [ratio for ratio in ratios if ratio * sky.FAR > max(ratios)]
+    # Pieces that the map says are no data, by a very large or small number, do not count.
+    low, high = RMS_RANGE[0] / sky.FAR, RMS_RANGE[1] * sky.FAR
+    ratios = [ratio for ratio in ratios if low < ratio < high] or ratios
     if ratios and not RMS_RANGE[0] < np.median(ratios) < RMS_RANGE[1]:
         what = "an rms map" if reader.files[name].rms else "an inverse variance map"
         raise galsim.GalSimRangeError(

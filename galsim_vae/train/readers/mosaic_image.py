@@ -134,8 +134,12 @@ class MosaicImage:
     @cached_property
     def _wcs(self) -> galsim.BaseWCS | None:
         if self.celestial is not None:
-            # AstropyWCS changes the header that it is given.
-            return galsim.FitsWCS(header=galsim.FitsHeader(self.header.copy()))
+            # A copy, as AstropyWCS changes the header that it is given. It knows RA and Dec only;
+            # in another frame, shapes and areas are the same under these names.
+            header = self.header.copy()
+            for key in ("CTYPE1", "CTYPE2"):
+                header[key] = re.sub("^.LON-", "RA---", re.sub("^.LAT-", "DEC--", header[key]))
+            return galsim.FitsWCS(header=galsim.FitsHeader(header))
         scale = self.keyword(*_SCALE)
         return None if scale is None else galsim.PixelScale(float(scale))
 
@@ -155,7 +159,7 @@ class MosaicImage:
         return self.celestial.pixel_to_world(*np.asarray(pixels, dtype=float).T)
 
     def pixels(self, sky: SkyCoord) -> NDArray:
-        """Return 0-based pixels (n, 2) (x, y) of sky positions; NaN where there are none.
+        """Return 0-based pixels (n, 2) (x, y) of sky positions; inf beyond the projection.
 
         Distortion is followed on the image and around it, where it holds.
         """
@@ -163,10 +167,12 @@ class MosaicImage:
         assert wcs is not None
         there = sky.transform_to(wcs_to_celestial_frame(wcs)).spherical
         places = np.stack([there.lon.deg, there.lat.deg], 1)
+        if wcs.wcs.lng > wcs.wcs.lat:
+            places = places[:, ::-1]
         with np.errstate(invalid="ignore"):
-            pixels = wcs.wcs_world2pix(places, 0, ra_dec_order=True)
+            pixels = wcs.wcs_world2pix(places, 0)
             size = np.array(self.shape[::-1])
             near = (np.abs(pixels - size / 2) < size).all(1)
         if wcs.has_distortion and near.any():
-            pixels[near] = wcs.all_world2pix(places[near], 0, ra_dec_order=True, quiet=True)
-        return pixels
+            pixels[near] = wcs.all_world2pix(places[near], 0, quiet=True)
+        return np.where(np.isnan(pixels), np.inf, pixels)

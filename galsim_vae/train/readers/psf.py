@@ -34,7 +34,7 @@ def build_psf(spec, filter_name: str, wcs: float | galsim.BaseWCS) -> galsim.GSO
     OSError : no such file.
     galsim.GalSimError : GalSim cannot build it, it is not finite, or it has no centre.
     """
-    grid = wcs if isinstance(wcs, galsim.BaseWCS) else galsim.PixelScale(float(wcs))
+    grid = galsim.PixelScale(float(wcs)) if isinstance(wcs, int | float) else wcs
     if isinstance(spec, str) and spec == "HST":
         psf = hst_psf(filter_name)
     elif isinstance(spec, Mapping):

@@ -19,7 +19,7 @@ GROWTH = 4
 MIN_PIXELS = 400
 # Where an image has one value over a square of so many pixels a side it is no data: 0 or less (a
 # fill), or anything over the larger one (what is saturated is smaller).
-FILL, LARGE_FILL = 5, 41
+FILL, LARGE_FILL = 5, 31
 # An rms that many times larger or smaller than usual marks pixels without data.
 FAR = 100.0
 # The sky scatters by the rms times a number not smaller than this: drizzling correlates it.
