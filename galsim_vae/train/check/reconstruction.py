@@ -5,7 +5,9 @@
 and prints the medians.
 """
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from galsim_vae.frame import canonical as frame
 from galsim_vae.model.vae import VAE
 from galsim_vae.plots import colour_image, contact_sheet
 from galsim_vae.train.apertures import aperture_noise, elliptical_radius
+from galsim_vae.train.failures import failure
 from galsim_vae.train.fit.batch import INFERENCE, Batch
 from galsim_vae.train.fit.refine import refine
 from galsim_vae.train.ingest.run import in_frame, measured
@@ -45,6 +48,8 @@ __all__ = [
     "sheet",
     "table",
 ]
+
+logger = logging.getLogger(__name__)
 
 # Signal-to-noise ratio of the reference band that chi-square is quoted at.
 SIGNAL_TO_NOISE = 50.0
@@ -80,7 +85,7 @@ class Reconstruction:
     source : the galaxy, as its reader gave it.
     canonical : what the encoder saw.
     stamp : (5, 64, 64) decoded, PSF-free.
-    residuals : misfit of each band, in native pixels.
+    residuals : misfit of each band that shows something of the galaxy, in native pixels.
     """
 
     source: Source
@@ -190,6 +195,8 @@ def native_residuals(
         chi_square = np.sum(difference[inside] ** 2) / observation.noise[band] ** 2 / dof
         core = _half_light_ellipse(observation, geometry, band) & observation.mask[band]
         flux = data[core].sum()
+        if flux == 0:  # the band shows nothing of the galaxy
+            continue
         residuals[band] = BandResidual(
             float(chi_square),
             float(np.abs(difference[core]).sum() / flux),
@@ -232,36 +239,47 @@ def reconstruct_one(
     vae: VAE,
     rng: galsim.BaseDeviate,
     signal_to_noise: float | None = SIGNAL_TO_NOISE,
-) -> Reconstruction | None:
-    """Infer a galaxy's latent and decode it; None if it is not one of those that ingest accepts.
+) -> tuple[Reconstruction | None, str]:
+    """Infer a galaxy's latent and decode it; None, and why, if ingest would not accept it.
 
     Geometry is that of the galaxy as observed; noise is added afterwards, down to
     `signal_to_noise` (None: none), and encoder and `refine` see the noisy galaxy only.
     """
     observed, geometry, reason = measured(source)
     if observed is None or geometry is None or reason:
-        return None
+        return None, reason
     if signal_to_noise is not None:
         observed = add_noise(observed, geometry, signal_to_noise, rng)
     canonical, reason = in_frame(source, observed, geometry)
     if reason:
-        return None
+        return None, reason
     latent = refine(vae, as_batch(canonical), _STEPS, learning_rate=_LEARNING_RATE)
     with torch.no_grad():
         stamp = vae.decoder(latent)[0].numpy()
     residuals = native_residuals(stamp, geometry, observed)
-    return Reconstruction(source, canonical, stamp, residuals)
+    return Reconstruction(source, canonical, stamp, residuals), ""
 
 
 def reconstruct_all(
     readers: Iterable[Reader], vae: VAE, seed: int, signal_to_noise: float | None
 ) -> list[Reconstruction]:
-    """Reconstruct every held-out galaxy; galaxy k has the noise of seed + k."""
-    rows = []
+    """Reconstruct every held-out galaxy; galaxy k has the noise of seed + k.
+
+    Those that are left out are counted in the log, by the reason.
+    """
+    rows, left_out = [], Counter()
     for k, source in enumerate(tqdm(list(held_out(readers)), unit="galaxy")):
-        row = reconstruct_one(source, vae, galsim.BaseDeviate(seed + k), signal_to_noise)
-        if row is not None:
+        try:
+            rng = galsim.BaseDeviate(seed + k)
+            row, reason = reconstruct_one(source, vae, rng, signal_to_noise)
+        except Exception as error:
+            row, reason = None, failure(error)
+        if row is None:
+            left_out[reason] += 1
+        else:
             rows.append(row)
+    for reason, count in left_out.most_common():
+        logger.warning("%d galaxies left out: %s", count, reason)
     return rows
 
 

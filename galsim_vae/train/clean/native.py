@@ -15,6 +15,7 @@ from scipy import ndimage
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.frame import canonical as frame
 from galsim_vae.train.apertures import MIN_COVER, cover
+from galsim_vae.train.failures import failure
 from galsim_vae.train.training_file import Dataset
 
 __all__ = [
@@ -145,8 +146,8 @@ def measure_again(galaxy: NativeGalaxy, keep_frame: bool = False) -> dict:
         try:
             geometry = frame.measure(galaxy.observation)
             canonical = frame.to_canonical(galaxy.observation, geometry)
-        except galsim.GalSimError:
-            pass
+        except Exception as error:
+            failure(error)
     if canonical is None or cover(canonical.mask) < MIN_COVER:
         geometry = galaxy.geometry
         canonical = frame.to_canonical(galaxy.observation, geometry)

@@ -19,6 +19,7 @@ from galsim_vae.bands import hst_psf
 from galsim_vae.frame import canonical as frame
 from galsim_vae.frame import moments as estimate
 from galsim_vae.frame.observation import Observation
+from galsim_vae.train.failures import failure
 from galsim_vae.train.synthetic.colours import TEMPLATES, igm_transmission
 
 __all__ = [
@@ -139,7 +140,8 @@ def measured_geometry(observation: Observation) -> frame.Geometry | None:
     """
     try:
         return frame.measure(observation)
-    except galsim.GalSimError:
+    except Exception as error:
+        failure(error)
         return None
 
 
