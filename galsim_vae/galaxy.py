@@ -211,22 +211,21 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
         return min(float(largest + 1) * step, np.pi) / self._wcs._maxScale()
 
     @functools.cached_property
-    def photon_source(self) -> galsim.InterpolatedImage:
-        """The profile without its negative parts: uniform cells, finer than the stamp's pixels."""
+    def photon_cells(self) -> np.ndarray:
+        """The profile on cells a quarter of a pixel wide, without its negative parts, (m, m).
+
+        The cells have the stamp's centre, and reach three pixels further. Read only.
+        """
         ny, nx = self.image.array.shape
-        rows, columns = _interpolation(ny), _interpolation(nx)
-        fine = np.maximum(rows @ self.image.array @ columns.T, 0)
-        return galsim.InterpolatedImage(
-            galsim.Image(fine),
-            x_interpolant="nearest",
-            wcs=galsim.JacobianWCS(*(value / _PHOTON_OVERSAMPLING for value in self._jacobian)),
-            offset=galsim.PositionD(*(value * _PHOTON_OVERSAMPLING for value in self._centre)),
-            flux=self.flux,
-            pad_factor=1,
-            calculate_stepk=False,
-            calculate_maxk=False,
-            gsparams=self.gsparams,
-        )
+        cells = np.maximum(_interpolation(ny) @ self.image.array @ _interpolation(nx).T, 0)
+        cells.flags.writeable = False
+        return cells
+
+    @functools.cached_property
+    def _cumulative(self) -> np.ndarray:
+        """Probability that a photon is of a cell up to this one, (m * m,)."""
+        cumulative = np.cumsum(self.photon_cells)
+        return cumulative / cumulative[-1]
 
     @property
     def _positive_flux(self) -> float:
@@ -237,20 +236,24 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
         return max(-self.flux, 0.0)
 
     def _shoot(self, photons: galsim.PhotonArray, rng: galsim.BaseDeviate) -> None:
-        self.photon_source._shoot(photons, rng)
-
-    def withGSParams(  # noqa: N802
-        self, gsparams: galsim.GSParams | None = None, **kwargs: Any
-    ) -> VAEGalaxy:
-        """Return the galaxy with other GSParams, see `galsim.GSObject.withGSParams`."""
-        galaxy = super().withGSParams(gsparams, **kwargs)
-        if galaxy is not self:
-            galaxy.__dict__.pop("photon_source", None)
-        return galaxy
+        """Choose a cell for each photon, and a place in it."""
+        uniforms = np.empty(3 * len(photons))
+        galsim.UniformDeviate(rng).generate(uniforms)
+        which, across, along = uniforms.reshape(3, -1)
+        cell = np.searchsorted(self._cumulative, which, side="right")
+        ny, nx = self.photon_cells.shape
+        row, column = np.divmod(cell, nx)
+        x = (column + across - nx / 2) / _PHOTON_OVERSAMPLING - self._centre[0]
+        y = (row + along - ny / 2) / _PHOTON_OVERSAMPLING - self._centre[1]
+        dudx, dudy, dvdx, dvdy = self._jacobian
+        photons.x = dudx * x + dudy * y
+        photons.y = dvdx * x + dvdy * y
+        photons.flux = self.flux / len(photons)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state.pop("photon_source", None)
+        for made_again in ("photon_cells", "_cumulative"):
+            state.pop(made_again, None)
         return state
 
     def _identity(self) -> tuple:
