@@ -332,7 +332,9 @@ def _section(hint: Any) -> bool:
 
 def describe(kind: Any) -> list[str]:
     """Return a line of help for each key of a dataclass of settings, and of those in it."""
-    return [f"  {name + '=':20s} {text}" for name, text in _described(kind, "")]
+    lines = list(_described(kind, ""))
+    width = max(len(name) for name, _ in lines) + 2
+    return [f"  {name + '=':{width}s} {text}" for name, text in lines]
 
 
 def _described(kind: Any, place: str) -> Iterator[tuple[str, str]]:

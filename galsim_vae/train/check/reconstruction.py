@@ -318,7 +318,7 @@ def sheet(rows: list[Reconstruction], path: Path) -> None:
     for r in rows:
         data, mask = r.canonical.image * r.canonical.mask, r.canonical.mask
         model = _convolved(r.stamp, r.canonical.psf)
-        weight = mask / np.maximum(r.canonical.noise, 1e-20)[:, None, None] ** 2
+        weight = mask / np.maximum(r.canonical.noise.astype(float), 1e-20)[:, None, None] ** 2
         amplitude = (weight * data * model).sum() / (weight * model**2).sum()
         model = amplitude * model
         with np.errstate(divide="ignore", invalid="ignore"):
