@@ -161,7 +161,8 @@ def write(
 
     Raises
     ------
-    ValueError : an array of the wrong shape, or a non-finite image, PSF or noise.
+    ValueError
+        An array of the wrong shape, or a non-finite image, PSF or noise.
     """
     if isinstance(parts, Dataset):
         parts = [(parts, None)]
@@ -241,7 +242,8 @@ def read(path) -> Dataset:
 
     Raises
     ------
-    OSError : no such file, not a training file, truncated, or of another format version or bands.
+    OSError
+        No such file, not a training file, truncated, or of another format version or bands.
     """
     with _open(path) as file:
         columns = _read(path, file, _LAYOUT)

@@ -71,7 +71,8 @@ def pictures(data: Dataset, generator: GalaxyGenerator) -> list[list[NDArray]]:
 
     Raises
     ------
-    galsim.GalSimValueError : no galaxy is held out.
+    galsim.GalSimValueError
+        No galaxy is held out.
     """
     counts = Counter(np.asarray(data.source)[data.valid].tolist())
     if not counts:

@@ -133,8 +133,10 @@ def compare(recipe: Recipe) -> Table:
 
     Raises
     ------
-    galsim.GalSimConfigError : the recipe has no training file.
-    OSError, ValueError : see `galsim_vae.train.fit.train`.
+    galsim.GalSimConfigError
+        The recipe has no training file.
+    OSError, ValueError
+        See `galsim_vae.train.fit.train`.
     """
     if recipe.training_file is None:
         raise GalSimConfigError("training_file is missing: variants are judged on its galaxies")

@@ -72,7 +72,8 @@ def magnitude_errors(vae: VAE, data: Dataset) -> Table:
 
     Raises
     ------
-    galsim.GalSimValueError : there is none.
+    galsim.GalSimValueError
+        There is none.
     """
     flux = aperture_fluxes(data)
     table = Table(

@@ -179,7 +179,8 @@ def native_residuals(
 
     Raises
     ------
-    galsim.GalSimValueError : a band without noise (chi-square needs one; see `add_noise`).
+    galsim.GalSimValueError
+        A band without noise (chi-square needs one; see `add_noise`).
     """
     for band, rms in observation.noise.items():
         if not rms > 0:
@@ -360,7 +361,8 @@ def write(readers: Iterable[Reader], vae: VAE, output: Path) -> Table:
 
     Raises
     ------
-    galsim.GalSimValueError : there is no held-out galaxy that ingest accepts.
+    galsim.GalSimValueError
+        There is no held-out galaxy that ingest accepts.
     """
     parts = []
     for label, level in (("sn50", SIGNAL_TO_NOISE), ("native", None)):

@@ -33,7 +33,8 @@ def calibrate(measured: dict[str, NDArray]) -> dict[str, Usual]:
 
     Raises
     ------
-    galsim.GalSimValueError : fewer than `MIN_GALAXIES` galaxies.
+    galsim.GalSimValueError
+        Fewer than `MIN_GALAXIES` galaxies.
     """
     ratio = measured["signal_to_noise"]
     if len(ratio) < MIN_GALAXIES:

@@ -72,7 +72,8 @@ class Explained:
 
     Attributes
     ----------
-    batch : what was observed, at unit flux.
+    batch : Batch
+        What was observed, at unit flux.
     latent : (n, latent).
     stamp : (n, bands, 64, 64) decoded, PSF-free.
     image : (n, bands, 64, 64) the same through the PSF, at the fitted flux.

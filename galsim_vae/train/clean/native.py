@@ -36,10 +36,14 @@ class NativeGalaxy:
 
     Attributes
     ----------
-    observation : native stamps.
-    geometry : where the galaxy is in them.
-    row : index of the galaxy in `data`.
-    data : the file; blends take their second galaxy from it.
+    observation : Observation
+        Native stamps.
+    geometry : Geometry
+        Where the galaxy is in them.
+    row : int
+        Index of the galaxy in `data`.
+    data : Dataset
+        The file; blends take their second galaxy from it.
     """
 
     observation: frame.Observation

@@ -24,11 +24,15 @@ class Usual:
 
     Attributes
     ----------
-    level, slope : of a line in ln(signal-to-noise), within `limits` of it.
-    offsets : by source, what its galaxies have over that line: spirals that a survey was searched
-        for have more of what a model smooths than the galaxies of a field.
-    excess : sorted, of the set over line and offset.
-    threshold, scale : of the exponential tail beyond probability `TAIL`.
+    level, slope : float
+        Of a line in ln(signal-to-noise), within `limits` of it.
+    offsets : dict of str to float
+        By source, what its galaxies have over that line: spirals that a survey was searched for
+        have more of what a model smooths than the galaxies of a field.
+    excess : array (n,)
+        Sorted, of the set over line and offset.
+    threshold, scale : float
+        Of the exponential tail beyond probability `TAIL`.
     """
 
     level: float

@@ -44,17 +44,26 @@ class LoopConfig:
 
     Attributes
     ----------
-    steps : number of optimiser steps.
-    batch : synthetic galaxies a step.
-    real : real galaxies a step.
-    beta : final weight of the KL term; it rises over the first tenth of the steps, unless a
-        trained network is the start.
-    learning_rate : peak of the schedule (linear warm-up over 2 %, cosine decay to 1 %).
-    average : decay of the moving average of the weights that is kept.
-    seed : of the network's start and of every random number in training.
-    power, colour, size : weights of the misfits of synthetic galaxies' power spectra, colours and
-        sizes; see `galsim_vae.train.fit.truth`.
-    hidden : weight of the error of the magnitude that is predicted for a hidden band.
+    steps : int
+        Number of optimiser steps.
+    batch : int
+        Synthetic galaxies a step.
+    real : int
+        Real galaxies a step.
+    beta : float
+        Final weight of the KL term; it rises over the first tenth of the steps, unless a trained
+        network is the start.
+    learning_rate : float
+        Peak of the schedule (linear warm-up over 2 %, cosine decay to 1 %).
+    average : float
+        Decay of the moving average of the weights that is kept.
+    seed : int
+        Of the network's start and of every random number in training.
+    power, colour, size : float
+        Weights of the misfits of synthetic galaxies' power spectra, colours and sizes; see
+        `galsim_vae.train.fit.truth`.
+    hidden : float
+        Weight of the error of the magnitude that is predicted for a hidden band.
     """
 
     steps: int = 20_000

@@ -34,13 +34,19 @@ class FlowTraining:
 
     Attributes
     ----------
-    galaxies : synthetic galaxies encoded, half from the population, half spread over the ranges.
-    real : share of real galaxies among the latent flow's training rows.
-    steps, batch : of the optimiser, for each flow.
-    learning_rate, population_learning_rate : of the latents' flow, and of the conditions'.
-    drop : share of galaxies of which each condition is hidden from the latent flow with
-        probability 1/2. What is drawn has all of them; the anomaly score has none.
-    seed : of every random number.
+    galaxies : int
+        Synthetic galaxies encoded, half from the population, half spread over the ranges.
+    real : float
+        Share of real galaxies among the latent flow's training rows.
+    steps, batch : int
+        Of the optimiser, for each flow.
+    learning_rate, population_learning_rate : float
+        Of the latents' flow, and of the conditions'.
+    drop : float
+        Share of galaxies of which each condition is hidden from the latent flow with probability
+        1/2. What is drawn has all of them; the anomaly score has none.
+    seed : int
+        Of every random number.
     """
 
     galaxies: int = 96_000

@@ -67,15 +67,23 @@ class Recipe:
 
     Attributes
     ----------
-    work : folder of checkpoints, tensorboard log and contact sheets.
-    output : weights file to write.
-    training_file : real galaxies, from ``galsim-vae ingest``; None trains on synthetic ones only.
-    exclude : table (ECSV) of galaxies to leave out, with columns source and source_index.
-    start : weights whose VAE is trained further, a shipped name or a path; the sizes of `vae` must
-        be theirs. None starts from random numbers.
-    device : "cpu", "cuda" or "auto" (CUDA if there is one).
-    vae, flow : sizes of the networks.
-    vae_training, flow_training : how they are trained.
+    work : Path
+        Folder of checkpoints, tensorboard log and contact sheets.
+    output : Path
+        Weights file to write.
+    training_file : Path, optional
+        Real galaxies, from ``galsim-vae ingest``; None trains on synthetic ones only.
+    exclude : Path, optional
+        Table (ECSV) of galaxies to leave out, with columns source and source_index.
+    start : str, optional
+        Weights whose VAE is trained further, a shipped name or a path; the sizes of `vae` must be
+        theirs. None starts from random numbers.
+    device : str
+        "cpu", "cuda" or "auto" (CUDA if there is one).
+    vae, flow : VAEConfig, FlowConfig
+        Sizes of the networks.
+    vae_training, flow_training : LoopConfig, FlowTraining
+        How they are trained.
     """
 
     work: Path
@@ -95,7 +103,8 @@ class Recipe:
 
         Raises
         ------
-        galsim.GalSimConfigError : an unknown or missing key, or a value of the wrong type.
+        galsim.GalSimConfigError
+            An unknown or missing key, or a value of the wrong type.
         """
         return settings.build(cls, values)
 
@@ -110,8 +119,10 @@ def load(path, overrides: Mapping[str, Any] | None = None) -> Recipe:
 
     Raises
     ------
-    OSError : the file cannot be read.
-    galsim.GalSimConfigError : it is not YAML, or says what no recipe can.
+    OSError
+        The file cannot be read.
+    galsim.GalSimConfigError
+        It is not YAML, or says what no recipe can.
     """
     return Recipe.from_dict(settings.load(path, overrides))
 
@@ -142,7 +153,8 @@ def without(data: Dataset, excluded: Path) -> Dataset:
 
     Raises
     ------
-    ValueError : a column is missing, or a galaxy listed is not in the file.
+    ValueError
+        A column is missing, or a galaxy listed is not in the file.
     """
     table = read_conditions(os.fspath(excluded), Table)
     for name in ("source", "source_index"):
@@ -161,8 +173,10 @@ def read_start(recipe: Recipe) -> modelfile.Model | None:
 
     Raises
     ------
-    OSError : no such weights.
-    ValueError : they are not weights, or of other sizes than the recipe's.
+    OSError
+        No such weights.
+    ValueError
+        They are not weights, or of other sizes than the recipe's.
     """
     if recipe.start is None:
         return None
@@ -191,8 +205,9 @@ def train(recipe: Recipe) -> modelfile.Model:
 
     Raises
     ------
-    OSError, ValueError : the training file, the list of excluded galaxies, the device or a
-        checkpoint of another recipe cannot be used; found before any work.
+    OSError, ValueError
+        The training file, the list of excluded galaxies or the device cannot be used, which is
+        found before any work; or a checkpoint is of another recipe.
     """
     device = find_device(recipe.device)
     output_folder(recipe.work)

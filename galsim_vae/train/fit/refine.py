@@ -31,11 +31,16 @@ def refine(
 
     Parameters
     ----------
-    batch : observed galaxies in the canonical frame.
-    steps : steps of Adam.
-    prior : weight of the normal prior; that of the KL term in training.
-    learning_rate : of Adam at the first step; it falls to zero at the last.
-    known : the flow of the latents of known galaxies: the prior has their mean and covariance, and
+    batch : Batch
+        Observed galaxies in the canonical frame.
+    steps : int
+        Steps of Adam.
+    prior : float
+        Weight of the normal prior; that of the KL term in training.
+    learning_rate : float
+        Of Adam at the first step; it falls to zero at the last.
+    known : CouplingFlow, optional
+        The flow of the latents of known galaxies: the prior has their mean and covariance, and
         steps are along their principal axes, in units of the width. If absent it is standard.
 
     Returns

@@ -67,7 +67,8 @@ def read(shared: Path) -> Catalogues:
 
     Raises
     ------
-    galsim.GalSimValueError : `shared` has no folder ``catalogues``.
+    galsim.GalSimValueError
+        `shared` has no folder ``catalogues``.
     """
     if not (shared / "catalogues").is_dir():
         raise galsim.GalSimValueError(
