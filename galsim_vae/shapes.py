@@ -20,6 +20,7 @@ __all__ = [
     "elliptical_radius",
     "half_light_radius",
     "measure",
+    "upsample",
 ]
 
 # Half-light radius of a round Gaussian in units of its sigma.
@@ -226,16 +227,25 @@ def half_light_radius(images: Tensor, moments: Moments) -> Tensor:
     coarse, share = _solve_radius(
         images, _axis(size, images), moments, (start, share), limits, 1.0, 1e-2
     )
-    fine, axis = _upsample(images, _FINER), _axis(size, images, _FINER)
+    fine, axis = upsample(images, _FINER), _axis(size, images, _FINER)
     limits = 0.8 * coarse, 1.2 * coarse
     radius, _ = _solve_radius(fine, axis, moments, (coarse, share), limits, 1.0 / _FINER, 1e-4)
     return radius
 
 
-def _upsample(images: Tensor, factor: int) -> Tensor:
-    """Band-limited interpolation of (n, size, size) to (n, factor * size, factor * size).
+def upsample(images: Tensor, factor: int) -> Tensor:
+    """Return images on a grid finer by a factor, interpolated as band-limited.
 
     By the periodic sinc function, as two matrix products: on a CPU these are faster than FFTs.
+
+    Parameters
+    ----------
+    images : tensor (n, size, size)
+    factor : int
+
+    Returns
+    -------
+    tensor (n, factor * size, factor * size)
     """
     size = images.shape[-1]
     apart = torch.arange(factor * (1 - size), factor * size, dtype=torch.float64) / factor

@@ -108,16 +108,13 @@ def _threads(alone: bool) -> Iterator[None]:
     threads that its parent's pool knows of: it would wait for them for ever, in the first torch
     operation that is large enough to be shared, be it in making the network or in running it.
     """
-    torch = sys.modules.get("torch")
-    if torch is None or (not alone and multiprocessing.parent_process() is None):
+    if "torch" not in sys.modules or (not alone and multiprocessing.parent_process() is None):
         yield
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    from galsim_vae.devices import one_thread
+
+    with one_thread():
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 galsim.config.RegisterInputType(

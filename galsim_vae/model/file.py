@@ -23,12 +23,12 @@ from galsim_vae.files import write_whole
 from .flow import FlowConfig, Flows
 from .vae import VAE, VAEConfig
 
-__all__ = ["FORMAT_VERSION", "Model", "find", "read", "shipped", "write"]
+__all__ = ["FORMAT_VERSION", "Model", "digest", "find", "read", "shipped", "write"]
 
 FORMAT_VERSION = 4
-SUFFIX = ".safetensors"
+_SUFFIX = ".safetensors"
 _FIELDS = ("format_version", "bands", "stamp_size", "vae", "flow", "ranges", "units", "provenance")
-UNITS = {"magnitude": "AB mag (F814W)", "half_light_radius": "arcsec", "g": "", "redshift": ""}
+_UNITS = {"magnitude": "AB mag (F814W)", "half_light_radius": "arcsec", "g": "", "redshift": ""}
 
 
 @dataclass
@@ -37,10 +37,16 @@ class Model:
 
     Attributes
     ----------
-    vae, flows : the networks.
-    ranges : (low, high) of each condition that the model was trained for.
-    provenance : free text fields: data, versions, seeds.
-    sha256 : digest of header and weights, as the file states it ("" before it is written).
+    vae : VAE
+    flows : Flows
+    ranges : dict of str to (low, high)
+        Of each condition, what the model was trained for.
+    provenance : dict of str to str
+        Data, versions, seeds.
+    flow_config : FlowConfig
+        Sizes of the latent flow.
+    sha256 : str
+        Digest of header and weights, as the file states it ("" before it is written).
     """
 
     vae: VAE
@@ -52,9 +58,10 @@ class Model:
 
 
 def shipped() -> list[str]:
-    """Names of the weights that come with the package."""
+    """Return the names of the weights that come with the package."""
     folder = resources.files("galsim_vae.weights")
-    return sorted(p.name.removesuffix(SUFFIX) for p in folder.iterdir() if p.name.endswith(SUFFIX))
+    names = (path.name for path in folder.iterdir())
+    return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
 
 
 def find(weights: str | os.PathLike) -> Path:
@@ -62,11 +69,12 @@ def find(weights: str | os.PathLike) -> Path:
 
     Raises
     ------
-    OSError : there is no such file.
+    OSError
+        There is no such file.
     """
     text = os.fspath(weights)
     if text in shipped():
-        return Path(str(resources.files("galsim_vae.weights") / (text + SUFFIX)))
+        return Path(str(resources.files("galsim_vae.weights") / (text + _SUFFIX)))
     path = Path(text).expanduser()
     if path.is_file():
         return path
@@ -86,10 +94,10 @@ def write(path: str | os.PathLike, model: Model) -> None:
         "vae": json.dumps(model.vae.config.to_dict()),
         "flow": json.dumps(model.flow_config.to_dict()),
         "ranges": json.dumps(model.ranges),
-        "units": json.dumps(UNITS),
+        "units": json.dumps(_UNITS),
         "provenance": json.dumps(model.provenance, sort_keys=True),
     }
-    header["sha256"] = _digest(header, tensors)
+    header["sha256"] = digest(header, tensors)
 
     def save(temporary: Path) -> None:
         save_file(tensors, temporary, metadata=header)
@@ -109,9 +117,11 @@ def read(path: str | os.PathLike) -> Model:
 
     Raises
     ------
-    OSError : not a safetensors file, truncated, or not one of galsim_vae.
-    galsim.GalSimValueError : wrong format version, bands or stamp size; tensors missing,
-        unexpected or of the wrong shape; digest that does not match.
+    OSError
+        Not a safetensors file, truncated, or not one of galsim_vae.
+    galsim.GalSimValueError
+        Wrong format version, bands or stamp size; tensors missing, unexpected or of the wrong
+        shape; a digest that does not match.
     """
     path = Path(path).resolve()
     state = path.stat()
@@ -133,7 +143,7 @@ def _read(path: Path, size: int, changed: int) -> Model:
     if missing:
         raise OSError(f"{path}: not a galsim_vae weights file; its header lacks {missing}")
     _check_header(path, header)
-    if _digest(header, tensors) != header["sha256"]:
+    if digest(header, tensors) != header["sha256"]:
         raise GalSimValueError(
             f"{path}: contents do not match their sha256; the file was changed or damaged. "
             "Copy it again",
@@ -149,7 +159,7 @@ def _check_header(path, header: dict[str, str]) -> None:
         "format_version": str(FORMAT_VERSION),
         "bands": json.dumps(list(BANDS)),
         "stamp_size": str(STAMP_SIZE),
-        "units": json.dumps(UNITS),
+        "units": json.dumps(_UNITS),
     }
     for name, value in expected.items():
         if header[name] != value:
@@ -202,13 +212,21 @@ def _tensors(model: Model) -> dict[str, Tensor]:
     }
 
 
-def _digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    """Digest of header and tensors, whatever their order in the file."""
-    digest = hashlib.sha256()
+def digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """Return the sha256 of header and tensors, whatever their order in the file.
+
+    Parameters
+    ----------
+    header : dict
+        Of the file; its own ``sha256`` does not count.
+    tensors : dict of str to tensor
+        The weights.
+    """
+    found = hashlib.sha256()
     for name in _FIELDS:
-        digest.update(f"{name}={header[name]}\n".encode())
+        found.update(f"{name}={header[name]}\n".encode())
     for name in sorted(tensors):
         value = tensors[name]
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

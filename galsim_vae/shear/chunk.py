@@ -18,6 +18,7 @@ from astropy.table import QTable, vstack
 from numpy.typing import NDArray
 
 from galsim_vae.conditions import NAMES
+from galsim_vae.devices import pinned_torch
 from galsim_vae.generator import GalaxyGenerator
 from galsim_vae.stamps import Stamps
 
@@ -76,6 +77,7 @@ def load_generator(weights: str, device: str) -> GalaxyGenerator:
     return GalaxyGenerator(weights, device)
 
 
+@pinned_torch()
 def run_chunk(
     config: CalibrationConfig, number: int, weights_sha256: str | None = None
 ) -> tuple[dict[str, NDArray], dict[str, float]]:

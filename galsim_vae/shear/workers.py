@@ -13,11 +13,11 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
-import torch
 from galsim.errors import GalSimError
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from galsim_vae.devices import one_thread
 from galsim_vae.settings import how_to_install
 
 from .bias import Sums, bias
@@ -74,12 +74,9 @@ def run_missing(
 
 
 def _here(config: CalibrationConfig, missing: list[int], sha256: str) -> Iterator[_Result]:
-    threads = torch.get_num_threads()
-    try:
+    with one_thread():
         for number in missing:
             yield number, *run_chunk(config, number, sha256)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _in_processes(

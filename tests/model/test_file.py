@@ -98,7 +98,7 @@ def test_other_format(path, change):
 def test_tensors_that_do_not_fit(path):
     tensors, header = contents(path)
     tensors.pop("vae.decoder.out.bias")
-    header["sha256"] = modelfile._digest(header, tensors)
+    header["sha256"] = modelfile.digest(header, tensors)
     save_file(tensors, path, metadata=header)
     with pytest.raises(GalSimValueError, match="decoder.out.bias"):
         modelfile.read(path)
@@ -113,3 +113,20 @@ def test_generator_refuses_what_the_file_check_refuses(path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(OSError, match="not a complete"):
         GalaxyGenerator(path)
+
+
+def test_a_file_is_checked_once_and_again_when_it_has_changed(model, path, monkeypatch):
+    checked = []
+    digest = modelfile.digest
+    monkeypatch.setattr(modelfile, "digest", lambda *a: checked.append(1) or digest(*a))
+    first, second = modelfile.read(path), modelfile.read(str(path))
+    assert len(checked) == 1
+    # Nobody's changes are another's.
+    next(first.vae.parameters()).zero_()
+    assert next(second.vae.parameters()).any() and next(modelfile.read(path).vae.parameters()).any()
+    checked.clear()
+    modelfile.write(path, modelfile.Model(model.vae, model.flows, model.ranges, {"data": "other"},
+                                          model.flow_config))  # fmt: skip
+    checked.clear()
+    assert modelfile.read(path).provenance == {"data": "other"}
+    assert len(checked) == 1

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from galsim_vae.devices import one_thread
 from galsim_vae.files import output_folder
 from galsim_vae.model import file as modelfile
 from galsim_vae.train import training_file as dataset
@@ -90,15 +91,11 @@ def evaluate(
         rows = askable(real, ranges)
     output = output_folder(output)
     work = output_folder(output / "pieces" if work is None else work)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums depend on how they are shared out
-    try:
+    with one_thread():  # sums depend on how they are shared out
         _finish("synthetic", _synthetic(path, work, galaxies, seed), path, output, seed)
         if real is not None and rows is not None:
             pieces = real_pieces(real, rows, Context(path), seed)
             _finish("real", join(pieces), path, output, seed)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _finish(name: str, measured: dict[str, NDArray], path: Path, output: Path, seed: int) -> None:
