@@ -302,3 +302,20 @@ def test_conditions_out_of_range_are_logged_once_and_not_at_verbosity_0(caplog, 
     galsim.config.BuildImage(copy.deepcopy(fields), logger=logger)
     assert not caplog.records
     assert not [w for w in recwarn if w.category is galsim.GalSimWarning]
+
+
+# Sums by photons.
+
+
+def test_a_sum_by_photons_has_the_flux_of_its_items():
+    """A galaxy of flux 3981 and a star of flux 2000: 5981, to the noise of the photons."""
+    fields = config(psf={"type": "Gaussian", "fwhm": 0.7}, stamp={"draw_method": "phot"})
+    fields["gal"] = {"type": "Sum", "items": [
+        {"type": "VAEGalaxy", "zeropoint": 30, "magnitude": 21, "half_light_radius": 0.7},
+        {"type": "DeltaFunction", "flux": 2000},
+    ]}  # fmt: skip
+    fields["image"] = {"type": "Single", "size": 128, "pixel_scale": 0.2, "random_seed": 5}
+    galsim.config.ImportModules(fields)
+    flux = 10 ** (-0.4 * (21 - 30)) + 2000
+    image = galsim.config.BuildImage(fields)
+    assert image.array.sum() == pytest.approx(flux, abs=5 * np.sqrt(flux))
