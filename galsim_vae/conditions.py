@@ -214,16 +214,20 @@ def read_conditions(path: str | os.PathLike, kind: type = QTable) -> Any:
 
     Parameters
     ----------
-    path : the file; ``~`` is the home folder.
-    kind : QTable or Table.
+    path : str or path
+        The file; ``~`` is the home folder.
+    kind : type
+        astropy.table.QTable or Table.
 
     Returns
     -------
-    `kind`; a NaN in a FITS file stays one, and `from_table` refuses it like any other.
+    QTable or Table
+        A NaN in a FITS file stays one, and `from_table` refuses it like any other.
 
     Raises
     ------
-    OSError : there is no such file, or it is no table.
+    OSError
+        There is no such file, or it is no table.
     """
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
@@ -251,7 +255,8 @@ def one_row(
 
     Raises
     ------
-    galsim.GalSimValueError : `ellipticity` is no `galsim.Shear`; another one is not one number.
+    galsim.GalSimValueError
+        ``ellipticity`` is no `galsim.Shear`; another one is not one number.
     """
     for name, value in (
         ("magnitude", magnitude), ("half_light_radius", half_light_radius), ("redshift", redshift),

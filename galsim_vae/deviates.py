@@ -19,8 +19,10 @@ def checked_seed(seed: int) -> int:
 
     Raises
     ------
-    galsim.GalSimValueError : it is not a whole number.
-    galsim.GalSimRangeError : it is not in 1 to 2^32 - 1.
+    galsim.GalSimValueError
+        It is not a whole number.
+    galsim.GalSimRangeError
+        It is not in 1 to 2^32 - 1.
     """
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise galsim.GalSimValueError(f"seed must be a whole number from 1 to {_MAX_SEED}", seed)
@@ -37,7 +39,8 @@ def draw_seed(rng: galsim.BaseDeviate) -> int:
 
     Raises
     ------
-    galsim.GalSimValueError : `rng` is no deviate.
+    galsim.GalSimValueError
+        ``rng`` is no deviate.
     """
     if not isinstance(rng, galsim.BaseDeviate):
         raise galsim.GalSimValueError(
@@ -55,14 +58,19 @@ def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> ND
 
     Parameters
     ----------
-    seed : 64-bit seed of the set.
-    ids : (n,) int64, one a galaxy.
-    count : numbers a galaxy.
-    attempt : number of an independent stream of the same galaxy.
+    seed : int
+        64-bit seed of the set.
+    ids : (n,) int64
+        One a galaxy.
+    count : int
+        Numbers a galaxy.
+    attempt : int
+        Number of an independent stream of the same galaxy.
 
     Returns
     -------
-    (n, count) float64, in the open interval (0, 1)
+    (n, count) float64
+        In the open interval (0, 1).
     """
     key = np.array([seed, attempt], dtype=np.uint64)
     raw = np.empty((len(ids), count), dtype=np.uint64)

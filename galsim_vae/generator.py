@@ -55,16 +55,22 @@ class GalaxyGenerator:
 
     Parameters
     ----------
-    weights : name of shipped weights, or path of a weights file.
-    device : "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" ...
-    exact : correct each stamp so that half-light radius and ellipticity are exactly the asked
-        ones (flux always is); False leaves what the flow gave.
-    extrapolate : warn instead of raising for conditions outside the trained range.
+    weights : str or path
+        Name of shipped weights, or path of a weights file.
+    device : str
+        "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" ...
+    exact : bool
+        Correct each stamp so that half-light radius and ellipticity are exactly the asked ones
+        (flux always is); False leaves what the flow gave.
+    extrapolate : bool
+        Warn instead of raising for conditions outside the trained range.
 
     Raises
     ------
-    OSError : no such weights, or not a weights file.
-    galsim.GalSimValueError : weights that fail their checks; a device that is not there.
+    OSError
+        No such weights, or not a weights file.
+    galsim.GalSimValueError
+        Weights that fail their checks; a device that is not there.
     """
 
     @pinned_torch()
@@ -116,17 +122,21 @@ class GalaxyGenerator:
 
         Parameters
         ----------
-        n : number of galaxies.
-        rng : two of its draws are used.
+        n : int
+            Number of galaxies.
+        rng : galsim.BaseDeviate
+            Two of its draws are used.
 
         Returns
         -------
-        QTable with magnitude [mag], half_light_radius [arcsec], g1, g2, redshift and id (0 to
-        n - 1: give rows of stacked tables ids of their own, or they share their noise)
+        astropy.table.QTable
+            magnitude [AB mag], half_light_radius [arcsec], g1, g2, redshift and id (0 to n - 1:
+            give rows of stacked tables ids of their own, or they share their noise).
 
         Raises
         ------
-        galsim.GalSimRangeError : n is negative.
+        galsim.GalSimRangeError
+            n is negative.
         """
         if n < 0:
             raise GalSimRangeError("The number of galaxies must not be negative", n, 0)
@@ -150,18 +160,31 @@ class GalaxyGenerator:
 
         Parameters
         ----------
-        table : QTable, Table or dict of arrays with any of the columns magnitude,
-            half_light_radius [arcsec], g1 and g2, redshift, id and mag_<BAND>; missing conditions
-            are drawn from the population given those present.
-        rng : two of its draws are used.
-        exact, extrapolate : override what the generator was made with. With exact=False the
-            stamp is neither sheared nor recentred, nor resized by its own radius but by the median
-            one; the table of the result states what was asked.
+        table : astropy.table.QTable, Table or dict of arrays
+            Any of the columns magnitude [AB mag], half_light_radius [arcsec], g1 and g2, redshift,
+            id and mag_<BAND>; missing conditions are drawn from the population given those present.
+        rng : galsim.BaseDeviate
+            Two of its draws are used.
+        exact, extrapolate : bool, optional
+            Override what the generator was made with. With exact=False the stamp is neither
+            sheared nor recentred, nor resized by its own radius but by the median one; the table
+            of the result states what was asked.
+
+        Returns
+        -------
+        Stamps
+            Of the n rows.
 
         Raises
         ------
-        galsim.GalSimRangeError : a condition outside the trained range.
-        galsim.GalSimError : no usable stamp could be drawn for a row.
+        galsim.GalSimRangeError
+            A condition outside the trained range.
+        galsim.GalSimValueError
+            A column that is unknown, of a wrong unit or not finite; ``rng`` is no deviate.
+        galsim.GalSimIncompatibleValuesError
+            Columns of unlike lengths, none at all, or one of g1 and g2 alone.
+        galsim.GalSimError
+            No usable stamp could be drawn for a row.
         """
         asked = cond.from_table(
             table,
@@ -197,19 +220,33 @@ class GalaxyGenerator:
 
         Parameters
         ----------
-        rng : two of its draws are used.
-        magnitude : AB, F814W.
-        half_light_radius : sqrt(a b) of the half-light ellipse [arcsec].
-        ellipticity : shape with respect to the sky's +x axis.
-        redshift : cosmological redshift.
-        band, zeropoint, gsparams : see `Stamps.galaxy`.
-        exact, extrapolate : see `sample`.
+        rng : galsim.BaseDeviate
+            Two of its draws are used.
+        magnitude : float, optional
+            AB, F814W.
+        half_light_radius : float or Quantity, optional
+            sqrt(a b) of the half-light ellipse, arcsec.
+        ellipticity : galsim.Shear, optional
+            Shape with respect to the sky's +x axis.
+        redshift : float, optional
+            Cosmological redshift.
+        band, zeropoint, gsparams
+            As in `Stamps.galaxy`, which raises the same errors.
+        exact, extrapolate : bool, optional
+            As in `sample`.
+
+        Returns
+        -------
+        VAEGalaxy
 
         Raises
         ------
-        galsim.GalSimRangeError : a condition outside the trained range.
-        galsim.GalSimValueError : a condition that is no number, an ellipticity that is no Shear.
-        galsim.GalSimError : no usable stamp could be drawn.
+        galsim.GalSimRangeError
+            A condition outside the trained range.
+        galsim.GalSimValueError
+            A condition that is no number; an ellipticity that is no Shear.
+        galsim.GalSimError
+            No usable stamp could be drawn.
         """
         table = cond.one_row(magnitude, half_light_radius, ellipticity, redshift)
         extrapolate = self.extrapolate if extrapolate is None else extrapolate
@@ -228,19 +265,24 @@ class GalaxyGenerator:
 
         Parameters
         ----------
-        images : (n, bands, 64, 64), any linear unit proportional to f_nu.
-        psfs : (n, bands, 64, 64), sum 1, centre at index [32, 32].
-        noise : (n, bands), rms per pixel.
-        mask : (n, bands, 64, 64) bool, True where usable; all pixels if absent.
+        images : (n, bands, 64, 64)
+            In any linear unit proportional to f_nu.
+        psfs : (n, bands, 64, 64)
+            Of sum 1, the centre at index [32, 32].
+        noise : (n, bands)
+            Rms per pixel, in the unit of the images.
+        mask : (n, bands, 64, 64) bool, optional
+            True where usable; all pixels if absent.
 
         Returns
         -------
-        mean, log_variance : (n, latent)
+        mean, log_variance : (n, latent) float32
 
         Raises
         ------
-        galsim.GalSimValueError : an array of the wrong shape; a value that is not finite outside
-            the mask; negative noise.
+        galsim.GalSimValueError
+            An array of the wrong shape; a value that is not finite where the mask is True; negative
+            noise.
         """
         shape = (len(np.atleast_1d(images)), len(BANDS), STAMP_SIZE, STAMP_SIZE)
         mask = np.ones(shape, bool) if mask is None else np.asarray(mask, bool)
@@ -266,7 +308,21 @@ class GalaxyGenerator:
 
     @pinned_torch()
     def decode(self, latent: ArrayLike) -> NDArray:
-        """Decode latents (n, latent) into PSF-free canonical stamps (n, bands, 64, 64)."""
+        """Decode latents into PSF-free canonical stamps.
+
+        Parameters
+        ----------
+        latent : (n, latent)
+
+        Returns
+        -------
+        (n, bands, 64, 64) float32
+
+        Raises
+        ------
+        galsim.GalSimValueError
+            An array of the wrong shape, or a value that is not finite.
+        """
         width = self._model.vae.config.latent
         values = self._tensor("latent", latent, (len(np.atleast_1d(latent)), width))
         return self._decode(values).numpy()

@@ -26,13 +26,16 @@ def colour_image(stamp: NDArray, peak: float | None = None) -> NDArray:
 
     Parameters
     ----------
-    stamp : (5, ny, nx), bands in the order of `BANDS`, proportional to f_nu. Bands that are zero
-        throughout are taken as not observed; with one band only the picture is grey.
-    peak : surface brightness shown as white; the 99.8th percentile if absent.
+    stamp : (5, ny, nx)
+        Bands in the order of `BANDS`, proportional to f_nu. Bands that are zero throughout are
+        taken as not observed; with one band only the picture is grey.
+    peak : float, optional
+        Surface brightness shown as white; the 99.8th percentile if absent.
 
     Returns
     -------
-    (ny, nx, 3) array in [0, 1]
+    (ny, nx, 3) float64
+        In [0, 1].
     """
     rgb = np.stack([weight * stamp[BANDS.index(band)] for band, weight in _RGB], -1)
     seen = np.abs(rgb).max((0, 1)) > 0
@@ -60,10 +63,14 @@ def contact_sheet(
 
     Parameters
     ----------
-    rows : pictures, each (ny, nx) or (ny, nx, 3), values in [0, 1].
-    path : of the PNG.
-    titles : of the columns.
-    panel : side of a picture [inch].
+    rows : sequence of sequences of (ny, nx) or (ny, nx, 3)
+        Pictures, of values in [0, 1].
+    path : str or path
+        Of the PNG.
+    titles : sequence of str, optional
+        Of the columns.
+    panel : float
+        Side of a picture [inch].
     """
     from matplotlib.figure import Figure
 

@@ -39,10 +39,14 @@ class Moments(NamedTuple):
 
     Attributes
     ----------
-    x, y : centroid from the centre of the stamp [pixel].
-    g1, g2 : reduced shear of the matched Gaussian, (a - b) / (a + b) along its position angle.
-    sigma : geometric mean of the Gaussian's two axes, det(M)^(1/4) [pixel].
-    converged : bool, whether the iteration settled on a positive definite matrix.
+    x, y : tensor (n,)
+        Centroid from the centre of the stamp [pixel].
+    g1, g2 : tensor (n,)
+        Reduced shear of the matched Gaussian, (a - b) / (a + b) along its position angle.
+    sigma : tensor (n,)
+        Geometric mean of the Gaussian's two axes, det(M)^(1/4) [pixel].
+    converged : bool tensor (n,)
+        Whether the iteration settled on a positive definite matrix.
     """
 
     x: Tensor
@@ -117,11 +121,15 @@ def adaptive_moments(
 
     Parameters
     ----------
-    images : tensor (n, size, size), noise-free surface brightness.
-    sigma : size of the round starting weight [pixel].
-    tolerance : relative change of the moments at which the iteration stops; as each step squares
-        the error, that of the result is about the square of this.
-    iterations : most iterations.
+    images : tensor (n, size, size)
+        Noise-free surface brightness.
+    sigma : float
+        Size of the round starting weight [pixel].
+    tolerance : float
+        Relative change of the moments at which the iteration stops; as each step squares the
+        error, that of the result is about the square of this.
+    iterations : int
+        Most iterations.
 
     Returns
     -------
@@ -213,12 +221,15 @@ def half_light_radius(images: Tensor, moments: Moments) -> Tensor:
 
     Parameters
     ----------
-    images : tensor (n, size, size), noise-free surface brightness.
-    moments : from `adaptive_moments` of the same images.
+    images : tensor (n, size, size)
+        Noise-free surface brightness.
+    moments : Moments
+        From `adaptive_moments` of the same images.
 
     Returns
     -------
-    tensor (n,), half-light radius [pixel]
+    tensor (n,)
+        Half-light radius [pixel].
     """
     size = images.shape[-1]
     start = moments.sigma * GAUSSIAN_HALF_LIGHT
@@ -268,17 +279,24 @@ def _solve_radius(
 
     Parameters
     ----------
-    images : tensor (n, points, points), surface brightness.
-    axis : tensor (points,), coordinates of the points.
-    start : tensors (n,), first guesses of the radius [pixel] and of the share of the flux that a
-        pixel of radius adds.
-    limits : tensors (n,), radii that the solution lies between [pixel].
-    step : distance of the points [pixel]: the width of the ramp that softens the edge.
-    tolerance : relative change of the radius at which the iteration stops.
+    images : tensor (n, points, points)
+        Surface brightness.
+    axis : tensor (points,)
+        Coordinates of the points.
+    start : two tensors (n,)
+        First guesses of the radius [pixel] and of the share of the flux that a pixel of radius
+        adds.
+    limits : two tensors (n,)
+        Radii that the solution lies between [pixel].
+    step : float
+        Distance of the points [pixel]: the width of the ramp that softens the edge.
+    tolerance : float
+        Relative change of the radius at which the iteration stops.
 
     Returns
     -------
-    radius, share : improved guesses
+    radius, share : tensor (n,)
+        Improved guesses.
     """
     edge, slope = _edges(axis, moments, step)
     flat = images.flatten(1)
