@@ -33,9 +33,9 @@ def current(base: dict) -> Current | None:
     place, found = base.get(_KEY, (None, None))
     if found is None or place != _place(base):
         return None
-    stamp = base.get("stamp", {})
     step = _in_ring(base)
     if step:
+        stamp = _field(base, "stamp")
         turn = _parsed(stamp, "full_rotation", galsim.Angle, base) * (step / _number(stamp, base))
         shape = found.truth.ellipticity
         turned = galsim.Shear(g=shape.g, beta=shape.beta + turn)
@@ -46,19 +46,24 @@ def current(base: dict) -> Current | None:
 def _place(base: dict) -> tuple[int, int]:
     """The file, and the object for which GalSim builds the galaxy that this object has."""
     number = base.get("obj_num", 0)
-    repeat = base.get("gal", {}).get("repeat")
-    if repeat is not None:
-        repeat = _parsed(base["gal"], "repeat", int, base)
-        number -= number % repeat
+    gal = _field(base, "gal")
+    if "repeat" in gal:
+        number -= number % _parsed(gal, "repeat", int, base)
     return base.get("file_num", 0), number - _in_ring(base)
 
 
 def _in_ring(base: dict) -> int:
     """How many places of a Ring stamp this object is behind the one that was built."""
-    stamp = base.get("stamp", {})
+    stamp = _field(base, "stamp")
     if stamp.get("type") != "Ring" or "index" not in stamp:
         return 0
     return _parsed(stamp, "index", int, base) % _number(stamp, base)
+
+
+def _field(base: dict, name: str) -> dict:
+    """A field of the config; empty where it is not written out (``gal: @other``)."""
+    field = base.get(name)
+    return field if isinstance(field, dict) else {}
 
 
 def _number(stamp: dict, base: dict) -> int:

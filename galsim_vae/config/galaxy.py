@@ -143,8 +143,9 @@ def _keys(
 
 def _refuse_ellip(config: dict, base: dict, in_catalog: bool) -> None:
     """GalSim would shear the galaxy by ``ellip``, on top of the ellipticity that it has."""
-    outer = base.get("gal", {})
-    if "ellip" in config or ("ellip" in outer and _holds(outer, config)):
+    outer = base.get("gal")
+    around = isinstance(outer, dict) and "ellip" in outer and _holds(outer, config)
+    if "ellip" in config or around:
         instead = (
             "give the vae_catalog the columns g1 and g2" if in_catalog
             else "write `ellipticity:` in the place of `ellip:`, in the VAEGalaxy itself"

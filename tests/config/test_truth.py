@@ -304,6 +304,16 @@ def test_conditions_out_of_range_are_logged_once_and_not_at_verbosity_0(caplog, 
     assert not [w for w in recwarn if w.category is galsim.GalSimWarning]
 
 
+def test_a_galaxy_that_is_referred_to():
+    fields = config()
+    fields["disc_gal"], fields["gal"] = fields["gal"] | {"magnitude": 22}, "@disc_gal"
+    fields["rng"] = galsim.BaseDeviate(3)
+    galsim.config.ImportModules(fields)
+    galaxy, _ = galsim.config.BuildGSObject(fields, "disc_gal")
+    fields["x"] = {"type": "VAEValue", "key": "magnitude"}
+    assert galsim.config.ParseValue(fields, "x", fields, float)[0] == galaxy.magnitude == 22
+
+
 # Sums by photons.
 
 
