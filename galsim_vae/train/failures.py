@@ -12,7 +12,8 @@ def failure(error: Exception) -> str:
 
     Parameters
     ----------
-    error : what was raised; at ``-v 3`` its traceback is shown.
+    error : Exception
+        What was raised; at ``-v 3`` its traceback is shown.
 
     Raises
     ------

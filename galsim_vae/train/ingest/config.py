@@ -51,7 +51,7 @@ class IngestConfig:
     inputs : mapping
         The ``type`` and parameters of each reader by its name; None leaves one out.
     seed : int
-        Of the noise measurements.
+        Names a run: parts made with another one are refused.
     report : Path or None
         Folder of the report; None for one beside the output.
     """

@@ -36,7 +36,7 @@ __all__ = ["galaxy_row", "in_frame", "ingest", "measured", "parts_folder"]
 logger = logging.getLogger(__name__)
 
 # Part of the name of a run: parts made by other rules are not joined.
-RULES = 1
+RULES = 2
 
 
 def parts_folder(output) -> Path:

@@ -45,14 +45,8 @@ def exposed(image: NDArray) -> NDArray:
         flat = ndimage.maximum_filter(values, side) == ndimage.minimum_filter(values, side)
         flat &= candidates
         if flat.any():
-            filled |= ndimage.maximum_filter(flat, side) & _same(values, flat, side)
+            filled |= ndimage.maximum_filter(flat, side)  # the squares about these centres
     return finite & ~filled
-
-
-def _same(values: NDArray, flat: NDArray, side: int) -> NDArray:
-    """Pixels whose value is that of a flat square that holds them."""
-    lowest = np.where(flat, values, np.inf)
-    return values == ndimage.minimum_filter(lowest, side)
 
 
 def usable(image: NDArray, rms: NDArray) -> NDArray:
@@ -63,7 +57,8 @@ def usable(image: NDArray, rms: NDArray) -> NDArray:
 
     Parameters
     ----------
-    image, rms : arrays (ny, nx) in one unit.
+    image, rms : array (ny, nx)
+        In one unit.
 
     Returns
     -------

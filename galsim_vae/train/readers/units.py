@@ -79,10 +79,14 @@ class Calibration:
 
     Parameters
     ----------
-    spec : of the image, for messages.
-    keyword : function of names that returns the first that the header has, or None.
-    comment : function of a name that returns the comment of that keyword.
-    pixel_area : of a pixel [arcsec^2], NaN if unknown.
+    spec : str
+        Of the image, for messages.
+    keyword : callable
+        Returns the first of some names that the header has, or None.
+    comment : callable
+        Returns the comment of a keyword.
+    pixel_area : float
+        Of a pixel [arcsec^2], NaN if unknown.
 
     Raises
     ------
@@ -112,7 +116,8 @@ class Calibration:
 
         Parameters
         ----------
-        given : what the user says it is.
+        given : float or None
+            What the user says it is.
         """
         try:
             unit = self.unit
@@ -267,7 +272,10 @@ def noise_factor(image: Calibration, noise: Calibration, weight: bool) -> float:
 
     Parameters
     ----------
-    weight : the map is an inverse variance, and the factor that of its ``1 / sqrt``.
+    image, noise : Calibration
+        Of the image and of its noise map.
+    weight : bool
+        The map is an inverse variance, and the factor that of its ``1 / sqrt``.
 
     Raises
     ------
