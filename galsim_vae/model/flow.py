@@ -34,10 +34,14 @@ class FlowConfig:
 
     Attributes
     ----------
-    layers : number of coupling layers.
-    hidden : width of each layer's residual network.
-    blocks : residual blocks of each network.
-    bins : bins of each spline.
+    layers : int
+        Number of coupling layers.
+    hidden : int
+        Width of each layer's residual network.
+    blocks : int
+        Residual blocks of each network.
+    bins : int
+        Bins of each spline.
     """
 
     layers: int = 10
@@ -61,8 +65,11 @@ class CouplingFlow(nn.Module):
 
     Parameters
     ----------
-    dimensions : size of the vectors.
-    context : size of the vectors that they are conditioned on.
+    dimensions : int
+        Size of the vectors.
+    context : int
+        Size of the vectors that they are conditioned on.
+    config : FlowConfig
     """
 
     mean: Tensor
@@ -162,14 +169,18 @@ class Flows(nn.Module):
 
     Parameters
     ----------
-    latent : number of latent dimensions.
-    ranges : (low, high) of each condition.
-    config : sizes of the latent flow; those of the population's are `POPULATION_FLOW`.
+    latent : int
+        Number of latent dimensions.
+    ranges : dict of str to (low, high)
+        Of each condition.
+    config : FlowConfig, optional
+        Sizes of the latent flow; those of the population's are `POPULATION_FLOW`.
 
     Attributes
     ----------
-    half_light_pixels : median half-light radius [pixel] of the stamps that the latents decode to:
-        a little less than the canonical one, since stamps fade at their ends.
+    half_light_pixels : tensor ()
+        Median half-light radius [pixel] of the stamps that the latents decode to: a little less
+        than the canonical one, since stamps fade at their ends.
     """
 
     limits: Tensor
@@ -219,12 +230,15 @@ class Flows(nn.Module):
 
         Parameters
         ----------
-        noise : tensor (n, 4), standard normal.
-        conditions : tensor (n, 4), NaN where missing.
+        noise : tensor (n, 4)
+            Standard normal.
+        conditions : tensor (n, 4)
+            NaN where missing.
 
         Returns
         -------
-        tensor (n, 4); given conditions are returned as they are.
+        tensor (n, 4)
+            Given conditions are returned as they are.
         """
         values = self.population.from_noise(noise, self.context(conditions))
         unit = torch.sigmoid(values) * (self.limits[1] - self.limits[0]) + self.limits[0]

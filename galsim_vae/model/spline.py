@@ -40,15 +40,21 @@ def bins_of(
 
     Parameters
     ----------
-    shape : tensor (2, bins, ...), logits of the bins' widths, and of their heights.
-    slopes : tensor (bins - 1, ...), softplus of which are the slopes at the inner knots.
-    bound : the spline is the identity beyond.
-    least_width : smallest width and height of a bin, as a share of the range.
-    least_slope : smallest slope at a knot.
+    shape : tensor (2, bins, ...)
+        Logits of the bins' widths, and of their heights.
+    slopes : tensor (bins - 1, ...)
+        The slopes at the inner knots are their softplus.
+    bound : float
+        The spline is the identity beyond.
+    least_width : float
+        Smallest width and height of a bin, as a share of the range.
+    least_slope : float
+        Smallest slope at a knot.
 
     Returns
     -------
-    knots : tensor (2, bins + 1, ...), x and y
+    knots : tensor (2, bins + 1, ...)
+        x and y.
     slopes : tensor (bins + 1, ...)
     """
     least = 2 * bound * least_width

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
+
 __all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig", "psf_width", "taper"]
 
 # Brings images of unit flux to values of order one where the galaxy is brighter than the sky.
@@ -26,19 +28,26 @@ class VAEConfig:
 
     Attributes
     ----------
-    bands : number of bands.
-    reference : index of the reference band, the one that has unit flux.
-    size : side of the stamp [pixel], a multiple of 16.
-    latent : number of latent dimensions, at least bands - 1.
-    widths : channels of the decoder at 1/4 and at 1/8 of the stamp's resolution.
-    fine_widths : channels of the decoder at 1/2 and at full resolution.
-    encoder_widths : channels of the encoder at 1/4 and at 1/8 of the resolution and below; it
-        may be the larger one, since only the decoder runs when galaxies are drawn.
+    bands : int
+        Number of bands.
+    reference : int
+        Index of the reference band, the one that has unit flux.
+    size : int
+        Side of the stamp [pixel], a multiple of 16.
+    latent : int
+        Number of latent dimensions, at least bands - 1.
+    widths : (int, int)
+        Channels of the decoder at 1/4 and at 1/8 of the stamp's resolution.
+    fine_widths : (int, int)
+        Channels of the decoder at 1/2 and at full resolution.
+    encoder_widths : (int, int)
+        Channels of the encoder at 1/4 and at 1/8 of the resolution and below; it may be the larger
+        one, since only the decoder runs when galaxies are drawn.
     """
 
-    bands: int = 5
-    reference: int = 2
-    size: int = 64
+    bands: int = len(BANDS)
+    reference: int = BANDS.index(REFERENCE)
+    size: int = STAMP_SIZE
     latent: int = 128
     widths: tuple[int, int] = (64, 128)
     fine_widths: tuple[int, int] = (32, 8)
@@ -101,14 +110,18 @@ class Encoder(nn.Module):
 
         Parameters
         ----------
-        images : tensor (n, bands, size, size), any linear unit, the same in all bands of a galaxy.
-        psf_width : tensor (n, bands), from `psf_width` [pixel].
-        noise : tensor (n, bands), rms per pixel in the unit of `images`.
-        mask : bool tensor (n, bands, size, size), True where a pixel was observed and is clean.
+        images : tensor (n, bands, size, size)
+            In any linear unit, the same in all bands of a galaxy.
+        psf_width : tensor (n, bands)
+            From `psf_width` [pixel].
+        noise : tensor (n, bands)
+            Rms per pixel, in the unit of ``images``.
+        mask : bool tensor (n, bands, size, size)
+            True where a pixel was observed and is clean.
 
         Returns
         -------
-        mean, log_variance : tensors (n, latent)
+        mean, log_variance : tensor (n, latent)
         """
         images = images * mask
         scale = images.sum((2, 3)).amax(1).clamp(min=1e-12)
@@ -170,12 +183,12 @@ class Decoder(nn.Module):
 
         Parameters
         ----------
-        latent : tensor (n, latent).
+        latent : tensor (n, latent)
 
         Returns
         -------
-        tensor (n, bands, size, size); the reference band sums to 1, every other band to its
-        f_nu flux relative to it.
+        tensor (n, bands, size, size)
+            The reference band sums to 1, every other band to its f_nu flux relative to it.
         """
         side = self.config.size // 8
         c = self.condition(latent)
@@ -242,11 +255,13 @@ def psf_width(otf: Tensor) -> Tensor:
 
     Parameters
     ----------
-    otf : complex or real tensor (..., size, size // 2 + 1), `rfft2` of PSFs of unit sum.
+    otf : tensor (..., size, size // 2 + 1)
+        Complex or real, `rfft2` of PSFs of unit sum.
 
     Returns
     -------
-    tensor (...) [pixel]
+    tensor (...)
+        [pixel]
     """
     size = otf.shape[-2]
     power = otf.abs().square()
@@ -292,7 +307,7 @@ def _window(size: int) -> Tensor:
 def _envelope(size: int) -> Tensor:
     """Mean profile that the network modulates: exponential with a core and faint wide wings."""
     axis = torch.arange(size) - (size - 1) / 2
-    r = torch.hypot(axis[:, None], axis[None, :]) * (64 / size)
+    r = torch.hypot(axis[:, None], axis[None, :]) * (STAMP_SIZE / size)
     return torch.exp(-r / 4.0) + 0.02 * torch.exp(-r / 10.0) + 2.0 * torch.exp(-r / 1.2)
 
 
