@@ -121,7 +121,7 @@ def half_light_radii(magnitude: Tensor, redshift: Tensor, generator: torch.Gener
     """Half-light radii, sqrt(ab), given magnitude and redshift: log-normal within the range.
 
     Median 0.28" exp(-0.33 (m - 23)), from 225 galaxies between 20 and 25.2 mag (145 of CANDELS
-    GOODS-S, 80 of COSMOS), measured with their PSFs as `train.frame` does. Least absolute
+    GOODS-S, 80 of COSMOS), measured with their PSFs as `frame.canonical` does. Least absolute
     deviations give 0.302" and -0.32; put through the same PSFs and measured alike, synthetic
     galaxies come out too large by 3 % at 0.6" and 12 % at 0.18". There is no dependence on axis
     ratio at fixed magnitude (power -0.11 +- 0.07), so there is none here. That on redshift is
