@@ -7,11 +7,10 @@ import galsim
 import numpy as np
 import pytest
 from metacal_stand_in import make_modules
-from stub_generator import StubGenerator
 
 from galsim_vae import shear
-from galsim_vae.shear import chunk
 from galsim_vae.shear.bias import Sums, bias
+from galsim_vae.shear.chunk import run_chunk
 from galsim_vae.shear.estimators import METACAL_STEP, make_estimator
 
 INSTALLED = {name: importlib.util.find_spec(name) is not None for name in make_modules()}
@@ -167,15 +166,12 @@ def test_metadetect_cuts_the_faint_and_the_small(stand_in, monkeypatch):
     np.testing.assert_allclose(found.r, [0.2 / (2 * METACAL_STEP), 0])
 
 
-def test_a_blended_calibration_by_metadetect_needs_no_other_detector(stand_in, monkeypatch):
+def test_a_blended_calibration_by_metadetect_needs_no_other_detector(stand_in, stub, monkeypatch):
     monkeypatch.setitem(sys.modules, "anacal", None)
     values = {"output": "out", "galaxies": 1, "layout": "blended", "scene_size": 160, "ring": False,
               "stamp_size": 48, "density": 200, "depth": 1e4, "twins": False}  # fmt: skip
-    generator = StubGenerator()
-    generator.sha256 = "stub"
-    monkeypatch.setattr(chunk, "load_generator", lambda weights, device: generator)
     made = shear.CalibrationConfig.from_dict(values | {"estimators": "metadetect"})
-    arrays, seconds = chunk.run_chunk(made, 0)
+    arrays, seconds = run_chunk(made, 0)
     assert arrays["vae/metadetect/count"] > 2 and "detect" not in seconds
     response = arrays["vae/metadetect/r"]
     assert response.shape == (1, 1, 2, 2) and np.isfinite(response).all() and response.any()
