@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import galsim
@@ -104,7 +105,7 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
     A `galsim.InterpolatedImage` (quintic interpolation in x and k, padded four times: GalSim's
     defaults; less costs 1e-3 in shear response) whose jacobian puts size, orientation and shape.
     It differs in what it is made of, in its equality and ``repr``, in carrying what is true of it,
-    and in its photons; drawing and transforming it is what GalSim does. There is no PSF and no
+    in its photons, and in its ``maxk`` and ``stepk``, which serve elongated pixels too; drawing and transforming it is what GalSim does. There is no PSF and no
     pixel in it.
 
     Normally made by `Stamps.galaxy` or `GalaxyGenerator.galaxy`, not by hand. Those give it a
@@ -192,9 +193,12 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
     def _getMaxK(self, calculate_maxk: Any, _force_maxk: float) -> float:
         """GalSim's rule for maxk: beyond it no |F(k)| is above maxk_threshold of the flux.
 
-        GalSim pads the image four times for it, transforms that, throws it away and does it again
-        to draw: a tenth of all the time of a galaxy. Twice is enough for the rule. (Were GalSim
-        to call this no longer, it would only be slower.)
+        GalSim divides the largest k of the image by the longest side of a pixel, which cuts the
+        minor axis of a galaxy with elongated pixels. Here each k that is kept is mapped to the sky.
+
+        GalSim also pads the image four times for it, transforms that, throws it away and does it
+        again to draw: a tenth of all the time of a galaxy. Twice is enough for the rule. (Were
+        GalSim to call this no longer, it would only be slower, and cut again.)
         """
         if _force_maxk > 0 or not calculate_maxk:
             return super()._getMaxK(calculate_maxk, _force_maxk)
@@ -203,12 +207,20 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
         size = 2 * max(self.image.array.shape)
         amplitude = np.abs(scipy.fft.rfft2(self.image.array, (size, size)))
         above = amplitude > self.gsparams.maxk_threshold * abs(self.image.array.sum())
-        across = np.flatnonzero(above.any(axis=0)).max(initial=0)
-        along = np.flatnonzero(above.any(axis=1))
-        largest = max(across, np.minimum(along, size - along).max(initial=0))
+        y, x = np.divmod(np.flatnonzero(above), size // 2 + 1)
+        y = np.where(y > size // 2, y - size, y)
         # GalSim has samples every half of these steps, and may stop up to one step further out.
-        step = 2 * np.pi / size
-        return min(float(largest + 1) * step, np.pi) / self._wcs._maxScale()
+        steps = np.maximum(np.maximum(x, np.abs(y)), 1)
+        outwards = np.minimum(1 + 1 / steps, size / 2 / steps)
+        dudx, dudy, dvdx, dvdy = self._wcs.getMatrix().ravel()
+        determinant = dudx * dvdy - dudy * dvdx
+        on_sky = np.hypot(dvdy * x - dvdx * y, dudx * y - dudy * x) * outwards
+        largest = max(on_sky.max(initial=0), abs(determinant) / self._wcs._minScale())
+        return 2 * np.pi / size * float(largest / abs(determinant))
+
+    def _getSimpleStepK(self, R: float) -> float:
+        """Of light that reaches R pixels; GalSim takes the shortest side of a pixel here."""
+        return np.pi / (math.hypot(R, self.x_interpolant.xrange) * self._wcs._maxScale())
 
     @functools.cached_property
     def photon_cells(self) -> np.ndarray:

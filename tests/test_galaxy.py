@@ -8,6 +8,7 @@ from time import process_time
 import galsim
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import galsim_vae
 from galsim_vae import VAEGalaxy
@@ -182,6 +183,84 @@ def test_a_sampled_gaussian_is_that_gaussian():
     truth = galsim.Gaussian(sigma=sigma * scale, flux=10).shear(shear)
     a, b = (draw(galsim.Convolve(p, psf), method="auto").array for p in (profile, truth))
     np.testing.assert_allclose(a, b, atol=1e-4 * b.max())
+
+
+# Elongated pixels: GalSim's maxk of them is too small, and its stepk too large.
+
+
+SHARP = {
+    "LSST": (galsim.Kolmogorov(fwhm=0.7), 0.2, 64),
+    "Euclid": (galsim.Airy(lam=700, diam=1.2, obscuration=0.3), 0.1, 96),
+    "HST": (galsim.Gaussian(fwhm=0.1), 0.05, 192),
+}
+STRICT = galsim.GSParams(maxk_threshold=1e-6)
+
+
+def elongated(g, turn=0.4, **kwargs):
+    """As smooth as what the decoder makes, which ends in this kernel."""
+    kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    kwargs = {"image_array": ndimage.convolve(stamp()[0].astype(float), kernel)} | kwargs
+    shear = galsim.Shear(g=g, beta=turn * galsim.radians)
+    return changed(jacobian=0.06 * shear.getMatrix(), **kwargs)
+
+
+@pytest.mark.parametrize("psf", SHARP.values(), ids=SHARP)
+@pytest.mark.parametrize("g", [0.0, 0.35, 0.7, 0.8])
+def test_nothing_is_cut_of_a_galaxy_with_elongated_pixels(g, psf):
+    """Against a maxk that cuts nothing; a plain InterpolatedImage is 2e-2 of the peak off."""
+    psf, scale, size = psf
+    galaxy = elongated(g, gsparams=STRICT)
+    truth = galsim.InterpolatedImage(
+        galsim.Image(galaxy.image.array.copy()),
+        wcs=galsim.JacobianWCS(*galaxy.jacobian.ravel()),
+        offset=galsim.PositionD(*galaxy.offset),
+        flux=50.0, gsparams=STRICT, _force_stepk=galaxy.stepk,
+        _force_maxk=2 * np.pi / np.linalg.svd(galaxy.jacobian)[1].min(),
+    )  # fmt: skip
+    got, whole = (
+        galsim.Convolve(profile, psf).drawImage(nx=size, ny=size, scale=scale, dtype=float)
+        for profile in (galaxy, truth)
+    )
+    np.testing.assert_allclose(got.array, whole.array, rtol=0, atol=5e-5 * whole.array.max())
+    np.testing.assert_allclose(
+        *(weighted_shape(image.array, 0.3 / scale) for image in (got, whole)), rtol=0, atol=1e-5
+    )
+
+
+def weighted_shape(array, sigma):
+    """(e1, e2) of the second moments under a round Gaussian, which serve for any axis ratio."""
+    y, x = np.mgrid[: len(array), : len(array)] - (len(array) - 1) / 2
+    weight = array * np.exp(-0.5 * (x**2 + y**2) / sigma**2)
+    xx, yy, xy = ((weight * product).sum() for product in (x * x, y * y, x * y))
+    return np.array([xx - yy, 2 * xy]) / (xx + yy)
+
+
+def test_maxk_and_stepk_follow_the_map_to_the_sky():
+    """They don't depend on the position angle; a shear of the object is one of its map."""
+    at_rest = elongated(0.0)
+    for g in (0.35, 0.8):
+        galaxies = [elongated(g, turn) for turn in (0.0, 0.4, 1.3)]
+        for galaxy in galaxies:
+            short, long = np.sqrt([(1 - g) / (1 + g), (1 + g) / (1 - g)])
+            assert at_rest.maxk < galaxy.maxk <= 1.01 * at_rest.maxk / short
+            assert galaxy.stepk == pytest.approx(at_rest.stepk / long)
+            stretched = at_rest.shear(g=g, beta=0 * galsim.radians)
+            assert galaxy.stepk == pytest.approx(stretched.stepk)
+
+
+def test_the_photons_of_a_galaxy_with_elongated_pixels():
+    """The second moments of the photons are those of the stamp as it lies on the sky."""
+    for g in (0.35, 0.8):
+        galaxy = elongated(g)
+        photons = galaxy.shoot(400_000, rng=galsim.BaseDeviate(5))
+        places = np.stack([photons.x, photons.y])
+        y, x = np.mgrid[:64, :64] - 31.5
+        places_in_stamp = np.stack([x, y])[:, :, :, None] - galaxy.offset[:, None, None, None]
+        weight = galaxy.image.array / galaxy.image.array.sum()
+        inside = np.einsum("iyxa,jyxa,yx->ij", places_in_stamp, places_in_stamp, weight)
+        expected = galaxy.jacobian @ inside @ galaxy.jacobian.T
+        size = np.linalg.norm(expected)
+        np.testing.assert_allclose(np.cov(places), expected, rtol=0, atol=0.01 * size)
 
 
 # Photons: what GalSim's own tests ask of them (do_shoot), and of sums, which forget their sign.
