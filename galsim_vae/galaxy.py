@@ -105,8 +105,8 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
     A `galsim.InterpolatedImage` (quintic interpolation in x and k, padded four times: GalSim's
     defaults; less costs 1e-3 in shear response) whose jacobian puts size, orientation and shape.
     It differs in what it is made of, in its equality and ``repr``, in carrying what is true of it,
-    in its photons, and in its ``maxk`` and ``stepk``, which serve elongated pixels too; drawing and transforming it is what GalSim does. There is no PSF and no
-    pixel in it.
+    in its photons, and in its ``maxk`` and ``stepk``, which serve elongated pixels too;
+    drawing and transforming it is what GalSim does. There is no PSF and no pixel in it.
 
     Normally made by `Stamps.galaxy` or `GalaxyGenerator.galaxy`, not by hand. Those give it a
     ``truth``, and with it the attributes ``magnitude``, ``half_light_radius``, ``ellipticity``,
