@@ -10,13 +10,14 @@ release = version = installed_version("galsim_vae")
 extensions = [
     "myst_parser",
     "numpydoc",
+    "sphinx-mathjax-offline",  # copies MathJax into the pages, which then need no network
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # Docstrings write |g| for the size of an ellipticity, which docutils takes for a substitution.
@@ -29,6 +30,7 @@ numpydoc_show_class_members = False
 html_theme = "pydata_sphinx_theme"
 html_title = f"galsim_vae {release}"
 html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_theme_options = {
     "show_prev_next": False,
     "show_toc_level": 2,

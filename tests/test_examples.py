@@ -1,7 +1,6 @@
-"""The demos run, in Python and in YAML, and what the README shows is what they do."""
+"""The demos run, in Python and in YAML."""
 
 import importlib
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,26 +90,3 @@ def test_plot_demo_wants_one_image_or_three(tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 2
     assert "give 1 image, or 3 (red, green, blue); got 2" in result.stderr
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
-def test_snippets_run(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    assert {language for language, _ in blocks} == {"python", "yaml"}
-    names: dict = {}
-    for language, text in blocks:
-        if language == "python":
-            exec(compile(text, page, "exec"), names)
-        else:
-            galsim.config.Process(galsim.config.ReadConfig(write(tmp_path / "a.yaml", text))[0])
-    images = list(tmp_path.glob("*.fits"))
-    assert images
-    for path in images:
-        check_image(path)
-
-
-def write(path: Path, text: str) -> str:
-    """Write ``text`` to a file, and return the file's name."""
-    path.write_text(text)
-    return str(path)
