@@ -31,7 +31,9 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"galsim_vae {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_sidebars = {"**": ["pages"]}
 html_theme_options = {
+    "navbar_center": [],  # the sidebar has all pages
     "show_prev_next": False,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
