@@ -17,6 +17,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
+smartquotes = False  # 0.2" is an angle
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 
