@@ -9,6 +9,15 @@ from galsim_vae.conditions import DEFAULT_RANGES, NAMES, Conditions, from_table,
 # An exponential disc of unit flux has its half-light radius at 1.678 scale lengths.
 SCALE = HALF_LIGHT_PIXELS / 1.678
 
+#: Conditions of four galaxies.
+TABLE = {
+    "magnitude": [22.0, 23.5, 25.0, 24.0],
+    "half_light_radius": [0.8, 0.4, 0.25, 0.5],
+    "g1": [0.2, 0.0, -0.3, 0.1],
+    "g2": [0.1, 0.0, 0.2, -0.4],
+    "redshift": [0.4, 0.9, 2.1, 0.7],
+}
+
 
 class StubGenerator:
     """Exponential discs with an off-centre clump; noise is a function of (seed, id) alone."""

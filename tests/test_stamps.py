@@ -6,7 +6,7 @@ import galsim
 import numpy as np
 import pytest
 from astropy import units as u
-from conftest import TABLE
+from stub_generator import TABLE
 
 from galsim_vae import Stamps, VAEGalaxy
 from galsim_vae.bands import (
