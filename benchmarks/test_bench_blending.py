@@ -19,7 +19,7 @@ from btk.survey import get_surveys
 import galsim_vae
 from galsim_vae.blending import VAECatalog, VAEGenerator
 
-# Where the tests too look for the data that docs/ingest.md describes.
+# Where the tests too look for the data that docs/training.md describes.
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CATSIM = DATA / "catalogues" / "catsim_sample.fits"
 COSMOS = [DATA / "cosmos_f814w" / f"real_galaxy_catalog{end}.fits" for end in ("", "_fits")]

@@ -26,6 +26,7 @@ rst_prolog = r".. |g| replace:: \|g\|"
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's Parameters sections hold the types
+autodoc_inherit_docstrings = False  # GalSim's own docstrings are no valid reStructuredText
 numpydoc_show_class_members = False
 
 html_theme = "pydata_sphinx_theme"

@@ -4,5 +4,5 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Real survey data, described in docs/ingest.md; not part of the repository.
+#: Real survey data, described in docs/training.md; not part of the repository.
 SHARED = ROOT.parent / "shared" / "data"

@@ -2,7 +2,7 @@
 
 They draw COSMOS galaxies and generated ones of the same magnitude and radius through the same PSF
 and with the same noise, and compare the adaptive moments that ``galsim.hsm`` finds in both. Here
-the held-out galaxies take the place of COSMOS. docs/evaluation.md says where each figure is from.
+the held-out galaxies take the place of COSMOS. docs/realism.md says where each figure is from.
 """
 
 from collections.abc import Callable

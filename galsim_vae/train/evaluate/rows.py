@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
 class Row(NamedTuple):
     """One line of the scorecard.
 
-    `number` is that of the metric in docs/evaluation.md; `limit` is what the model's value should
+    `number` is that of the metric in docs/realism.md; `limit` is what the model's value should
     not exceed, or if `at_least` not fall below; None is no target.
     """
 

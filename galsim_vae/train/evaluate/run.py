@@ -1,4 +1,4 @@
-"""The scorecard of a weights file. See docs/evaluation.md.
+"""The scorecard of a weights file. See docs/realism.md.
 
 Interrupted, it goes on from the pieces in its work folder and ends as if it had not been.
 """

@@ -369,7 +369,7 @@ def _draw_clumps(
 def _draw_colours(r: _Random, kind: _Type, mag: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Draw each component's place on the sequence E, Sbc, Scd, Im, and its tilt.
 
-    The coefficients are fitted to the colours of HDF-N and CANDELS galaxies (docs/population.md).
+    The coefficients are fitted to the colours of HDF-N and CANDELS galaxies (docs/realism.md).
     At a given magnitude a nearby galaxy is a dwarf, hence blue; stars were younger then, the more
     so in what F814W, ever bluer, selects.
     """

@@ -3,7 +3,7 @@
 A deep, magnitude-limited field. The forms are published ones where there are any, the
 coefficients come from fits to public HST and spectroscopic catalogues, named at each relation with
 the number of galaxies. Nothing is read at run time. `galsim_vae.train.check.population`
-draws the population beside the catalogues; docs/population.md shows and discusses the figures.
+draws the population beside the catalogues; docs/realism.md shows and discusses the figures.
 """
 
 import math
