@@ -24,9 +24,6 @@ PAGES = [
     ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "weights").glob("*.md")),
 ]  # fmt: skip
-# Pages of training and realism, which are being written anew.
-OTHERS = "cleaning evaluation ingest model_card population reconstruction training candels realism"
-PAGES = [page for page in PAGES if page.stem not in OTHERS.split()]
 LANGUAGES = {"python", "yaml", "shell", "text"}
 
 

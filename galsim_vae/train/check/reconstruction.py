@@ -66,8 +66,8 @@ class BandResidual(NamedTuple):
     Attributes
     ----------
     chi_square : per degree of freedom, inside the segment.
-    absolute : sum of |data - model| over the sum of the data, inside the half-light ellipse. The
-        noise adds to it.
+    absolute : sum of ``|data - model|`` over the sum of the data, inside the half-light ellipse.
+        The noise adds to it.
     net : sum of (data - model) over the sum of the data, inside the half-light ellipse.
     """
 
