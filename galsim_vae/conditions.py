@@ -77,12 +77,12 @@ class Conditions:
 
     Attributes
     ----------
-    values : (n, 4) float64
+    values : ndarray (n, 4) float64
         magnitude, half_light_radius [arcsec], g = |g|, redshift: the order of `NAMES`.
-    angle : (n,) float64
+    angle : ndarray (n,) float64
         Position angle of the major axis from +x, radians. NaN where no ellipticity is given, and
         where it is exactly round: a round galaxy has a random orientation.
-    id : (n,) int64
+    id : ndarray (n,) int64
         Names of the galaxies.
     band_magnitudes : dict of str to (n,) float64
         AB magnitudes asked for in other bands than the reference.
@@ -284,7 +284,7 @@ def of_row(row: int, bad: np.ndarray) -> str:
     ----------
     row : int
         The first that is wrong.
-    bad : (n,) bool
+    bad : ndarray (n,) bool
         All that are.
     """
     return f" of row {row} ({int(bad.sum())} of {len(bad)} rows)" if len(bad) > 1 else ""

@@ -60,7 +60,7 @@ def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> ND
     ----------
     seed : int
         64-bit seed of the set.
-    ids : (n,) int64
+    ids : ndarray (n,) int64
         One a galaxy.
     count : int
         Numbers a galaxy.
@@ -69,7 +69,7 @@ def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> ND
 
     Returns
     -------
-    (n, count) float64
+    ndarray (n, count) float64
         In the open interval (0, 1).
     """
     key = np.array([seed, attempt], dtype=np.uint64)

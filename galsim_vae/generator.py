@@ -265,13 +265,13 @@ class GalaxyGenerator:
 
         Parameters
         ----------
-        images : (n, bands, 64, 64)
+        images : array_like (n, bands, 64, 64)
             In any linear unit proportional to f_nu.
-        psfs : (n, bands, 64, 64)
+        psfs : array_like (n, bands, 64, 64)
             Of sum 1, the centre at index [32, 32].
-        noise : (n, bands)
+        noise : array_like (n, bands)
             Rms per pixel, in the unit of the images.
-        mask : (n, bands, 64, 64) bool, optional
+        mask : array_like (n, bands, 64, 64) bool, optional
             True where usable; all pixels if absent.
 
         Returns
@@ -312,11 +312,11 @@ class GalaxyGenerator:
 
         Parameters
         ----------
-        latent : (n, latent)
+        latent : array_like (n, latent)
 
         Returns
         -------
-        (n, bands, 64, 64) float32
+        ndarray (n, bands, 64, 64) float32
 
         Raises
         ------

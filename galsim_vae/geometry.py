@@ -20,7 +20,7 @@ def rotation_matrix(angle: ArrayLike) -> NDArray:
 
     Returns
     -------
-    (..., 2, 2) float64
+    ndarray (..., 2, 2) float64
     """
     cos, sin = np.cos(angle), np.sin(angle)
     return _last_axes(np.array([[cos, -sin], [sin, cos]]))
@@ -36,7 +36,7 @@ def shear_matrix(g1: ArrayLike, g2: ArrayLike) -> NDArray:
 
     Returns
     -------
-    (..., 2, 2) float64
+    ndarray (..., 2, 2) float64
     """
     g1, g2 = np.asarray(g1, dtype=float), np.asarray(g2, dtype=float)
     matrix = np.array([[1 + g1, g2], [g2, 1 - g1]]) / np.sqrt(1 - np.hypot(g1, g2) ** 2)
@@ -51,12 +51,12 @@ def residual_shear(found: NDArray, asked: NDArray) -> NDArray:
 
     Parameters
     ----------
-    found, asked : (n,) complex
+    found, asked : ndarray (n,) complex
         Reduced shears of the two shapes.
 
     Returns
     -------
-    (n,) complex
+    ndarray (n,) complex
     """
     difference = asked * (1 - np.abs(found) ** 2) - found * (1 - np.abs(asked) ** 2)
     return difference / (1 - np.abs(found * asked) ** 2)

@@ -26,7 +26,7 @@ def colour_image(stamp: NDArray, peak: float | None = None) -> NDArray:
 
     Parameters
     ----------
-    stamp : (5, ny, nx)
+    stamp : ndarray (5, ny, nx)
         Bands in the order of `BANDS`, proportional to f_nu. Bands that are zero throughout are
         taken as not observed; with one band only the picture is grey.
     peak : float, optional
@@ -34,7 +34,7 @@ def colour_image(stamp: NDArray, peak: float | None = None) -> NDArray:
 
     Returns
     -------
-    (ny, nx, 3) float64
+    ndarray (ny, nx, 3) float64
         In [0, 1].
     """
     rgb = np.stack([weight * stamp[BANDS.index(band)] for band, weight in _RGB], -1)

@@ -37,14 +37,14 @@ class Stamps:
 
     Attributes
     ----------
-    array : (n, bands, 64, 64) float32
+    array : ndarray (n, bands, 64, 64) float32
         Canonical stamps, PSF-free and pixel-free, non-negative; F814W sums to 1 and every other
         band to its f_nu over that of F814W.
     conditions : Conditions
         Of each galaxy, none missing.
-    jacobian : (n, 2, 2) float64
+    jacobian : ndarray (n, 2, 2) float64
         Maps canonical pixels to arcsec on the sky: scale, rotation, small residual shear.
-    offset : (n, 2) float64
+    offset : ndarray (n, 2) float64
         (x, y) of the centroid from the centre of the stamp, canonical pixels.
     bands : tuple of str
         The bands of ``array``.
@@ -108,7 +108,7 @@ class Stamps:
 
         Returns
         -------
-        (n,) float64
+        ndarray (n,) float64
             inf where an HST band has no flux at all.
         """
         band = find_band(band)
@@ -136,7 +136,7 @@ class Stamps:
 
         Returns
         -------
-        (64, 64) float32
+        ndarray (64, 64) float32
             It sums to f_nu over that of F814W.
         """
         return self._through(self._row(i), find_band(band), extrapolate)[0]
@@ -292,7 +292,7 @@ class Stamps:
 
         Returns
         -------
-        (n, bands) float64
+        ndarray (n, bands) float64
             In the order of ``bands``.
         """
         weights = np.zeros((len(self), len(self.bands)))
@@ -316,7 +316,7 @@ class Stamps:
 
         Returns
         -------
-        (n, bands, ny, nx) float32 or float64
+        ndarray (n, bands, ny, nx) float32 or float64
             Counts.
         """
         import torch
@@ -351,7 +351,7 @@ class Stamps:
 
         Returns
         -------
-        (n, bands, m, m) float32
+        ndarray (n, bands, m, m) float32
             0.06" pixels, centred on the galaxy; m is even and holds the largest galaxy.
 
         Raises

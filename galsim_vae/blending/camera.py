@@ -70,18 +70,18 @@ class Camera:
 
         Parameters
         ----------
-        image : (64, 64)
+        image : ndarray (64, 64)
             Samples of the profile in the canonical frame; their sum is the flux.
-        jacobian : (2, 2)
+        jacobian : ndarray (2, 2)
             Maps canonical pixels to arcsec.
-        offset : (2,)
+        offset : ndarray (2,)
             (x, y) of the centroid from the centre of the stamp, canonical pixels.
         x, y : float
             Position of the centroid from the centre of the image, arcsec.
 
         Returns
         -------
-        (size, size) float64
+        ndarray (size, size) float64
             Light falling off the image is lost.
         """
         centre = self._fine * (np.array([x, y]) / self.pixel_scale + (self.size - 1) / 2)
@@ -128,15 +128,15 @@ class BlendScene:
 
     Attributes
     ----------
-    images : (n, f, 64, 64) float32
+    images : ndarray (n, f, 64, 64) float32
         Canonical stamps; the sum is the flux, electrons.
-    jacobian : (n, 2, 2)
+    jacobian : ndarray (n, 2, 2)
         Canonical pixels to arcsec.
-    offset : (n, 2)
+    offset : ndarray (n, 2)
         Centroid from the centre of the stamp, canonical pixels.
-    position : (n, 2)
+    position : ndarray (n, 2)
         (x, y) of the centroid from the centre of the image, arcsec.
-    sky : (f,)
+    sky : ndarray (f,)
         Electrons a pixel.
     noise : (bool, bool)
         Whether the galaxies have noise, and the sky.
@@ -190,7 +190,7 @@ def draw_isolated(scene: BlendScene, cameras: list[Camera]) -> np.ndarray:
 
     Returns
     -------
-    (n, f, size, size) float64
+    ndarray (n, f, size, size) float64
         Electrons, without noise, not negative.
     """
     size = cameras[0].size

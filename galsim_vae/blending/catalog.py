@@ -173,7 +173,7 @@ class VAECatalog(Catalog):
 
         Parameters
         ----------
-        ids : (n,) int
+        ids : ndarray (n,) int
             From the column id.
 
         Returns

@@ -61,12 +61,12 @@ def node_values(fluxes: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    fluxes : (n, 5)
+    fluxes : ndarray (n, 5)
         Mean f_nu in each of `BANDS`, not negative, in any one unit a galaxy; not all zero.
 
     Returns
     -------
-    (n, 5) float64
+    ndarray (n, 5) float64
         ln f_nu, in the unit of ``fluxes``.
 
     Notes
@@ -120,7 +120,7 @@ def band_weights(
     ----------
     bandpass : galsim.Bandpass
         A filter with 99 % of its throughput inside `galsim_vae.filters.bandpass.REACH`.
-    nodes : (n, 5) or (5,)
+    nodes : ndarray (n, 5) or (5,)
         From `node_values`.
     extrapolate : bool
         Also take filters that reach down to 300 nm, such as LSST u. Through these the spectrum goes
@@ -176,7 +176,7 @@ def photon_spectra(
 
     Parameters
     ----------
-    nodes : (5,)
+    nodes : ndarray (5,)
         From `node_values`, of fluxes in units of AB magnitude 0.
     redshift : float
         The galaxy's redshift; NaN is taken as 0.

@@ -55,13 +55,20 @@ class Geometry:
 
     Attributes
     ----------
-    centroid : (u, v) offset [arcsec] from the observation's `centre`.
-    g : |g| = (a - b) / (a + b) of the adaptive moments, PSF quadrupole subtracted.
-    angle : position angle of the major axis from +u [radian].
-    half_light_radius : sqrt(ab) of the half-light ellipse, corrected for the PSF [arcsec].
-    observed_half_light_radius : the same before the correction [arcsec].
-    flux : dict of band name to the flux inside the total aperture, in the image's unit.
-    band : the band in which all this was measured.
+    centroid : tuple of (float, float)
+        (u, v) offset [arcsec] from the observation's `centre`.
+    g : float
+        |g| = (a - b) / (a + b) of the adaptive moments, PSF quadrupole subtracted.
+    angle : float
+        Position angle of the major axis from +u [radian].
+    half_light_radius : float
+        sqrt(ab) of the half-light ellipse, corrected for the PSF [arcsec].
+    observed_half_light_radius : float
+        The same before the correction [arcsec].
+    flux : dict
+        Band name to the flux inside the total aperture, in the image's unit.
+    band : str
+        The band in which all this was measured.
     """
 
     centroid: tuple[float, float]
@@ -84,13 +91,19 @@ class Canonical:
 
     Attributes
     ----------
-    image : (5, 64, 64) float32, flux per canonical pixel, in the observation's unit.
-    psf : (5, 64, 64) float32, sum 1, centre at index [32, 32]; native and canonical pixel in it.
-    mask : (5, 64, 64) bool, True where usable.
-    noise : (5,) float32, rms per canonical pixel.
-    noise_area : (5,) float32, sum of the noise correlation coefficients over all lags [pixel^2];
-        1 is white. Given also where the noise is 0, as white native noise would have it.
-    pixel_scale : arcsec.
+    image : ndarray (5, 64, 64) float32
+        Flux per canonical pixel, in the observation's unit.
+    psf : ndarray (5, 64, 64) float32
+        Sum 1, centre at index [32, 32]; native and canonical pixel in it.
+    mask : ndarray (5, 64, 64) bool
+        True where usable.
+    noise : ndarray (5,) float32
+        Rms per canonical pixel.
+    noise_area : ndarray (5,) float32
+        Sum of the noise correlation coefficients over all lags [pixel^2]; 1 is white. Given also
+        where the noise is 0, as white native noise would have it.
+    pixel_scale : float
+        Arcsec.
     """
 
     image: NDArray
@@ -108,7 +121,8 @@ def reference_band(observation: Observation, bands: Sequence[str] = ()) -> str:
 
     Parameters
     ----------
-    bands : it is one of these; of all that were observed if empty.
+    bands : sequence of str, optional
+        It is one of these; of all that were observed if empty.
     """
     bands = list(bands or observation.image)
     if len(bands) == 1:
@@ -146,12 +160,15 @@ def measure(observation: Observation, bands: Sequence[str] = ()) -> Geometry:
 
     Parameters
     ----------
-    bands : it is measured in one of these; in any if empty. Fluxes are given for all.
+    bands : sequence of str, optional
+        It is measured in one of these; in any if empty. Fluxes are given for all.
 
     Raises
     ------
-    galsim.GalSimHSMError : the moments do not converge.
-    galsim.GalSimValueError : no positive flux at the centroid.
+    galsim.GalSimHSMError
+        The moments do not converge.
+    galsim.GalSimValueError
+        No positive flux at the centroid.
     """
     band = reference_band(observation, bands)
     image, mask, guess = observation.image[band], observation.mask[band], observation.centre[band]
@@ -258,7 +275,10 @@ def resampled_noise(band: str, geometry: Geometry, observation: Observation) -> 
 
     Returns
     -------
-    rms per canonical pixel, and correlation area [canonical pixel^2].
+    rms : float
+        Per canonical pixel.
+    area : float
+        Correlation area [canonical pixel^2].
     """
     wcs = observation.wcs[band]
     ratio = geometry.pixel_scale**2 / wcs.pixelArea()
@@ -334,10 +354,12 @@ def to_native(
 
     Parameters
     ----------
-    stamp : (5, 64, 64) PSF-free and pixel-free stamp, flux per canonical pixel.
-    observed : the stamp is an observed canonical image instead (`Canonical.image`): its PSF stays
-        and its canonical pixel is deconvolved, which inverts `to_canonical` up to the Nyquist
-        frequency of the canonical pixels.
+    stamp : ndarray (5, 64, 64)
+        PSF-free and pixel-free stamp, flux per canonical pixel.
+    observed : bool, optional
+        The stamp is an observed canonical image instead (`Canonical.image`): its PSF stays and its
+        canonical pixel is deconvolved, which inverts `to_canonical` up to the Nyquist frequency of
+        the canonical pixels.
 
     Returns
     -------

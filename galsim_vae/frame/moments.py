@@ -56,7 +56,8 @@ def adaptive_moments(image: NDArray, guess: tuple[float, float]):
 
     Raises
     ------
-    galsim.GalSimHSMError : no convergence from any of the starts in `START_SIGMAS`.
+    galsim.GalSimHSMError
+        No convergence from any of the starts in `START_SIGMAS`.
     """
     hsm_image = galsim.ImageD(np.ascontiguousarray(image, dtype=float))
     centre = galsim.PositionD(guess[0] + 1, guess[1] + 1)
@@ -118,7 +119,8 @@ def total_radius(image: NDArray, ellipse: Ellipse) -> float:
 
     Raises
     ------
-    galsim.GalSimValueError : no flux at the centre.
+    galsim.GalSimValueError
+        No flux at the centre.
     """
     radius, flux = _growth(image, ellipse)
     inner, outer = 0.8 * radius, 1.25 * radius

@@ -17,12 +17,15 @@ class Observation:
 
     Parameters
     ----------
-    image : dict of band name to array (ny, nx), flux per native pixel, background subtracted.
-        The unit must be proportional to f_nu with the same factor in every band.
-    wcs : dict of band name to pixel scale [arcsec], or to a `galsim.BaseWCS` (uniform).
+    image : dict
+        Band name to array (ny, nx), flux per native pixel, background subtracted. The unit must be
+        proportional to f_nu with the same factor in every band.
+    wcs : dict
+        Band name to pixel scale [arcsec], or to a `galsim.BaseWCS` (uniform).
     psf : dict of band name to `galsim.GSObject` or to array (image at the native pixels, centred):
         the effective PSF, that is with the native pixel response in it.
-    noise : dict of band name to rms per native pixel, in the image's unit; absent means 0.
+    noise : dict
+        Band name to rms per native pixel, in the image's unit; absent means 0.
     correlation : dict of band name to the correlation function of the noise at lags of native
         pixels, array (2k + 1, 2k + 1), 1 at its centre; absent means white.
     mask : dict of band name to bool array (ny, nx), True where the pixel may be used; absent
@@ -32,8 +35,10 @@ class Observation:
 
     Raises
     ------
-    galsim.GalSimValueError : an unknown band, or an image that is not a finite 2D array.
-    galsim.GalSimIncompatibleValuesError : a band without PSF or WCS, or a mask of another shape.
+    galsim.GalSimValueError
+        An unknown band, or an image that is not a finite 2D array.
+    galsim.GalSimIncompatibleValuesError
+        A band without PSF or WCS, or a mask of another shape.
     """
 
     image: dict[str, NDArray]

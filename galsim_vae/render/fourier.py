@@ -95,17 +95,24 @@ def draw(
 
     Parameters
     ----------
-    stamps : (n, 64, 64) float32 or float64; the images have this type too.
-    factors : of the maps to the sky.
-    shift : (n, 2) float64, position of the stamps' centres from that of the image [arcsec].
-    transform : ([n,] m + 1, 2 m + 1) complex, and its step: see `.psf_table.PSFTransform`.
-    refinement, reach : at least what `grid_refinement` and `grid_reach` ask for.
-    shape : (ny, nx) of the images.
-    scale : of a pixel [arcsec].
+    stamps : tensor (n, 64, 64) float32 or float64
+        The images have this type too.
+    factors : Factors
+        Of the maps to the sky.
+    shift : tensor (n, 2) float64
+        Position of the stamps' centres from that of the image [arcsec].
+    transform : tuple of (Tensor, float)
+        ([n,] m + 1, 2 m + 1) complex, and its step: see `.psf_table.PSFTransform`.
+    refinement, reach : int
+        At least what `grid_refinement` and `grid_reach` ask for.
+    shape : tuple of (int, int)
+        (ny, nx) of the images.
+    scale : float
+        Of a pixel [arcsec].
 
     Returns
     -------
-    (n, ny, nx)
+    tensor (n, ny, nx)
         Counts a pixel, for stamps whose sum is the flux.
     """
     m = transform.shape[-2] - 1

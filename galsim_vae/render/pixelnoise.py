@@ -45,14 +45,18 @@ def normal_deviates(seed: int, ids: Tensor, stream: int, count: int) -> Tensor:
 
     Parameters
     ----------
-    seed : 64-bit seed of the set.
-    ids : (n,) int64, one a galaxy, on the device to be used.
-    stream : 32-bit number of an independent stream of the same galaxies.
-    count : deviates a galaxy.
+    seed : int
+        64-bit seed of the set.
+    ids : tensor (n,) int64
+        One a galaxy, on the device to be used.
+    stream : int
+        32-bit number of an independent stream of the same galaxies.
+    count : int
+        Deviates a galaxy.
 
     Returns
     -------
-    (n, count) float32
+    tensor (n, count) float32
         By Box and Muller's method; none is beyond 6.8.
     """
     block = torch.arange(-(-count // 4), device=ids.device).expand(len(ids), -1)

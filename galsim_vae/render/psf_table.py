@@ -31,7 +31,7 @@ class PSFTransform(NamedTuple):
 
     Attributes
     ----------
-    values : (m + 1, 2 m + 1) complex128
+    values : ndarray (m + 1, 2 m + 1) complex128
         At k_x = 0 ... m and k_y = -m ... m times ``step``. Zero where it is neglected, and
         normalised so that its sum with F gives counts a pixel.
     step : float

@@ -63,8 +63,8 @@ class Placement(NamedTuple):
     Attributes
     ----------
     factors : fourier.Factors
-        Of each galaxy's map to the sky.
-    shift : (n, 2) float64
+        Fourier.Factors. Of each galaxy's map to the sky.
+    shift : tensor (n, 2) float64
         (x, y) of the stamps' centres from those of the images, arcsec.
     """
 
@@ -79,7 +79,7 @@ class Optics(NamedTuple):
     ----------
     psfs : list of galsim.GSObject
         The distinct ones.
-    index : (n,) int64
+    index : ndarray (n,) int64
         Which of them a galaxy has.
     shape : (int, int)
         (ny, nx), pixels.
@@ -211,7 +211,7 @@ def add_up(
 
     Returns
     -------
-    (n, drawn bands, bands of the stamps) float64
+    ndarray (n, drawn bands, bands of the stamps) float64
 
     Raises
     ------

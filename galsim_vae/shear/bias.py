@@ -43,7 +43,7 @@ class Sums(NamedTuple):
 
     Attributes
     ----------
-    odd, even, response : (groups, 2) float64
+    odd, even, response : ndarray (groups, 2) float64
         Sums of e(+g) - e(-g), of e(+g) + e(-g), and of r(+g) + r(-g).
     """
 
@@ -57,7 +57,7 @@ class Sums(NamedTuple):
 
         Parameters
         ----------
-        e, r : (n, angles, 2, 2)
+        e, r : ndarray (n, angles, 2, 2)
             Shapes and responses; the third axis is the sign of the shear.
         groups : int
             Not more than n are made.
@@ -81,7 +81,7 @@ class Sums(NamedTuple):
 
         Parameters
         ----------
-        g : (2,)
+        g : ndarray (2,)
             Shear of the +g images; m is NaN where it is zero.
 
         Returns
@@ -101,7 +101,7 @@ class Bias(NamedTuple):
 
     Attributes
     ----------
-    m, m_err, c, c_err : (2,) float64
+    m, m_err, c, c_err : ndarray (2,) float64
         NaN where there is none.
     """
 

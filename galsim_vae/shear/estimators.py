@@ -47,9 +47,9 @@ class Shapes(NamedTuple):
 
     Attributes
     ----------
-    e, r : (n, 2) float64
+    e, r : ndarray (n, 2) float64
         Shapes and their responses, both components.
-    ok : (n,) bool
+    ok : ndarray (n,) bool
         Whether the measurement came to an end; e and r are zero where it did not.
     """
 
@@ -69,7 +69,7 @@ class SceneSums(NamedTuple):
 
     Attributes
     ----------
-    e, r : (2,) float64
+    e, r : ndarray (2,) float64
         Sums of shapes and responses, both components.
     count : int
         Number of galaxies.
@@ -90,11 +90,11 @@ class Detections(NamedTuple):
 
     Attributes
     ----------
-    x, y : (n,) int
+    x, y : ndarray (n,) int
         Pixels.
-    weight : (n,) float64
+    weight : ndarray (n,) float64
         anacal's weight of the detection, 0 to 1.
-    response : (n, 2) float64
+    response : ndarray (n, 2) float64
         Its response to the two components of the shear.
     """
 
@@ -136,9 +136,9 @@ class Estimator(ABC):
 
         Parameters
         ----------
-        images : (n, size, size) float32
+        images : ndarray (n, size, size) float32
             Galaxies at the pixel ``[size // 2, size // 2]``, nJy.
-        renoise : (n, size, size) float32
+        renoise : ndarray (n, size, size) float32
             Pure noise of the same kind, nJy, for estimators that add some.
 
         Returns
@@ -151,7 +151,7 @@ class Estimator(ABC):
 
         Parameters
         ----------
-        image, renoise : (ny, nx) float32
+        image, renoise : ndarray (ny, nx) float32
             nJy.
         found : Detections or None
             None for an estimator that has `detects`. The response of detection is left out here.
@@ -424,7 +424,7 @@ def psf_image(view: SurveyView, size: int) -> NDArray:
 
     Returns
     -------
-    (size, size) float64
+    ndarray (size, size) float64
         Of sum 1 but for what lies outside.
     """
     move = centre_shift(size) * view.scale
@@ -442,7 +442,7 @@ def detect(image: NDArray, renoise: NDArray, view: SurveyView, size: int) -> Det
 
     Parameters
     ----------
-    image, renoise : (ny, nx) float32
+    image, renoise : ndarray (ny, nx) float32
         nJy.
     view : SurveyView
     size : int
@@ -483,15 +483,15 @@ def cut_out(image: NDArray, x: NDArray, y: NDArray, size: int) -> NDArray:
 
     Parameters
     ----------
-    image : (ny, nx)
-    x, y : (n,) int
+    image : ndarray (ny, nx)
+    x, y : ndarray (n,) int
         Pixels.
     size : int
         Width of a stamp, pixels.
 
     Returns
     -------
-    (n, size, size)
+    ndarray (n, size, size)
     """
     steps = np.arange(size) - size // 2
     return image[(y[:, None] + steps)[:, :, None], (x[:, None] + steps)[:, None, :]]

@@ -32,11 +32,11 @@ class Measured(NamedTuple):
 
     Attributes
     ----------
-    e, r : (n, 2) float64
+    e, r : ndarray (n, 2) float64
         Shapes and responses; in a blended scene the sums over what was found.
-    ok : (n,) bool
+    ok : ndarray (n,) bool
         Whether the image is of use.
-    count : (n,) int
+    count : ndarray (n,) int
         Number of galaxies that were measured.
     """
 
@@ -64,7 +64,7 @@ class Layout(ABC):
         Whether each image has one galaxy: n is m.
     width : int
         Of an image, pixels.
-    places : (m, 2) float64
+    places : ndarray (m, 2) float64
         Positions of m galaxies from the middle of their image, arcsec, without shear.
     """
 
@@ -90,14 +90,14 @@ class Layout(ABC):
         ----------
         stamps : Stamps
             m galaxies of one band, as `galsim_vae.shear.twins.in_one_band` gives them.
-        shear : (m, 2)
+        shear : ndarray (m, 2)
             (g1, g2) of each.
         angle : float
             Radians.
 
         Returns
         -------
-        (n, width, width) float32
+        ndarray (n, width, width) float32
             nJy.
         """
 
@@ -110,7 +110,7 @@ class Layout(ABC):
         Parameters
         ----------
         estimators : dict of str to Estimator
-        images, renoise : (n, width, width) float32
+        images, renoise : ndarray (n, width, width) float32
             Images with noise, and noise of the same kind, nJy.
         clock : callable
             Gives the context in which the time of a step is taken.
@@ -229,7 +229,7 @@ def draw_stamps(
     view : SurveyView
     size : int
         Width of the images, pixels.
-    shear, place : (n, 2)
+    shear, place : ndarray (n, 2)
         (g1, g2) of each, and where it comes to lie, arcsec from the pixel
         ``[size // 2, size // 2]``.
     angle : float
@@ -241,7 +241,7 @@ def draw_stamps(
 
     Returns
     -------
-    (n, size, size) float32
+    ndarray (n, size, size) float32
         nJy.
     """
     place = place + centre_shift(size) * view.scale
@@ -264,17 +264,17 @@ def compose(images: NDArray, scene: NDArray, pixel: NDArray, n: int, width: int)
 
     Parameters
     ----------
-    images : (m, size, size) float32
-    scene : (m,) int
+    images : ndarray (m, size, size) float32
+    scene : ndarray (m,) int
         The scene of each stamp.
-    pixel : (m, 2) int
+    pixel : ndarray (m, 2) int
         (x, y) of each stamp's pixel ``[size // 2]`` from that of the scene, ``[width // 2]``.
     n, width : int
         Number of scenes and their width, pixels.
 
     Returns
     -------
-    (n, width, width) float32
+    ndarray (n, width, width) float32
     """
     size = images.shape[-1]
     pad = size // 2 + 1

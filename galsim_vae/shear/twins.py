@@ -123,7 +123,16 @@ def _most_like(images: Tensor, radius: Tensor, g1: Tensor, g2: Tensor, x: Tensor
 
     Returns
     -------
-    twins (n, 64, 64) of sum 1, index (n,), moments, radius (n,), good (n,)
+    twins : tensor (n, 64, 64)
+        Of sum 1.
+    index : tensor (n,)
+        Sersic indices.
+    moments : Moments
+        Of the twins.
+    radius : tensor (n,)
+        Half-light radii [pixel].
+    good : tensor (n,)
+        Whether both could be measured.
     """
     values = torch.stack([torch.zeros_like(x), radius.log(), g1, g2, x, y], 1)
     for last in (False, True):

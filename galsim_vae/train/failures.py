@@ -17,7 +17,8 @@ def failure(error: Exception) -> str:
 
     Raises
     ------
-    OSError, MemoryError : the machine failed (a disk, a network, memory), not the object.
+    OSError, MemoryError
+        The machine failed (a disk, a network, memory), not the object.
     """
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
         raise error

@@ -26,7 +26,7 @@ def bootstrap(
     ----------
     statistic : callable
         Of as many arrays as there are samples; gives a number or an array.
-    *samples : array (n, ...)
+    *samples : ndarray (n, ...)
     random : numpy.random.Generator
 
     Returns
@@ -69,8 +69,8 @@ def wasserstein(reference: NDArray, other: NDArray) -> float:
 
     Parameters
     ----------
-    reference, other : array (n,), (m,)
-        NaN is left out.
+    reference, other : ndarray (n,)
+        (m,). NaN is left out.
     """
     reference, other = (values[np.isfinite(values)] for values in (reference, other))
     return float(wasserstein_distance(reference, other)) / sigma68(reference)

@@ -66,20 +66,33 @@ class Dataset:
 
     Attributes
     ----------
-    image : (n, 5, 64, 64) float32, PSF and canonical pixel in it, any linear unit proportional to
-        f_nu, brightest band summing to about 1; zero where unobserved.
-    psf : (n, 5, 64, 64) float32, sum 1, centre at index [32, 32].
-    mask : (n, 5, 64, 64) bool, True where usable; all False for an unobserved band.
-    noise : (n, 5) float32, rms per canonical pixel; 0 where the image is noise free.
-    noise_area : (n, 5) float32, correlation area of the noise [canonical pixel^2]; 1 is white.
-    magnitude, half_light_radius [arcsec], g, redshift : (n,) float32; NaN where missing.
-    pixel_scale : (n,) float32, arcsec.
-    flux_scale : (n,) float32, what the native fluxes were divided by.
-    source : (n,) str; source_index : (n,) int64, row in the source's own file.
-    valid : (n,) bool, held out for validation: source_index % 5 == 4.
-    filters : (n, 5) str, the survey's filter that stands for each band, '' if none.
-    identifier : (n,) str, of the survey.
-    catalogue : dict of further columns to (n,) float; NaN where a source does not have them.
+    image : ndarray (n, 5, 64, 64) float32
+        PSF and canonical pixel in it, any linear unit proportional to f_nu, brightest band summing
+        to about 1; zero where unobserved.
+    psf : ndarray (n, 5, 64, 64) float32
+        Sum 1, centre at index [32, 32].
+    mask : ndarray (n, 5, 64, 64) bool
+        True where usable; all False for an unobserved band.
+    noise : ndarray (n, 5) float32
+        Rms per canonical pixel; 0 where the image is noise free.
+    noise_area : ndarray (n, 5) float32
+        Correlation area of the noise [canonical pixel^2]; 1 is white.
+    magnitude, half_light_radius [arcsec], g, redshift : ndarray (n,) float32
+        NaN where missing.
+    pixel_scale : ndarray (n,) float32
+        Arcsec.
+    flux_scale : ndarray (n,) float32
+        What the native fluxes were divided by.
+    source : ndarray (n,) str
+        source_index : (n,) int64, row in the source's own file.
+    valid : ndarray (n,) bool
+        Held out for validation: source_index % 5 == 4.
+    filters : ndarray (n, 5) str
+        The survey's filter that stands for each band, '' if none.
+    identifier : ndarray (n,) str
+        Of the survey.
+    catalogue : dict
+        Further columns to (n,) float; NaN where a source does not have them.
     """
 
     image: NDArray
@@ -124,8 +137,10 @@ class Rejected:
 
     Attributes
     ----------
-    source, identifier, reason : (n,) str; source_index : (n,) int64.
-    picture : (n, 64, 64, 3) uint8, native pixels, as far as they could be cut out.
+    source, identifier, reason : ndarray (n,) str
+        source_index : (n,) int64.
+    picture : ndarray (n, 64, 64, 3)
+        Uint8, native pixels, as far as they could be cut out.
     """
 
     source: NDArray
@@ -154,10 +169,13 @@ def write(
 
     Parameters
     ----------
-    parts : the galaxies, or an iterable of galaxies and rejected objects, written one after the
-        other so that they need not be in memory together.
-    band_maps : source name to its band map, e.g. ``{"jwst_ceers": "F115W>F125W F150W>F160W"}``.
-    provenance : where the galaxies come from.
+    parts : Dataset or Iterable[(Dataset or None, Rejected or None])
+        The galaxies, or an iterable of galaxies and rejected objects, written one after the other
+        so that they need not be in memory together.
+    band_maps : dict of str to str
+        Source name to its band map, e.g. ``{"jwst_ceers": "F115W>F125W F150W>F160W"}``.
+    provenance : str
+        Where the galaxies come from.
 
     Raises
     ------

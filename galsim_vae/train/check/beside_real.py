@@ -38,8 +38,10 @@ def as_observed(stamps: NDArray, real: Batch, generator: torch.Generator) -> NDA
 
     Parameters
     ----------
-    stamps : (n, bands, size, size), PSF-free canonical stamps.
-    real : the galaxies that they stand beside.
+    stamps : ndarray (n, bands, size, size)
+        PSF-free canonical stamps.
+    real : Batch
+        The galaxies that they stand beside.
     """
     seen = likelihood.convolve(torch.from_numpy(stamps), real.otf)
     flux = torch.where(real.mask.any(-1).any(-1), (seen * real.mask).sum((2, 3)), 0.0).amax(1)

@@ -124,7 +124,8 @@ def compare(recipe: Recipe) -> Table:
 
     Parameters
     ----------
-    recipe : its files, its work folder and the sizes of its networks are used, on the CPU.
+    recipe : Recipe
+        Its files, its work folder and the sizes of its networks are used, on the CPU.
 
     Returns
     -------

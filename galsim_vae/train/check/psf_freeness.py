@@ -85,9 +85,11 @@ def second_moment_ratios(
 
     Parameters
     ----------
-    n : galaxies.
-    known : the flow whose latents' mean and covariance are the prior; if absent it is standard.
-        Both have full weight.
+    n : int, optional
+        Galaxies.
+    known : CouplingFlow, optional
+        The flow whose latents' mean and covariance are the prior; if absent it is standard. Both
+        have full weight.
 
     Returns
     -------

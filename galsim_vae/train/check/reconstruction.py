@@ -65,10 +65,13 @@ class BandResidual(NamedTuple):
 
     Attributes
     ----------
-    chi_square : per degree of freedom, inside the segment.
-    absolute : sum of ``|data - model|`` over the sum of the data, inside the half-light ellipse.
-        The noise adds to it.
-    net : sum of (data - model) over the sum of the data, inside the half-light ellipse.
+    chi_square : float
+        Per degree of freedom, inside the segment.
+    absolute : float
+        Sum of ``|data - model|`` over the sum of the data, inside the half-light ellipse. The noise
+        adds to it.
+    net : float
+        Sum of (data - model) over the sum of the data, inside the half-light ellipse.
     """
 
     chi_square: float
@@ -82,10 +85,14 @@ class Reconstruction:
 
     Attributes
     ----------
-    source : the galaxy, as its reader gave it.
-    canonical : what the encoder saw.
-    stamp : (5, 64, 64) decoded, PSF-free.
-    residuals : misfit of each band that shows something of the galaxy, in native pixels.
+    source : Source
+        The galaxy, as its reader gave it.
+    canonical : Canonical
+        What the encoder saw.
+    stamp : ndarray (5, 64, 64)
+        Decoded, PSF-free.
+    residuals : dict of str to BandResidual
+        Misfit of each band that shows something of the galaxy, in native pixels.
     """
 
     source: Source
@@ -175,7 +182,8 @@ def native_residuals(
 
     Parameters
     ----------
-    stamp : (5, 64, 64) PSF-free canonical stamp.
+    stamp : ndarray (5, 64, 64)
+        PSF-free canonical stamp.
 
     Raises
     ------
@@ -350,9 +358,12 @@ def write(readers: Iterable[Reader], vae: VAE, output: Path) -> Table:
 
     Parameters
     ----------
-    readers : of real galaxies.
-    vae : the network.
-    output : folder.
+    readers : iterable of Reader
+        Of real galaxies.
+    vae : VAE
+        The network.
+    output : Path
+        Folder.
 
     Returns
     -------

@@ -50,8 +50,10 @@ def oddness(measured: dict[str, NDArray], usual: dict[str, Usual]) -> NDArray:
 
     Parameters
     ----------
-    measured : from `measure_oddities`.
-    usual : from `calibrate`, of the same file or of another.
+    measured : dict of str to ndarray
+        From `measure_oddities`.
+    usual : dict of str to Usual
+        From `calibrate`, of the same file or of another.
     """
     ratio = measured["signal_to_noise"]
     source = measured["source"]

@@ -127,12 +127,15 @@ def bleed(image: NDArray, well: float) -> NDArray:
 
     Parameters
     ----------
-    image : (ny, nx), flux per pixel.
-    well : largest flux that a pixel holds.
+    image : ndarray (ny, nx)
+        Flux per pixel.
+    well : float
+        Largest flux that a pixel holds.
 
     Returns
     -------
-    (ny, nx); a column keeps its flux unless it is full.
+    ndarray (ny, nx)
+        A column keeps its flux unless it is full.
     """
     out = np.minimum(image, well)
     for x in np.flatnonzero((image > well).any(0)):
@@ -246,13 +249,17 @@ def plant(data: Dataset, kind: str | None, seed: int, noisy: bool = True) -> Dat
 
     Parameters
     ----------
-    kind : one of `KINDS`; None sends the galaxies on the same journey and leaves them alone.
-    seed : row k is a function of (seed, kind, k) alone.
-    noisy : the images have the noise that the file states; otherwise it is still to be drawn.
+    kind : str, optional
+        One of `KINDS`; None sends the galaxies on the same journey and leaves them alone.
+    seed : int
+        Row k is a function of (seed, kind, k) alone.
+    noisy : bool, optional
+        The images have the noise that the file states; otherwise it is still to be drawn.
 
     Returns
     -------
-    Dataset, with the same rows.
+    Dataset
+        With the same rows.
     """
     if kind is not None and kind not in KINDS:
         raise galsim.GalSimValueError("Unknown artefact", kind, tuple(KINDS))

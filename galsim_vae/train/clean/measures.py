@@ -74,9 +74,11 @@ class Explained:
     ----------
     batch : Batch
         What was observed, at unit flux.
-    latent : (n, latent).
-    stamp : (n, bands, 64, 64) decoded, PSF-free.
-    image : (n, bands, 64, 64) the same through the PSF, at the fitted flux.
+    latent : tensor (n, latent)
+    stamp : tensor (n, bands, 64, 64)
+        Decoded, PSF-free.
+    image : tensor (n, bands, 64, 64)
+        The same through the PSF, at the fitted flux.
     """
 
     batch: Batch

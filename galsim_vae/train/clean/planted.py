@@ -180,10 +180,14 @@ def write(model: modelfile.Model, data: Dataset, output: Path, seed: int = 1) ->
 
     Parameters
     ----------
-    model : the weights.
-    data : a training file; its held-out galaxies are used.
-    output : folder.
-    seed : of everything random.
+    model : Model
+        The weights.
+    data : Dataset
+        A training file; its held-out galaxies are used.
+    output : Path
+        Folder.
+    seed : int, optional
+        Of everything random.
 
     Returns
     -------

@@ -29,7 +29,7 @@ class Usual:
     offsets : dict of str to float
         By source, what its galaxies have over that line: spirals that a survey was searched for
         have more of what a model smooths than the galaxies of a field.
-    excess : array (n,)
+    excess : ndarray (n,)
         Sorted, of the set over line and offset.
     threshold, scale : float
         Of the exponential tail beyond probability `TAIL`.

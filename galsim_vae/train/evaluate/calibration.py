@@ -51,8 +51,10 @@ def calibration(measured: dict[str, NDArray], seed: int) -> list[Bin]:
 
     Parameters
     ----------
-    measured : arrays of `compare`, joined.
-    seed : of bootstraps and folds.
+    measured : dict of str to ndarray
+        Arrays of `compare`, joined.
+    seed : int
+        Of bootstraps and folds.
     """
     asked: dict[str, NDArray] = dict(zip(NAMES, measured["conditions"].T, strict=True))
     radius, g = measured["drawn"].T

@@ -66,7 +66,7 @@ class HeldOut(NamedTuple):
 
     Attributes
     ----------
-    conditions : array (n, 4)
+    conditions : ndarray (n, 4)
         Asked: columns of `galsim_vae.conditions.NAMES`, radius in arcsec; NaN is drawn.
     seen : tensor (n, bands, 64, 64)
         As observed.
@@ -95,7 +95,7 @@ def compare(
     Parameters
     ----------
     galaxies : HeldOut
-    ids : array (n,) of int
+    ids : ndarray (n,) of int
         Of the galaxies that are generated.
     context : Context
     random : torch.Generator

@@ -49,10 +49,14 @@ def measure_features(
 
     Parameters
     ----------
-    image : tensor (n, bands, size, size), PSF and noise in it.
-    noise : tensor (n, bands), rms per pixel.
-    mask : bool tensor (n, bands, size, size), True where usable; a band without any is unobserved.
-    band : tensor (n,) of int, the band that structure is measured in; F814W if absent.
+    image : tensor (n, bands, size, size)
+        PSF and noise in it.
+    noise : tensor (n, bands)
+        Rms per pixel.
+    mask : Tensor
+        Bool tensor (n, bands, size, size), True where usable; a band without any is unobserved.
+    band : tensor (n,) of int
+        The band that structure is measured in; F814W if absent.
 
     Returns
     -------

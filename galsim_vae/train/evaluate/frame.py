@@ -63,8 +63,10 @@ def resample(stamps: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     Parameters
     ----------
     stamps : tensor (n, bands, size, size).
-    matrix : tensor (n, 2, 2), near a multiple of a small rotation or shear.
-    offset : tensor (n, 2), x and y [pixel].
+    matrix : tensor (n, 2, 2)
+        Near a multiple of a small rotation or shear.
+    offset : tensor (n, 2)
+        X and y [pixel].
 
     Returns
     -------

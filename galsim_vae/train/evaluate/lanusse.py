@@ -133,8 +133,10 @@ def against(measured: dict[str, NDArray], seed: int) -> list[Line]:
 
     Parameters
     ----------
-    measured : arrays of `compare`, joined.
-    seed : of bootstraps.
+    measured : dict of str to ndarray
+        Arrays of `compare`, joined.
+    seed : int
+        Of bootstraps.
     """
     names = ("held_out", *SAMPLES)
     values = {name: _columns(measured, name) for name in names}

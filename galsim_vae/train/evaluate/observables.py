@@ -25,11 +25,16 @@ class Observing(NamedTuple):
 
     Attributes
     ----------
-    otf : PSFs, as `galsim_vae.train.evaluate.frame.see` takes them.
-    noise : tensor (n, bands), rms per pixel.
-    mask : bool tensor (n, bands, 64, 64), True where usable.
-    band : tensor (n,) of int, the band that structure is measured in.
-    pixel_scale : tensor (n,), the unit of sizes over pixels.
+    otf : Tensor
+        PSFs, as `galsim_vae.train.evaluate.frame.see` takes them.
+    noise : tensor (n, bands)
+        Rms per pixel.
+    mask : Tensor
+        Bool tensor (n, bands, 64, 64), True where usable.
+    band : tensor (n,) of int
+        The band that structure is measured in.
+    pixel_scale : tensor (n,)
+        The unit of sizes over pixels.
     """
 
     otf: Tensor

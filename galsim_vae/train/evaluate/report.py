@@ -37,11 +37,14 @@ def write(
 
     Parameters
     ----------
-    folder : where to.
-    name : first part of the files' names: ``<name>_scorecard.ecsv``, ``<name>_calibration.ecsv``,
-        ``<name>_lanusse.ecsv``, ``<name>.md`` and the figures ``<name>_features.png``,
-        ``_power``, ``_calibration`` and ``_galaxies``.
-    facts : kept in the tables' headers.
+    folder : Path
+        Where to.
+    name : str
+        First part of the files' names: ``<name>_scorecard.ecsv``, ``<name>_calibration.ecsv``,
+        ``<name>_lanusse.ecsv``, ``<name>.md`` and the figures ``<name>_features.png``, ``_power``,
+        ``_calibration`` and ``_galaxies``.
+    facts : dict
+        Kept in the tables' headers.
     """
     table = as_table(rows)
     table.meta.update(facts)

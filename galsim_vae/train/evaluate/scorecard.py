@@ -27,9 +27,12 @@ def scorecard(measured: _Measured, seed: int, progress: Callable[[str], None]) -
 
     Parameters
     ----------
-    measured : arrays of `compare`, joined; rows of samples not made are NaN.
-    seed : of bootstraps, permutations, folds and networks.
-    progress : called with the name of what is being computed.
+    measured : dict of str to ndarray
+        Arrays of `compare`, joined; rows of samples not made are NaN.
+    seed : int
+        Of bootstraps, permutations, folds and networks.
+    progress : callable
+        Called with the name of what is being computed.
     """
     random = np.random.default_rng(seed)
     pairs = _Pairs(measured, random)

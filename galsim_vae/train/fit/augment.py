@@ -23,7 +23,8 @@ def vary(
 
     Parameters
     ----------
-    image, mask : tensors (n, bands, size, size).
+    image, mask : Tensor
+        Tensors (n, bands, size, size).
     otf : tensor (n, bands, size, size // 2 + 1).
 
     Returns
@@ -52,9 +53,12 @@ def exchange_colours(
 
     Parameters
     ----------
-    log_flux : tensor (m, bands), ln flux of all galaxies, NaN where not measured.
-    survey : integer tensor (m,), who observed each.
-    index : tensor (n,), the galaxies wanted.
+    log_flux : tensor (m, bands)
+        ln flux of all galaxies, NaN where not measured.
+    survey : Tensor
+        Integer tensor (m,), who observed each.
+    index : tensor (n,)
+        The galaxies wanted.
 
     Returns
     -------
@@ -93,7 +97,10 @@ def stretch(image: Tensor, mask: Tensor, otf: Tensor, in_x: Tensor, in_y: Tensor
 
     Returns
     -------
-    image, mask, otf, and the change of area in_x * in_y, tensor (n,)
+    image, mask, otf : Tensor
+        As given, stretched.
+    area : tensor (n,)
+        The change of area, in_x * in_y.
     """
     size = image.shape[-1]
     area = in_x * in_y

@@ -129,8 +129,10 @@ def hide_band(mask: Tensor, synthetic: int, generator: torch.Generator) -> Tenso
 
     Parameters
     ----------
-    mask : bool tensor (n, bands, size, size), True where a pixel was observed and is clean.
-    synthetic : number of synthetic galaxies, which come first.
+    mask : Tensor
+        Bool tensor (n, bands, size, size), True where a pixel was observed and is clean.
+    synthetic : int
+        Number of synthetic galaxies, which come first.
     """
 
     def rand(*shape):
@@ -174,8 +176,8 @@ def losses(
     model : VAE
     batch : Batch
         Observed galaxies, the synthetic ones first.
-    true : tensor (m <= n, bands, size, size)
-        The synthetic ones without PSF and noise.
+    true : Tensor
+        (m <= n, bands, size, size). The synthetic ones without PSF and noise.
     config : LoopConfig
     generator : torch.Generator
 

@@ -88,9 +88,9 @@ class Batch(NamedTuple):
 
         Parameters
         ----------
-        image, psf, mask : array (n, bands, size, size)
+        image, psf, mask : ndarray (n, bands, size, size)
             As in `galsim_vae.train.training_file.Dataset`.
-        noise, noise_area : array (n, bands)
+        noise, noise_area : ndarray (n, bands)
         floors : Floors
 
         Returns

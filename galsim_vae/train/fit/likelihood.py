@@ -26,7 +26,8 @@ def convolve(stamps: Tensor, otf: Tensor) -> Tensor:
     Parameters
     ----------
     stamps : tensor (n, bands, size, size).
-    otf : tensor (n, bands, size, size // 2 + 1), `rfft2` of PSFs whose centre is at index [0, 0].
+    otf : tensor (n, bands, size, size // 2 + 1)
+        `rfft2` of PSFs whose centre is at index [0, 0].
 
     Returns
     -------
@@ -44,9 +45,12 @@ def inverse_variance(noise: Tensor, noise_area: Tensor, mask: Tensor) -> Tensor:
 
     Parameters
     ----------
-    noise : tensor (n, bands), rms per pixel.
-    noise_area : tensor (n, bands), sum of the noise correlation coefficients [pixel].
-    mask : bool tensor (n, bands, size, size).
+    noise : tensor (n, bands)
+        Rms per pixel.
+    noise_area : tensor (n, bands)
+        Sum of the noise correlation coefficients [pixel].
+    mask : Tensor
+        Bool tensor (n, bands, size, size).
 
     Returns
     -------
@@ -77,8 +81,10 @@ def magnitude_error(
 
     Parameters
     ----------
-    data, model, weight : tensors (n, bands, size, size), as for `fit_amplitude`; all bands.
-    hidden : bool tensor (n, bands), one band each.
+    data, model, weight : Tensor
+        Tensors (n, bands, size, size), as for `fit_amplitude`; all bands.
+    hidden : Tensor
+        Bool tensor (n, bands), one band each.
 
     Returns
     -------
@@ -102,8 +108,10 @@ def half_chi_square(data: Tensor, model: Tensor, weight: Tensor) -> Tensor:
 
     Parameters
     ----------
-    data, model : tensors (n, bands, size, size); `model` is convolved already.
-    weight : tensor (n, bands, size, size), from `inverse_variance`.
+    data, model : Tensor
+        Tensors (n, bands, size, size); `model` is convolved already.
+    weight : tensor (n, bands, size, size)
+        From `inverse_variance`.
 
     Returns
     -------
@@ -128,8 +136,10 @@ def misfit(half_chi: Tensor, dof: Tensor) -> Tensor:
 
     Parameters
     ----------
-    half_chi : tensor (n,), from `half_chi_square`.
-    dof : tensor (n,), from `degrees_of_freedom`.
+    half_chi : tensor (n,)
+        From `half_chi_square`.
+    dof : tensor (n,)
+        From `degrees_of_freedom`.
     """
     return 0.5 * dof * (torch.log((2 * half_chi / dof).clamp(min=1e-3)) + 1)
 

@@ -27,8 +27,10 @@ class Monitor:
 
     Parameters
     ----------
-    work : folder.
-    sources : of the galaxies shown.
+    work : Path
+        Folder.
+    sources : Sources
+        Of the galaxies shown.
     """
 
     def __init__(self, work: Path, sources: "loop.Sources"):

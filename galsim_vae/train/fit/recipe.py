@@ -80,10 +80,14 @@ class Recipe:
         theirs. None starts from random numbers.
     device : str
         "cpu", "cuda" or "auto" (CUDA if there is one).
-    vae, flow : VAEConfig, FlowConfig
-        Sizes of the networks.
-    vae_training, flow_training : LoopConfig, FlowTraining
-        How they are trained.
+    vae : VAEConfig
+        Sizes of the autoencoder.
+    flow : FlowConfig
+        Sizes of the flows.
+    vae_training : LoopConfig
+        How the autoencoder is trained.
+    flow_training : FlowTraining
+        How the flows are trained.
     """
 
     work: Path
@@ -114,8 +118,10 @@ def load(path, overrides: Mapping[str, Any] | None = None) -> Recipe:
 
     Parameters
     ----------
-    path : YAML file with the attributes of `Recipe`.
-    overrides : values by ``key`` or ``section.key``, that go before the file's.
+    path : str or Path
+        YAML file with the attributes of `Recipe`.
+    overrides : dict, optional
+        Values by ``key`` or ``section.key``, that go before the file's.
 
     Raises
     ------

@@ -23,7 +23,8 @@ def power_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
 
     Parameters
     ----------
-    stamps, truth : tensors (n, bands, size, size), decoded and true, without PSF and noise.
+    stamps, truth : Tensor
+        Tensors (n, bands, size, size), decoded and true, without PSF and noise.
 
     Returns
     -------
@@ -39,9 +40,12 @@ def colour_misfit(stamps: Tensor, truth: Tensor, noise: Tensor, observed: Tensor
 
     Parameters
     ----------
-    stamps, truth : tensors (n, bands, size, size), decoded and true, without PSF and noise.
-    noise : tensor (n, bands), rms per pixel of the image that was encoded.
-    observed : bool tensor (n, bands); other bands do not count.
+    stamps, truth : Tensor
+        Tensors (n, bands, size, size), decoded and true, without PSF and noise.
+    noise : tensor (n, bands)
+        Rms per pixel of the image that was encoded.
+    observed : Tensor
+        Bool tensor (n, bands); other bands do not count.
 
     Returns
     -------
@@ -62,7 +66,8 @@ def size_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
 
     Parameters
     ----------
-    stamps, truth : tensors (n, bands, size, size), decoded and true, without PSF and noise.
+    stamps, truth : Tensor
+        Tensors (n, bands, size, size), decoded and true, without PSF and noise.
 
     Returns
     -------

@@ -40,7 +40,8 @@ def reject(source: Source, observation: Observation, geometry: frame.Geometry) -
 
     Parameters
     ----------
-    observation : the source's, neighbours masked.
+    observation : Observation
+        The source's, neighbours masked.
     """
     band = geometry.band
     scale = math.sqrt(observation.wcs[band].pixelArea())
@@ -162,7 +163,8 @@ def covered(source: Source, canonical: frame.Canonical, band: str) -> frame.Cano
 
     Parameters
     ----------
-    band : in which the galaxy was measured; it stays.
+    band : str
+        In which the galaxy was measured; it stays.
     """
     mask = canonical.mask.copy()
     for i, name in enumerate(BANDS):

@@ -51,20 +51,28 @@ def ingest(readers: Sequence[Reader], output, seed: int = 20240229, recipe: str 
 
     Parameters
     ----------
-    readers : with different names.
-    output : HDF5 file to write.
-    seed : names a run; parts made with another one are refused.
-    recipe : text that describes the readers; parts made from another one are refused.
+    readers : sequence of Reader
+        With different names.
+    output : str or Path
+        HDF5 file to write.
+    seed : int, optional
+        Names a run; parts made with another one are refused.
+    recipe : str, optional
+        Text that describes the readers; parts made from another one are refused.
 
     Returns
     -------
-    Counter of (source name, reason or '').
+    Counter
+        Number of galaxies by (source name, reason or '').
 
     Raises
     ------
-    galsim.GalSimError, OSError : from `Reader.check`, before any work starts.
-    galsim.GalSimConfigError : two readers with one name, or parts of another recipe.
-    galsim.GalSimValueError : no galaxy was accepted.
+    galsim.GalSimError, OSError
+        From `Reader.check`, before any work starts.
+    galsim.GalSimConfigError
+        Two readers with one name, or parts of another recipe.
+    galsim.GalSimValueError
+        No galaxy was accepted.
     """
     names = [reader.name for reader in readers]
     if len(set(names)) < len(names):
@@ -232,7 +240,10 @@ def in_frame(
 
     Returns
     -------
-    the stamp, and why it is rejected, or ''.
+    stamp : Canonical
+        In the canonical frame.
+    reason : str
+        Why it is rejected, or ''.
     """
     canonical = covered(source, frame.to_canonical(observation, geometry), geometry.band)
     return canonical, blended(source, canonical.mask)

@@ -67,10 +67,11 @@ class Catalogue:
 
     Parameters
     ----------
-    file_name : any table that astropy reads.
+    file_name : any table that astropy reads
     columns : dict of what (a key of `NAMES`) to the name of its column, where it is not one of
         `NAMES`.
-    keep : further columns to copy into the training file.
+    keep : sequence of str, optional
+        Further columns to copy into the training file.
     """
 
     def __init__(self, file_name: str, columns: Mapping[str, str] | None = None,
@@ -118,12 +119,15 @@ class Catalogue:
 
         Parameters
         ----------
-        image : one of the mosaic's that has a celestial WCS, or None.
+        image : MosaicImage, optional
+            One of the mosaic's that has a celestial WCS, or None.
 
         Raises
         ------
-        galsim.GalSimKeyError : neither x and y nor ra and dec are there.
-        galsim.GalSimConfigError : only ra and dec are there, but the mosaic has no celestial WCS.
+        galsim.GalSimKeyError
+            Neither x and y nor ra and dec are there.
+        galsim.GalSimConfigError
+            Only ra and dec are there, but the mosaic has no celestial WCS.
         """
         c = self._columns
         if "x" in c and "y" in c:
@@ -174,7 +178,8 @@ def _read_table(path) -> Table:
 
     Raises
     ------
-    OSError : no such file, or not a table.
+    OSError
+        No such file, or not a table.
     """
     try:
         return Table.read(path)
@@ -198,7 +203,8 @@ def column(table: Table, name: str, path) -> NDArray:
 
     Raises
     ------
-    galsim.GalSimKeyError : it is not; the message names the file and the columns there are.
+    galsim.GalSimKeyError
+        It is not; the message names the file and the columns there are.
     """
     found = _find(table, [name])
     if found is None:
@@ -222,8 +228,10 @@ def numbers(table: Table, name: str, path) -> NDArray:
 
     Raises
     ------
-    galsim.GalSimKeyError : it is not there.
-    galsim.GalSimValueError : it holds something else.
+    galsim.GalSimKeyError
+        It is not there.
+    galsim.GalSimValueError
+        It holds something else.
     """
     values = column(table, name, path)
     try:

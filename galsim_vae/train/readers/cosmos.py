@@ -30,11 +30,15 @@ class CosmosReader:
 
     Parameters
     ----------
-    name : of the set.
-    file_name : the catalogue. A file beside it whose name ends in ``_fits.fits``, as COSMOS has,
-        gives the redshifts.
-    dir : where the catalogue and its images are.
-    redshift : column of the redshift in either file.
+    name : str
+        Of the set.
+    file_name : str
+        The catalogue. A file beside it whose name ends in ``_fits.fits``, as COSMOS has, gives the
+        redshifts.
+    dir : str, optional
+        Where the catalogue and its images are.
+    redshift : str, optional
+        Column of the redshift in either file.
     """
 
     def __init__(self, name: str, file_name: str, dir: str = ".", redshift: str = "zphot",

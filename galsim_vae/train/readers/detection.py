@@ -46,8 +46,10 @@ def score(
 
     Parameters
     ----------
-    image, rms, good : dicts of band to array (ny, nx), in one unit proportional to f_nu.
-    subtract_background : take off a background on a mesh first.
+    image, rms, good : dict of str to ndarray
+        Dicts of band to array (ny, nx), in one unit proportional to f_nu.
+    subtract_background : bool
+        Take off a background on a mesh first.
     """
     import sep
 
@@ -69,8 +71,10 @@ def find(score: NDArray, seen: NDArray, deblend: float = DEBLEND) -> Objects:
 
     Parameters
     ----------
-    seen : bool (ny, nx), where there are data.
-    deblend : sep's contrast between two objects in one.
+    seen : ndarray
+        Bool (ny, nx), where there are data.
+    deblend : float, optional
+        Sep's contrast between two objects in one.
     """
     import sep
 
@@ -90,8 +94,10 @@ def grown(segments: NDArray, labels: NDArray) -> NDArray:
 
     Parameters
     ----------
-    segments : int (ny, nx), 0 where there is no object.
-    labels : of the segments.
+    segments : ndarray
+        Int (ny, nx), 0 where there is no object.
+    labels : ndarray
+        Of the segments.
 
     Returns
     -------

@@ -14,8 +14,10 @@ def map_filters(filters, pivots: Mapping[str, float] | None, structure_only: boo
 
     Raises
     ------
-    galsim.GalSimConfigValueError : a filter of unknown pivot wavelength.
-    galsim.GalSimConfigError : no filter is near any of our bands.
+    galsim.GalSimConfigValueError
+        A filter of unknown pivot wavelength.
+    galsim.GalSimConfigError
+        No filter is near any of our bands.
     """
     known = FILTER_PIVOT | dict(pivots or {})
     for name in filters:

@@ -46,13 +46,19 @@ class Band:
 
     Attributes
     ----------
-    image : FITS image, ``"file.fits[HDU]"``, in counts or in a unit of f_nu or f_lambda.
-    rms, weight : noise map in the image's unit, or inverse variance map; one of the two.
-    psf : see `psf.build_psf`.
-    zeropoint : AB, of the image's values as they are; from its header if absent: its unit, or a
-        keyword, or PHOTFLAM and PHOTPLAM, with EXPTIME if it holds a total of counts.
-    pixel_scale : arcsec; from the image's header if absent.
-    saturation : image value from which pixels are saturated.
+    image : str
+        FITS image, ``"file.fits[HDU]"``, in counts or in a unit of f_nu or f_lambda.
+    rms, weight : str, optional
+        Noise map in the image's unit, or inverse variance map; one of the two.
+    psf : object
+        See `psf.build_psf`.
+    zeropoint : float, optional
+        AB, of the image's values as they are; from its header if absent: its unit, or a keyword, or
+        PHOTFLAM and PHOTPLAM, with EXPTIME if it holds a total of counts.
+    pixel_scale : float, optional
+        Arcsec; from the image's header if absent.
+    saturation : float, optional
+        Image value from which pixels are saturated.
     """
 
     image: str
@@ -69,10 +75,14 @@ class MosaicReader:
 
     Parameters
     ----------
-    name : of the set.
-    bands : dict of filter to `Band`, or to a dict of its attributes.
-    catalogue : dict of the parameters of `catalogue.Catalogue`; absent: all that is detected.
-    pivot : dict of filter to pivot wavelength [nm] for filters that are not known.
+    name : str
+        Of the set.
+    bands : dict
+        Filter to `Band`, or to a dict of its attributes.
+    catalogue : dict, optional
+        The parameters of `catalogue.Catalogue`; absent: all that is detected.
+    pivot : dict, optional
+        Filter to pivot wavelength [nm] for filters that are not known.
     """
 
     def __init__(self, name: str, bands: Mapping[str, Mapping], catalogue: Mapping | None = None,

@@ -27,8 +27,10 @@ def mosaic(reader) -> None:
 
     Raises
     ------
-    OSError : a file is missing or is not FITS.
-    galsim.GalSimError : the message names the file and what is wrong with it.
+    OSError
+        A file is missing or is not FITS.
+    galsim.GalSimError
+        The message names the file and what is wrong with it.
     """
     if reader.catalogue is not None:
         reader.catalogue.check()

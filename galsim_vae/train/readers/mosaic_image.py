@@ -32,9 +32,12 @@ class MosaicImage:
 
     Raises
     ------
-    OSError : no such file.
-    galsim.GalSimKeyError : no such HDU.
-    galsim.GalSimValueError : the HDU is not a 2D image.
+    OSError
+        No such file.
+    galsim.GalSimKeyError
+        No such HDU.
+    galsim.GalSimValueError
+        The HDU is not a 2D image.
     """
 
     def __init__(self, spec: str):
@@ -112,7 +115,8 @@ class MosaicImage:
 
         Raises
         ------
-        galsim.GalSimValueError : there is one, but it is broken.
+        galsim.GalSimValueError
+            There is one, but it is broken.
         """
         if "CTYPE1" not in self.header:
             return None

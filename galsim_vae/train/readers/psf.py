@@ -23,16 +23,20 @@ def build_psf(spec, filter_name: str, wcs: float | galsim.BaseWCS) -> galsim.GSO
 
     Parameters
     ----------
-    spec : ``"HST"`` for `bands.hst_psf`; a FITS image, ``"file.fits[HDU]"``; an array, sampled at
+    spec : str, ndarray or dict
+        ``"HST"`` for `bands.hst_psf`; a FITS image, ``"file.fits[HDU]"``; an array, sampled at
         the survey's pixels; or a GalSim config object such as ``{type: Moffat, fwhm: 1.1, beta:
         3}``. An image is sampled as its own header says (PIXSCALE, or a WCS), or else at the
         survey's pixels, and lies along the survey's axes if it has no WCS.
-    wcs : of the survey, uniform, or its pixel scale [arcsec].
+    wcs : float or galsim.BaseWCS
+        Of the survey, uniform, or its pixel scale [arcsec].
 
     Raises
     ------
-    OSError : no such file.
-    galsim.GalSimError : GalSim cannot build it, it is not finite, or it has no centre.
+    OSError
+        No such file.
+    galsim.GalSimError
+        GalSim cannot build it, it is not finite, or it has no centre.
     """
     grid = galsim.PixelScale(float(wcs)) if isinstance(wcs, int | float) else wcs
     if isinstance(spec, str) and spec == "HST":

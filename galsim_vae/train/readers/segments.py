@@ -33,11 +33,16 @@ class SegmentReader:
 
     Parameters
     ----------
-    name : of the set.
-    file_name : the file.
-    noise : dict of filter to rms per pixel, in the unit of its cube: the sky cannot be measured.
-    psf : see `source.build_psf`, one for all filters or a dict of filters.
-    magnitude : column of the AB magnitude in F814W.
+    name : str
+        Of the set.
+    file_name : str
+        The file.
+    noise : dict
+        Filter to rms per pixel, in the unit of its cube: the sky cannot be measured.
+    psf : str, ndarray or dict, optional
+        See `psf.build_psf`; one for all filters, or a dict of them by filter.
+    magnitude : str, optional
+        Column of the AB magnitude in F814W.
     """
 
     def __init__(self, name: str, file_name: str, noise: Mapping[str, float], psf="HST",

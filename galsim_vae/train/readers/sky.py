@@ -57,7 +57,7 @@ def usable(image: NDArray, rms: NDArray) -> NDArray:
 
     Parameters
     ----------
-    image, rms : array (ny, nx)
+    image, rms : ndarray (ny, nx)
         In one unit.
 
     Returns
@@ -116,11 +116,13 @@ def correlation(images: Iterable[tuple[NDArray, NDArray]]) -> NDArray:
 
     Parameters
     ----------
-    images : pairs of an image and its sky pixels.
+    images : iterable of (ndarray, ndarray)
+        Pairs of an image and its sky pixels.
 
     Returns
     -------
-    (2 * REACH + 1, 2 * REACH + 1) array, 1 at its centre; without any sky pixel, white noise.
+    ndarray (2 * REACH + 1, 2 * REACH + 1)
+        Array, 1 at its centre; without any sky pixel, white noise.
     """
     size = 2 * REACH + 1
     products, pairs = np.zeros((size, size)), np.zeros((size, size))

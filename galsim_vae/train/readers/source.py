@@ -17,18 +17,30 @@ class Source:
 
     Attributes
     ----------
-    name : of the reader; index : row in the reader's catalogue, the same in every run.
-    observation : stamps, PSFs, noise; None where `reason` says why there are none.
-    filters : dict of band name to the survey's filter that stands for it.
-    magnitude : AB in F814W.
-    sized : its size on the sky is that of a distant galaxy (not so for nearby ones that enter as
+    name : str
+        Of the reader.
+    index : int
+        Row in the reader's catalogue, the same in every run.
+    observation : Observation, optional
+        Stamps, PSFs, noise; None where `reason` says why there are none.
+    filters : dict
+        Band name to the survey's filter that stands for it.
+    magnitude : float
+        AB in F814W.
+    sized : bool
+        Its size on the sky is that of a distant galaxy (not so for nearby ones that enter as
         structure).
-    segment_only : only the galaxy's own segment is usable, so that what is masked around it does
-        not tell of neighbours.
-    identifier : of the survey.
-    catalogue : further columns of the survey's catalogue.
-    zeropoint : AB, of the observation's flux unit; it gives the magnitude where none is known.
-    reason : why the reader itself rejects it, or ''.
+    segment_only : bool
+        Only the galaxy's own segment is usable, so that what is masked around it does not tell of
+        neighbours.
+    identifier : str
+        Of the survey.
+    catalogue : dict of str to float
+        Further columns of the survey's catalogue.
+    zeropoint : float
+        AB, of the observation's flux unit; it gives the magnitude where none is known.
+    reason : str
+        Why the reader itself rejects it, or ''.
     """
 
     name: str
@@ -50,9 +62,12 @@ class Reader(Protocol):
 
     Attributes
     ----------
-    name : of the set, as the training file calls it.
-    filters : dict of the survey's filters to the bands they stand for.
-    provenance : where the data come from, and their licence.
+    name : str
+        Of the set, as the training file calls it.
+    filters : dict
+        The survey's filters to the bands they stand for.
+    provenance : str
+        Where the data come from, and their licence.
     """
 
     name: str
@@ -64,7 +79,8 @@ class Reader(Protocol):
 
         Raises
         ------
-        galsim.GalSimError : something is missing or wrong; the message names it.
+        galsim.GalSimError
+            Something is missing or wrong; the message names it.
         """
         ...
 

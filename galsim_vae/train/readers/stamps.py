@@ -35,14 +35,19 @@ class StampReader:
 
     Parameters
     ----------
-    name : of the set.
-    file_name : the file.
-    psf : see `source.build_psf`, or a dict of these with filters or surveys as keys; absent if the
-        file has ``psf``.
-    structure_only : the galaxies are nearby ones that stand in for distant ones: no magnitude, no
-        redshift, no size in arcsec.
-    pivot : dict of filter to pivot wavelength [nm] for filters that are not known.
-    rows : only galaxies whose ``id`` looks like this (``"qso*"``).
+    name : str
+        Of the set.
+    file_name : str
+        The file.
+    psf : str, ndarray or dict, optional
+        See `psf.build_psf`, or a dict of these by filter or survey; absent if the file has ``psf``.
+    structure_only : bool, optional
+        The galaxies are nearby ones that stand in for distant ones: no magnitude, no redshift, no
+        size in arcsec.
+    pivot : dict, optional
+        Filter to pivot wavelength [nm] for filters that are not known.
+    rows : str, optional
+        Only galaxies whose ``id`` looks like this (``"qso*"``).
     """
 
     def __init__(self, name: str, file_name: str, psf=None, structure_only: bool = False,

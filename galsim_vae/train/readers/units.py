@@ -46,7 +46,8 @@ def parse(text: str) -> u.UnitBase | None:
 
     Raises
     ------
-    ValueError : it is no unit.
+    ValueError
+        It is no unit.
     """
     text = str(text).strip().strip("'[] ")
     if not text or text.lower() in ("none", "unitless", "dimensionless", "unknown", "n/a"):
@@ -90,8 +91,8 @@ class Calibration:
 
     Raises
     ------
-    galsim.GalSimValueError : by the methods: a unit that is none of flux, or zero-points that
-        contradict each other.
+    galsim.GalSimValueError
+        By the methods: a unit that is none of flux, or zero-points that contradict each other.
     """
 
     spec: str
@@ -279,7 +280,8 @@ def noise_factor(image: Calibration, noise: Calibration, weight: bool) -> float:
 
     Raises
     ------
-    galsim.GalSimValueError : the units do not fit.
+    galsim.GalSimValueError
+        The units do not fit.
     """
     ours, theirs = image.unit, noise.unit
     if ours is None or theirs is None or ours == theirs:

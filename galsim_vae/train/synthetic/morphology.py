@@ -25,31 +25,48 @@ class Morphology(NamedTuple):
 
     Attributes
     ----------
-    spheroid : bool, no structure in the disc.
-    bulge_fraction : share of the F814W light in the bulge.
-    bulge_index, bulge_radius, bulge_q : Sersic index, sqrt(ab) half-light radius, axis ratio.
-    bulge_angle : position angle from the disc's.
-    disc_index, disc_radius, disc_q, cos_i : the same for the disc (radius: major axis) and the
-        cosine of its inclination.
-    hand : +1 or -1, the way the arms wind.
-    arms, cot_pitch, arm_strength, arm_sharp, arm_angle, arm_inner, arm_outer, arm_bend : number,
-        cotangent of the pitch angle, amplitude of ln(brightness), weight of the second harmonic,
-        phase, R between which arms live, amplitude of their wander.
-    arm_bias, arm_bias_angle : how unequal the arms are.
-    patch_strength, patch_cot : amplitude and winding of the flocculent texture.
-    patches : (n, angles, ln radii), its noise.
-    bar_fraction, bar_length, bar_ratio, bar_angle : share of the disc's light, R, axis ratio.
-    ring_strength, ring_radius, ring_width
-    break_radius, break_slope : R beyond which the disc steepens, and by how much, per R.
-    lopsided, lopsided_angle
-    dust_arms, dust_diffuse, dust_lane : optical depths at rest-frame 0.55 micron.
-    lane_offset, lane_width : R towards the near side; px.
-    clump_flux : (n, CLUMPS), share of all F814W light.
-    clump_place : (n, CLUMPS, 2), in the sky frame of the disc, R.
-    clump_sigma : (n, CLUMPS), px.
-    companion_flux, companion_place (n, 2; px), companion_radius : a second nucleus or merger.
-    tilt : (n, 4), colour scatter (power of wavelength): bulge, disc, clumps, companion.
-    sequence : (n, 4), place of each on the sequence of SEDs, 0 = E, 1 = Sbc, 2 = Scd, 3 = Im.
+    spheroid : bool, no structure in the disc
+    bulge_fraction : Tensor
+        Share of the F814W light in the bulge.
+    bulge_index, bulge_radius, bulge_q : Tensor
+        Sersic index, sqrt(ab) half-light radius, axis ratio.
+    bulge_angle : Tensor
+        Position angle from the disc's.
+    disc_index, disc_radius, disc_q, cos_i : Tensor
+        The same for the disc (radius: major axis) and the cosine of its inclination.
+    hand : Tensor
+        +1 or -1, the way the arms wind.
+    arms, cot_pitch, arm_strength, arm_sharp, arm_angle, arm_inner, arm_outer, arm_bend : Tensor
+        Number, cotangent of the pitch angle, amplitude of ln(brightness), weight of the second
+        harmonic, phase, R between which arms live, amplitude of their wander.
+    arm_bias, arm_bias_angle : Tensor
+        How unequal the arms are.
+    patch_strength, patch_cot : Tensor
+        Amplitude and winding of the flocculent texture.
+    patches : tensor (n, angles, ln radii)
+        Its noise.
+    bar_fraction, bar_length, bar_ratio, bar_angle : Tensor
+        Share of the disc's light, R, axis ratio.
+    ring_strength, ring_radius, ring_width : Tensor
+    break_radius, break_slope : Tensor
+        R beyond which the disc steepens, and by how much, per R.
+    lopsided, lopsided_angle : Tensor
+    dust_arms, dust_diffuse, dust_lane : Tensor
+        Optical depths at rest-frame 0.55 micron.
+    lane_offset, lane_width : Tensor
+        R towards the near side; px.
+    clump_flux : tensor (n, CLUMPS)
+        Share of all F814W light.
+    clump_place : tensor (n, CLUMPS, 2)
+        In the sky frame of the disc, R.
+    clump_sigma : tensor (n, CLUMPS)
+        Px.
+    companion_flux, companion_place (n, 2; px), companion_radius : Tensor
+        A second nucleus or merger.
+    tilt : tensor (n, 4)
+        Colour scatter (power of wavelength): bulge, disc, clumps, companion.
+    sequence : tensor (n, 4)
+        Place of each on the sequence of SEDs, 0 = E, 1 = Sbc, 2 = Scd, 3 = Im.
     """
 
     spheroid: Tensor

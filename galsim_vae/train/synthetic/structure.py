@@ -21,11 +21,16 @@ class Plane(NamedTuple):
 
     Attributes
     ----------
-    u, v : major and deprojected minor axis, R.
-    w : minor axis on the sky, R.
-    radius, ln_radius, theta : polar form of u, v.
-    wave : wavenumber on the sky [1/px] of a radial pattern exp(i ln R).
-    area : (n,), of a pixel in the disc's plane.
+    u, v : Tensor
+        Major and deprojected minor axis, R.
+    w : Tensor
+        Minor axis on the sky, R.
+    radius, ln_radius, theta : Tensor
+        Polar form of u, v.
+    wave : Tensor
+        Wavenumber on the sky [1/px] of a radial pattern exp(i ln R).
+    area : tensor (n,)
+        Of a pixel in the disc's plane.
     """
 
     u: Tensor
