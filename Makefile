@@ -25,7 +25,7 @@ help:
 	@echo "make test-latest  the tests with the newest releases, without BlendingToolKit"
 	@echo "make demos    every demo, Python and YAML"
 	@echo "make bench    the benchmarks"
-	@echo "make docs     the documentation, in docs/_build/html"
+	@echo "make docs     the documentation; says where its pages are"
 	@echo "make figures  draw the documentation's pictures again"
 	@echo "make clean    remove what the other targets made, except $(VENV)"
 
@@ -61,6 +61,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,iqr,ops
 
 docs: $(VENV)/.docs
+	rm -rf docs/generated
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "The documentation is in $(CURDIR)/docs/_build/html/index.html"
 
