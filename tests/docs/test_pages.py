@@ -73,10 +73,16 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_says_what_it_is(page):
-    fences = re.findall(r"^ *```+(.*)$", page.read_text(), re.MULTILINE)
+    text = page.read_text()
+    fences = re.findall(r"^ *```+(.*)$", text, re.MULTILINE)
     for info in fences[::2]:
         assert info in LANGUAGES or info.startswith("{"), f"{page.name}: ```{info}"
     assert not any(fences[1::2])
+    run = sum(info in LANGUAGES - {"text"} for info in fences[::2])
+    instructions = re.findall(r"^<!--- .*", text, re.MULTILINE)
+    assert len(list(SYBIL.parse(page).examples())) == run + len(instructions)
+    for line in instructions:
+        assert re.match(r'<!--- (skip: next ".+" -->|invisible-code-block: \w+)$', line), line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
