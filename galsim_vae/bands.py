@@ -205,7 +205,8 @@ def band_map(filters: Mapping[str, float], structure_only: bool = False) -> dict
 
     Returns
     -------
-    dict of filter to band; the filters left out stand for none.
+    dict of str to str
+        Filter to band; the filters left out stand for none.
     """
     pairs = sorted(
         (abs(float(np.log(pivot / PIVOT[band]))), name, band)

@@ -131,6 +131,7 @@ def from_table(
     Returns
     -------
     Conditions
+        Missing ones are NaN.
 
     Raises
     ------
@@ -291,7 +292,7 @@ def of_row(row: int, bad: np.ndarray) -> str:
 
 
 def to_table(conditions: Conditions) -> QTable:
-    """The table of some conditions, the inverse of `from_table`.
+    """Return the table of some conditions, the inverse of `from_table`.
 
     Parameters
     ----------
@@ -301,7 +302,8 @@ def to_table(conditions: Conditions) -> QTable:
     Returns
     -------
     astropy.table.QTable
-        magnitude, half_light_radius [arcsec], g1, g2, redshift, id, and mag_<BAND> where given.
+        Columns magnitude, half_light_radius [arcsec], g1, g2, redshift, id, and mag_<BAND> where
+        given.
     """
     magnitude, half_light_radius, g, redshift = conditions.values.T
     # A round galaxy may have no angle.

@@ -35,6 +35,7 @@ class VAEGalaxyCatalog:
         Of positions, and of the seed of the galaxies: everything is settled here, and each band and
         each call sees the same galaxies.
     generator : GalaxyGenerator
+        It draws the galaxies.
     layout : descwl_shear_sims.layout.Layout or str
         Where galaxies are: "grid", "hex", "random", "random_disk", "pair".
     table : QTable or other table, optional
@@ -42,8 +43,17 @@ class VAEGalaxyCatalog:
         population without it.
     density : float, optional
         Galaxies per square arcmin in random layouts; None for descwl-shear-sims' own.
-    coadd_dim, buff, pixel_scale, sep, simple_coadd_bbox
-        As in `descwl_shear_sims.galaxies.FixedGalaxyCatalog`; the layout's if it is an object.
+    coadd_dim : int, optional
+        As in `descwl_shear_sims.galaxies.FixedGalaxyCatalog`, as are the next four; those of the
+        layout if it is an object.
+    buff : int, optional
+        Space around the galaxies, pixels.
+    pixel_scale : float, optional
+        Of the coadd, arcsec.
+    sep : float, optional
+        Of a pair, arcsec.
+    simple_coadd_bbox : bool, optional
+        As there.
     gal_type : str
         What `descwl_shear_sims.surveys.get_survey` is asked for. "varying" has images with the
         zero-point 30 and noise 1, of a survey that does not say whose it is; "wldeblend" has the
@@ -56,7 +66,8 @@ class VAEGalaxyCatalog:
 
     Attributes
     ----------
-    shifts_array : (n,) array with fields dx and dy, arcsec
+    shifts_array : ndarray (n,)
+        Fields dx and dy, arcsec.
     table : QTable
         Conditions of the n galaxies.
 

@@ -127,6 +127,7 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
     redshift : float, optional
         True redshift, kept as ``.redshift``. Nothing is redshifted by it. By default the truth's.
     gsparams : galsim.GSParams, optional
+        GalSim's accuracy.
     truth : galsim_vae.filters.Truth, optional
         What is true of the galaxy.
 

@@ -130,8 +130,8 @@ class GalaxyGenerator:
         Returns
         -------
         astropy.table.QTable
-            magnitude [AB mag], half_light_radius [arcsec], g1, g2, redshift and id (0 to n - 1:
-            give rows of stacked tables ids of their own, or they share their noise).
+            Columns magnitude [AB mag], half_light_radius [arcsec], g1, g2, redshift and id (0 to
+            n - 1: give rows of stacked tables ids of their own, or they share their noise).
 
         Raises
         ------
@@ -225,19 +225,24 @@ class GalaxyGenerator:
         magnitude : float, optional
             AB, F814W.
         half_light_radius : float or Quantity, optional
-            sqrt(a b) of the half-light ellipse, arcsec.
+            Of the half-light ellipse, sqrt(a b), arcsec.
         ellipticity : galsim.Shear, optional
             Shape with respect to the sky's +x axis.
         redshift : float, optional
             Cosmological redshift.
-        band, zeropoint, gsparams
+        band : str or galsim.Bandpass
             As in `Stamps.galaxy`, which raises the same errors.
+        zeropoint : float, optional
+            As there.
+        gsparams : galsim.GSParams, optional
+            GalSim's accuracy.
         exact, extrapolate : bool, optional
             As in `sample`.
 
         Returns
         -------
         VAEGalaxy
+            With its truth.
 
         Raises
         ------
@@ -276,7 +281,10 @@ class GalaxyGenerator:
 
         Returns
         -------
-        mean, log_variance : (n, latent) float32
+        mean : ndarray (n, latent) float32
+            Of the latents.
+        log_variance : ndarray (n, latent) float32
+            The logarithm of their variance.
 
         Raises
         ------
@@ -313,10 +321,12 @@ class GalaxyGenerator:
         Parameters
         ----------
         latent : array_like (n, latent)
+            From `encode`, for instance.
 
         Returns
         -------
         ndarray (n, bands, 64, 64) float32
+            Sum 1 in F814W; the other bands relative to it, f_nu.
 
         Raises
         ------

@@ -81,7 +81,9 @@ def measure(images: Tensor, sigma: float = 5.0, iterations: int = 100) -> Measur
     ----------
     images : tensor (n, size, size)
         Noise-free surface brightness.
-    sigma, iterations
+    sigma : float
+        As in `adaptive_moments`.
+    iterations : int
         As in `adaptive_moments`.
 
     Returns

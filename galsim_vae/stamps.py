@@ -96,7 +96,7 @@ class Stamps:
     def magnitude(
         self, band: str | galsim.Bandpass = REFERENCE, extrapolate: bool = False
     ) -> np.ndarray:
-        """AB magnitudes through a band or filter.
+        """Return AB magnitudes through a band or filter.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class Stamps:
         Returns
         -------
         ndarray (n,) float64
-            inf where an HST band has no flux at all.
+            Infinite where an HST band has no flux at all.
         """
         band = find_band(band)
         if isinstance(band, str):
@@ -163,13 +163,14 @@ class Stamps:
         zeropoint : float, optional
             AB magnitude of one unit of flux. HST bands have `ZEROPOINTS`; others need it.
         gsparams : galsim.GSParams, optional
+            GalSim's accuracy.
         extrapolate : bool
             As in `magnitude`.
 
         Returns
         -------
         VAEGalaxy
-            flux = 10^(-0.4 (magnitude - zeropoint)).
+            Its flux is 10^(-0.4 (magnitude - zeropoint)).
 
         Raises
         ------
@@ -208,6 +209,7 @@ class Stamps:
         i : int
             Row.
         gsparams : galsim.GSParams, optional
+            GalSim's accuracy.
         bandpass : galsim.Bandpass, optional
             The only one that the galaxy will be drawn through, with an achromatic PSF. GalSim
             draws the five parts of the sum one after the other; here they are added up before, as
@@ -260,6 +262,11 @@ class Stamps:
         i : int
             Row.
 
+        Returns
+        -------
+        Truth
+            Conditions, id, and fluxes in the bands.
+
         Raises
         ------
         galsim.GalSimIndexError
@@ -287,8 +294,12 @@ class Stamps:
 
         Parameters
         ----------
-        band, zeropoint, extrapolate
+        band : str or galsim.Bandpass
             As in `galsim_vae.Stamps.galaxy`, which raises the same errors.
+        zeropoint : float, optional
+            As there.
+        extrapolate : bool
+            As there.
 
         Returns
         -------
@@ -311,7 +322,13 @@ class Stamps:
 
         Parameters
         ----------
-        psf, nx, ny, scale, **kwargs
+        psf : galsim.GSObject
+            One for all, or a sequence of one a galaxy.
+        nx, ny : int
+            Size of an image, pixels.
+        scale : float
+            Pixel scale, arcsec.
+        **kwargs : object
             See `galsim_vae.render.render`: shears, shifts, bands, noise, seed, device and so on.
 
         Returns

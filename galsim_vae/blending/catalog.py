@@ -70,6 +70,7 @@ class VAECatalog(Catalog):
         that are absent are drawn from the population; without ra and dec the galaxies are laid at
         random on a square of `DENSITY`.
     generator : galsim_vae.GalaxyGenerator
+        It draws the galaxies.
     seed : int
         1 to 2^32 - 1: GalSim takes 0 for a seed of its own choice.
     extrapolate : bool
@@ -108,6 +109,7 @@ class VAECatalog(Catalog):
         Parameters
         ----------
         gen : galsim_vae.GalaxyGenerator
+            It draws conditions and galaxies.
         n : int
             Number of galaxies.
         seed : int
@@ -116,6 +118,11 @@ class VAECatalog(Catalog):
             Galaxies per square arcmin, for the samplers that use positions.
         extrapolate : bool
             See `VAECatalog`.
+
+        Returns
+        -------
+        VAECatalog
+            With n galaxies, ids 0 to n - 1.
         """
         if not density > 0:
             raise GalSimRangeError("The density must be positive", density, 0)
@@ -184,7 +191,17 @@ class VAECatalog(Catalog):
         return self._decode(self._conditions[self.rows(ids)])
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """Rows of the table, (n,), that have some ids, (n,).
+        """Return the rows of the table that have some ids.
+
+        Parameters
+        ----------
+        ids : ndarray (n,) int
+            From the column id.
+
+        Returns
+        -------
+        ndarray (n,) int
+            Numbers of the rows.
 
         Raises
         ------

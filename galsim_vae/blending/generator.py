@@ -58,10 +58,12 @@ class VAEGenerator(DrawBlendsGenerator):
     Parameters
     ----------
     catalog : VAECatalog
+        The galaxies.
     sampling_function : btk.sampling_functions.SamplingFunction
         Its blends are tables of rows of the catalogue; what it changes in ra, dec and
         ``<filter>_ab``, and g1 and g2 that it adds, is what is drawn.
     surveys : btk.survey.Survey, or list of these
+        One batch of images each.
     batch_size : int
         Blends in a batch.
     njobs : int
@@ -150,12 +152,17 @@ class VAEGenerator(DrawBlendsGenerator):
         ----------
         entry : Row
             Of a blend's table.
-        filt, psf, survey
-            As in BTK.
+        filt : btk.survey.Filter
+            Of the survey.
+        psf : galsim.GSObject
+            Of the filter.
+        survey : btk.survey.Survey
+            Its pixels are drawn.
 
         Returns
         -------
         galsim.Image
+            Without noise.
         """
         blend = Table(entry)
         if "btk_rotation" not in blend.colnames:

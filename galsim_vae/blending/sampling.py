@@ -42,7 +42,13 @@ class BlendSampler(BlendGenerator):
 
     Parameters
     ----------
-    catalog, sampling_function, batch_size, verbose
+    catalog : VAECatalog
+        The galaxies.
+    sampling_function : btk.sampling_functions.SamplingFunction
+        As in BTK.
+    batch_size : int
+        Blends in a batch.
+    verbose : bool
         As in BTK.
     seed : int
         Of what the sampler leaves to NumPy's global random state.

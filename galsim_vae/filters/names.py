@@ -86,7 +86,25 @@ def find_band(
 
 
 def find_bandpass(band: str | galsim.Bandpass, survey: str | None = None) -> galsim.Bandpass:
-    """Find the throughput of what a user may call a band, see `find_band`."""
+    """Find the throughput of what a user may call a band.
+
+    Parameters
+    ----------
+    band : str or galsim.Bandpass
+        As in `find_band`.
+    survey : str, optional
+        Whose filter it is.
+
+    Returns
+    -------
+    galsim.Bandpass
+        With its AB zero-point.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        An unknown name.
+    """
     found = find_band(band, survey)
     return hst_bandpass(found) if isinstance(found, str) else found
 

@@ -56,7 +56,7 @@ class Truth(NamedTuple):
         Returns
         -------
         float
-            inf where an HST band has no flux at all.
+            Infinite where an HST band has no flux at all.
 
         Raises
         ------

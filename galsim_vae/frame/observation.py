@@ -22,16 +22,19 @@ class Observation:
         proportional to f_nu with the same factor in every band.
     wcs : dict
         Band name to pixel scale [arcsec], or to a `galsim.BaseWCS` (uniform).
-    psf : dict of band name to `galsim.GSObject` or to array (image at the native pixels, centred):
-        the effective PSF, that is with the native pixel response in it.
+    psf : dict
+        Band name to `galsim.GSObject` or to array (image at the native pixels, centred): the
+        effective PSF, that is with the native pixel response in it.
     noise : dict
         Band name to rms per native pixel, in the image's unit; absent means 0.
-    correlation : dict of band name to the correlation function of the noise at lags of native
-        pixels, array (2k + 1, 2k + 1), 1 at its centre; absent means white.
-    mask : dict of band name to bool array (ny, nx), True where the pixel may be used; absent
-        means everywhere.
-    centre : dict of band name to (x, y), 0-based array coordinates of one common point of the sky
-        near the galaxy; absent means the centre of the array.
+    mask : dict
+        Band name to bool array (ny, nx), True where the pixel may be used; absent means everywhere.
+    centre : dict
+        Band name to (x, y), 0-based array coordinates of one common point of the sky near the
+        galaxy; absent means the centre of the array.
+    correlation : dict
+        Band name to the correlation function of the noise at lags of native pixels, array
+        (2k + 1, 2k + 1), 1 at its centre; absent means white.
 
     Raises
     ------

@@ -261,7 +261,7 @@ def psf_width(otf: Tensor) -> Tensor:
     Returns
     -------
     tensor (...)
-        [pixel]
+        Pixels.
     """
     size = otf.shape[-2]
     power = otf.abs().square()

@@ -80,7 +80,7 @@ def render(
     Parameters
     ----------
     stamps : Drawable
-        n galaxies: `galsim_vae.Stamps`, or another object with the same five attributes.
+        The galaxies: `galsim_vae.Stamps`, or another object with the same five attributes.
     psf : galsim.GSObject or sequence of n of them
         One for all, or one a galaxy. Sampling a new one takes some 10 ms.
     nx, ny : int
@@ -93,9 +93,11 @@ def render(
         Counterclockwise; plain numbers are radians.
     shift : galsim.PositionD or (n, 2) or (2,), optional
         (x, y) of the galaxy from the image's true centre, arcsec, after the shear.
-    bands, zeropoint
-        Each as in `Stamps.galaxy`, or a sequence of them; one zero-point serves all bands.
-    method : "auto" or "no_pixel"
+    bands : str or galsim.Bandpass, or sequence of these
+        As in `Stamps.galaxy`.
+    zeropoint : float or sequence of float, optional
+        As in `Stamps.galaxy`; one serves all bands.
+    method : {"auto", "no_pixel"}
         As in ``drawImage``: whether to add the pixel's response, or the PSF has it already.
     noise : galsim.GaussianNoise or galsim.PoissonNoise, optional
         Its ``sigma`` or ``sky_level``, in counts. The deviates are those of ``seed``: that of the
@@ -105,7 +107,8 @@ def render(
         two draws of a deviate are used.
     device : str or sequence of str
         "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1"; several share the galaxies.
-    dtype : "float32" or "float64"
+    dtype : {"float32", "float64"}
+        Of the images.
     out : torch.Tensor, optional
         Where to draw, on any device: results of the right shape and type.
     extrapolate : bool
@@ -113,7 +116,7 @@ def render(
 
     Returns
     -------
-    torch.Tensor, (n, bands, ny, nx)
+    torch.Tensor (n, bands, ny, nx)
         Counts. On the device, or on the CPU if there are several.
 
     Raises

@@ -135,9 +135,13 @@ def place(
     Parameters
     ----------
     galaxies : Drawable
-        n galaxies.
-    shear, rotation, shift
+        The galaxies.
+    shear : galsim.Shear or (n, 2) or (2,)
         As in `galsim_vae.render.render`.
+    rotation : galsim.Angle or (n,)
+        As there.
+    shift : galsim.PositionD or (n, 2) or (2,)
+        As there.
 
     Raises
     ------
@@ -166,10 +170,15 @@ def observe(
     Parameters
     ----------
     n : int
-    psf, scale, method
+        Number of galaxies.
+    psf : galsim.GSObject or sequence of n of them
         As in `galsim_vae.render.render`.
     shape : (int, int)
         (ny, nx).
+    scale : float
+        Pixel scale, arcsec.
+    method : {"auto", "no_pixel"}
+        As in `galsim_vae.render.render`.
 
     Raises
     ------
@@ -239,8 +248,10 @@ def make_noise(
 
     Parameters
     ----------
-    noise, seed
+    noise : galsim.BaseNoise, optional
         As in `galsim_vae.render.render`.
+    seed : int or galsim.BaseDeviate, optional
+        As there.
     bands : list of str or galsim.Bandpass
         To be drawn.
 

@@ -86,7 +86,10 @@ class Sums(NamedTuple):
 
         Returns
         -------
-        m, c, m_rest, c_rest : array
+        m, c : ndarray (2,)
+            Of all galaxies.
+        m_rest, c_rest : ndarray (groups, 2)
+            Without each of the groups.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = np.where(g == 0, np.nan, 1 / g)

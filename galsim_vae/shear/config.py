@@ -163,7 +163,13 @@ class CalibrationConfig:
         return ("vae", "sersic") if self.twins else ("vae",)
 
     def view(self) -> SurveyView:
-        """Return the PSF, pixels and noise."""
+        """Return the PSF, pixels and noise.
+
+        Returns
+        -------
+        SurveyView
+            Of the survey, band and depth.
+        """
         return survey_view(self.survey, self.band, self.depth, self.psf_fwhm, self.psf_shear)
 
     @functools.cached_property
@@ -172,7 +178,13 @@ class CalibrationConfig:
         return modelfile.read(modelfile.find(self.weights)).sha256
 
     def identity(self) -> dict[str, Any]:
-        """Return all that results depend on: configuration, weights, versions of the code."""
+        """Return all that results depend on: configuration, weights, versions of the code.
+
+        Returns
+        -------
+        dict
+            Names and values, as JSON holds them.
+        """
         values = dataclasses.asdict(self)
         for name in ("output", "bins", "target_error", "weights"):
             del values[name]
@@ -184,7 +196,13 @@ class CalibrationConfig:
         }  # fmt: skip
 
     def fingerprint(self) -> str:
-        """Return a short digest of `identity`; chunks of another one are never mixed in."""
+        """Return a short digest of `identity`; chunks of another one are never mixed in.
+
+        Returns
+        -------
+        str
+            Twelve hexadecimal digits.
+        """
         text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -59,7 +59,20 @@ class Shapes(NamedTuple):
 
     @classmethod
     def of(cls, e: NDArray, r: NDArray, ok: NDArray) -> Shapes:
-        """Return shapes in which what failed, or is not finite, adds nothing to sums."""
+        """Return shapes in which what failed, or is not finite, adds nothing to sums.
+
+        Parameters
+        ----------
+        e, r : ndarray (n, 2)
+            Shapes and responses.
+        ok : ndarray (n,) bool
+            Whether each was measured.
+
+        Returns
+        -------
+        Shapes
+            Zero where not ``ok``.
+        """
         ok = ok & np.isfinite(e).all(axis=1) & np.isfinite(r).all(axis=1)
         return cls(np.where(ok[:, None], e, 0.0), np.where(ok[:, None], r, 0.0), ok)
 
@@ -110,6 +123,7 @@ class Estimator(ABC):
     Parameters
     ----------
     view : SurveyView
+        PSF, pixels and noise of the images.
     size : int
         Width of a stamp, pixels.
 
@@ -144,6 +158,7 @@ class Estimator(ABC):
         Returns
         -------
         Shapes
+            One a stamp, in their order.
         """
 
     def scene(self, image: NDArray, renoise: NDArray, found: Detections | None) -> SceneSums:
@@ -152,13 +167,14 @@ class Estimator(ABC):
         Parameters
         ----------
         image, renoise : ndarray (ny, nx) float32
-            nJy.
+            Of the scene and of pure noise, nJy.
         found : Detections or None
             None for an estimator that has `detects`. The response of detection is left out here.
 
         Returns
         -------
         SceneSums
+            Over the galaxies that were measured.
         """
         assert found is not None
         cut = functools.partial(cut_out, x=found.x, y=found.y, size=self.size)

@@ -225,15 +225,16 @@ def draw_stamps(
     Parameters
     ----------
     stamps : Stamps
-        n galaxies of one band, as `galsim_vae.shear.twins.in_one_band` gives them.
+        Galaxies of one band, as `galsim_vae.shear.twins.in_one_band` gives them.
     view : SurveyView
     size : int
         Width of the images, pixels.
-    shear, place : ndarray (n, 2)
-        (g1, g2) of each, and where it comes to lie, arcsec from the pixel
-        ``[size // 2, size // 2]``.
+    shear : ndarray (n, 2)
+        (g1, g2) of each.
     angle : float
         Radians.
+    place : ndarray (n, 2)
+        Where each comes to lie, arcsec from the pixel ``[size // 2, size // 2]``.
     renderer : {"batch", "galsim"}
         `galsim_vae.Stamps.render`, or GalSim's drawImage for each.
     device : str
@@ -242,7 +243,7 @@ def draw_stamps(
     Returns
     -------
     ndarray (n, size, size) float32
-        nJy.
+        In nJy.
     """
     place = place + centre_shift(size) * view.scale
     if renderer == "batch":

@@ -45,12 +45,16 @@ def bootstrap_error(
 
     Parameters
     ----------
-    statistic, *samples, random
+    statistic : callable
+        As in `bootstrap`.
+    *samples : ndarray (n, ...)
+        As in `bootstrap`.
+    random : numpy.random.Generator
         As in `bootstrap`.
 
     Returns
     -------
-    array (...)
+    ndarray (...)
         Of the statistic's shape; NaN of fewer than two rows.
     """
     if len(samples[0]) < 2:

@@ -154,7 +154,18 @@ class Rejected:
 
 
 def is_validation(source_index) -> NDArray:
-    """Tell which rows of a source are held out."""
+    """Tell which rows of a source are held out.
+
+    Parameters
+    ----------
+    source_index : array_like (n,) int
+        Rows in the catalogue of the source.
+
+    Returns
+    -------
+    ndarray (n,) bool
+        True for held-out rows.
+    """
     return np.asarray(source_index) % VALIDATION_STRIDE == VALIDATION_STRIDE - 1
 
 
@@ -169,6 +180,8 @@ def write(
 
     Parameters
     ----------
+    path : str or Path
+        File to write.
     parts : Dataset or Iterable[(Dataset or None, Rejected or None])
         The galaxies, or an iterable of galaxies and rejected objects, written one after the other
         so that they need not be in memory together.
@@ -258,6 +271,16 @@ def _column(name: str, layout, values, n: int) -> NDArray:
 def read(path) -> Dataset:
     """Read the galaxies of a training file.
 
+    Parameters
+    ----------
+    path : str or Path
+        The training file.
+
+    Returns
+    -------
+    Dataset
+        All galaxies, the held-out ones too.
+
     Raises
     ------
     OSError
@@ -270,19 +293,67 @@ def read(path) -> Dataset:
 
 
 def read_sources(path) -> NDArray:
-    """Read the source of each galaxy only; raises as `read` does."""
+    """Read the source of each galaxy only.
+
+    Parameters
+    ----------
+    path : str or Path
+        The training file.
+
+    Returns
+    -------
+    ndarray (n,) str
+        Name of each galaxy's source.
+
+    Raises
+    ------
+    OSError
+        As from `read`.
+    """
     with _open(path) as file:
         return file["source"].asstr()[()].astype(np.str_)
 
 
 def read_rejected(path) -> Rejected:
-    """Read the rejected objects of a training file; raises as `read` does."""
+    """Read the rejected objects of a training file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The training file.
+
+    Returns
+    -------
+    Rejected
+        Source, index, reason and picture of each.
+
+    Raises
+    ------
+    OSError
+        As from `read`.
+    """
     with _open(path) as file:
         return Rejected(**_read(path, file["rejected"], _REJECTED))
 
 
 def read_header(path) -> dict[str, str]:
-    """Read provenance and band maps of a training file; raises as `read` does."""
+    """Read provenance and band maps of a training file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The training file.
+
+    Returns
+    -------
+    dict of str to str
+        ``provenance``, and ``band_map_<source>`` of each source.
+
+    Raises
+    ------
+    OSError
+        As from `read`.
+    """
     with _open(path) as file:
         return {
             name: str(text)

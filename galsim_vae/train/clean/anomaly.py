@@ -73,8 +73,20 @@ def combine(odd: NDArray) -> NDArray:
 def table(data: Dataset, measured: dict[str, NDArray], usual: dict[str, Usual]) -> Table:
     """List every galaxy, worst first.
 
-    Columns: row (in the training file), source, source_index, identifier, valid, score, reason,
-    signal_to_noise, and -log10 of the tail probability of each reason.
+    Parameters
+    ----------
+    data : Dataset
+        The galaxies.
+    measured : dict of str to ndarray
+        From `measure_oddities`, of the same galaxies.
+    usual : dict of str to Usual
+        From `calibrate`, of the same file or of another.
+
+    Returns
+    -------
+    astropy.table.Table
+        Columns row (in the training file), source, source_index, identifier, valid, score, reason,
+        signal_to_noise, and -log10 of the tail probability of each reason.
     """
     odd = oddness(measured, usual)
     columns = {

@@ -62,7 +62,7 @@ def resample(stamps: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
 
     Parameters
     ----------
-    stamps : tensor (n, bands, size, size).
+    stamps : tensor (n, bands, size, size)
     matrix : tensor (n, 2, 2)
         Near a multiple of a small rotation or shear.
     offset : tensor (n, 2)

@@ -25,12 +25,15 @@ def vary(
     ----------
     image, mask : Tensor
         Tensors (n, bands, size, size).
-    otf : tensor (n, bands, size, size // 2 + 1).
+    otf : tensor (n, bands, size, size // 2 + 1)
+        `rfft2` of the PSFs.
 
     Returns
     -------
-    image, mask, otf : as given, flux unchanged.
-    area : tensor (n,), area of the stretched galaxy over that of the original.
+    image, mask, otf : Tensor
+        As given, flux unchanged.
+    area : tensor (n,)
+        Area of the stretched galaxy over that of the original.
     """
     n = len(image)
     shear, dilation = (

@@ -88,9 +88,12 @@ class Batch(NamedTuple):
 
         Parameters
         ----------
-        image, psf, mask : ndarray (n, bands, size, size)
+        image, psf : ndarray (n, bands, size, size)
             As in `galsim_vae.train.training_file.Dataset`.
         noise, noise_area : ndarray (n, bands)
+            As there.
+        mask : ndarray (n, bands, size, size)
+            As there.
         floors : Floors
 
         Returns

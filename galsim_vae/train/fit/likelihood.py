@@ -25,7 +25,7 @@ def convolve(stamps: Tensor, otf: Tensor) -> Tensor:
 
     Parameters
     ----------
-    stamps : tensor (n, bands, size, size).
+    stamps : tensor (n, bands, size, size)
     otf : tensor (n, bands, size, size // 2 + 1)
         `rfft2` of PSFs whose centre is at index [0, 0].
 

@@ -79,9 +79,10 @@ class RealGalaxies:
 
         Parameters
         ----------
-        index : integer tensor (n,)
+        index : tensor (n,) of int
             The galaxies wanted.
         generator : torch.Generator
+            Of everything random.
         signal_to_noise : tensor (n,), optional
             Drawn with `draw_signal_to_noise` if absent.
         exchange : bool

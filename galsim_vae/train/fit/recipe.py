@@ -105,6 +105,16 @@ class Recipe:
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
         """Check every key and build the recipe.
 
+        Parameters
+        ----------
+        values : dict
+            The keys of a recipe file and their values.
+
+        Returns
+        -------
+        Recipe
+            With defaults where a key is absent.
+
         Raises
         ------
         galsim.GalSimConfigError
@@ -208,6 +218,16 @@ def provenance(real: Dataset | None, *configs) -> dict[str, str]:
 
 def train(recipe: Recipe) -> modelfile.Model:
     """Train VAE and flows and write the weights file.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to train, and where to write.
+
+    Returns
+    -------
+    Model
+        What the weights file holds.
 
     Raises
     ------

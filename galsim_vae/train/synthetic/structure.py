@@ -102,7 +102,7 @@ def fields(m: Morphology, p: Plane) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     Returns
     -------
-    log_disc, arms, dust, bar : Tensor, (n, size, size)
+    log_disc, arms, dust, bar : tensor (n, size, size)
         Grey modulation of the disc (natural log), modulation by young stars (natural log, for
         contrast 1), optical depth at 0.55 micron, and the bar (flux 1).
     """
