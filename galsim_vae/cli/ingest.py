@@ -8,6 +8,7 @@ from galsim_vae.files import output_folder
 from galsim_vae.train.ingest.config import IngestConfig
 from galsim_vae.train.ingest.report import write_report
 from galsim_vae.train.ingest.run import ingest
+from galsim_vae.train.ingest.same import read_pairs
 
 from .call import Call
 
@@ -24,7 +25,8 @@ def run(call: Call) -> None:
     readers = config.readers()
     folder = config.report or Path(f"{config.output.with_suffix('')}_report")
     output_folder(config.output.parent)
-    counts = ingest(readers, config.output, config.seed, config.recipe())
+    same = None if config.same is None else read_pairs(config.same)
+    counts = ingest(readers, config.output, config.seed, config.recipe(), same)
     sources = Counter(name for name, _ in counts.elements())
     for name, count in sources.items():
         logger.info("%s: %d of %d", name, counts[name, ""], count)

@@ -21,6 +21,7 @@ __all__ = [
     "is_validation",
     "read",
     "read_header",
+    "read_places",
     "read_rejected",
     "read_sources",
     "write",
@@ -86,7 +87,8 @@ class Dataset:
     source : ndarray (n,) str
         source_index : (n,) int64, row in the source's own file.
     valid : ndarray (n,) bool
-        Held out for validation: source_index % 5 == 4.
+        Held out for validation: source_index % 5 == 4, and what else shows the galaxies of these
+        rows.
     filters : ndarray (n, 5) str
         The survey's filter that stands for each band, '' if none.
     identifier : ndarray (n,) str
@@ -154,7 +156,7 @@ class Rejected:
 
 
 def is_validation(source_index) -> NDArray:
-    """Tell which rows of a source are held out.
+    """Tell which rows of a source are held out, whatever other stamps there are.
 
     Parameters
     ----------
@@ -312,6 +314,33 @@ def read_sources(path) -> NDArray:
     """
     with _open(path) as file:
         return file["source"].asstr()[()].astype(np.str_)
+
+
+def read_places(path) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Read the source, row and position of each galaxy only.
+
+    Parameters
+    ----------
+    path : str or Path
+        The training file.
+
+    Returns
+    -------
+    source : ndarray (n,) str
+    source_index : ndarray (n,) int64
+    ra, dec : ndarray (n,) float
+        Degrees; NaN where unknown.
+
+    Raises
+    ------
+    OSError
+        As from `read`.
+    """
+    with _open(path) as file:
+        source = file["source"].asstr()[()].astype(np.str_)
+        unknown = np.full(len(source), np.nan)
+        ra, dec = (np.asarray(file["catalogue"].get(name, unknown)) for name in ("ra", "dec"))
+        return source, file["source_index"][()], ra, dec
 
 
 def read_rejected(path) -> Rejected:

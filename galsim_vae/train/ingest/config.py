@@ -9,8 +9,9 @@ For example::
         type: mosaic
         bands: { F606W: { image: "{data}/f606w.fits[SCI]", rms: ..., psf: HST } }
 
-In every string ``{key}`` stands for a value of the top level. A key of the top level that is not an
-attribute of `IngestConfig` must be used in this way, or begin with an underscore.
+With ``include: other.yaml`` all that the other file says holds, but for what this one says
+otherwise. In every string ``{key}`` stands for a value of the top level. A key of the top level
+that is not an attribute of `IngestConfig` must be used in this way, or begin with an underscore.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 from galsim.errors import GalSimConfigError, GalSimConfigValueError
 
-from galsim_vae.settings import build
+from galsim_vae.settings import build, load
 from galsim_vae.train.readers import SegmentReader, StampReader
 from galsim_vae.train.readers.cosmos import CosmosReader
 from galsim_vae.train.readers.mosaic import MosaicReader
@@ -54,24 +55,30 @@ class IngestConfig:
         Names a run: parts made with another one are refused.
     report : Path or None
         Folder of the report; None for one beside the output.
+    same : Path or None
+        Table of stamps that show one galaxy, which no positions tell of; see `same.read_pairs`.
     """
 
     output: Path
     inputs: Mapping[str, Any]
     seed: int = 20240229
     report: Path | None = None
+    same: Path | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> IngestConfig:
-        """Fill in ``{key}`` and check the keys of the top level.
+        """Read what is included, fill in ``{key}`` and check the keys of the top level.
 
         Raises
         ------
+        OSError
+            The included file cannot be read.
         galsim.GalSimConfigError
             A key is missing.
         galsim.GalSimConfigValueError
             An unknown key, or a value of another type.
         """
+        values = _with_included(values)
         words = {k: str(v) for k, v in values.items() if not isinstance(v, dict | list | None)}
         used: set[str] = set()
         filled = _fill(dict(values), words, used)
@@ -89,6 +96,29 @@ class IngestConfig:
         Parts of an unfinished run depend on it.
         """
         return json.dumps(self.inputs, sort_keys=True, default=str)
+
+
+def _with_included(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a configuration with those of the file that it includes."""
+    own = dict(values)
+    if (path := own.pop("include", None)) is None:
+        return own
+    if not isinstance(path, str):
+        raise GalSimConfigValueError("include must be the path of a configuration file.", path)
+    base = load(path)
+    if "include" in base:
+        raise GalSimConfigValueError(f"{path} is included, and cannot include", base["include"])
+    return _merged(base, own)
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of both tables; in those of both, `own` goes first."""
+    both = {
+        key: _merged(base[key], own[key])
+        for key in base.keys() & own.keys()
+        if isinstance(base[key], dict) and isinstance(own[key], dict)
+    }
+    return {**base, **own, **both}
 
 
 def _fill(value: Any, words: Mapping[str, str], used: set[str]) -> Any:

@@ -30,6 +30,7 @@ from galsim_vae.train.readers.detection import mask_neighbours
 from galsim_vae.train.readers.source import Reader, Source
 
 from .reject import blended, covered, reject
+from .same import Galaxy, held_out
 
 __all__ = ["galaxy_row", "in_frame", "ingest", "measured", "parts_folder"]
 
@@ -44,7 +45,13 @@ def parts_folder(output) -> Path:
     return Path(f"{output}.parts")
 
 
-def ingest(readers: Sequence[Reader], output, seed: int = 20240229, recipe: str = "") -> Counter:
+def ingest(
+    readers: Sequence[Reader],
+    output,
+    seed: int = 20240229,
+    recipe: str = "",
+    same: list[tuple[Galaxy, Galaxy]] | None = None,
+) -> Counter:
     """Write one training file from all galaxies that the readers find.
 
     Interrupted, it goes on with the chunk that it was at when called again with the same readers.
@@ -59,6 +66,8 @@ def ingest(readers: Sequence[Reader], output, seed: int = 20240229, recipe: str 
         Names a run; parts made with another one are refused.
     recipe : str, optional
         Text that describes the readers; parts made from another one are refused.
+    same : list, optional
+        Pairs of stamps that show one galaxy and that no positions tell of, from `same.read_pairs`.
 
     Returns
     -------
@@ -95,7 +104,7 @@ def ingest(readers: Sequence[Reader], output, seed: int = 20240229, recipe: str 
         raise galsim.GalSimValueError(
             f"No galaxy was accepted; see {folder}", dict(Counter(r for _, r in counts))
         )
-    _join(readers, chunks, folder, output)
+    _join(readers, chunks, folder, output, same)
     shutil.rmtree(folder)
     return counts
 
@@ -135,14 +144,21 @@ def _count(part: Path) -> Counter:
     return counts
 
 
-def _join(readers, chunks, folder: Path, output) -> None:
+def _join(readers, chunks, folder: Path, output, same) -> None:
     """Write the parts as one file, one after the other."""
-    parts = (folder / f"{reader.name}.{k:06d}.h5" for reader, k in chunks)
+    parts = [folder / f"{reader.name}.{k:06d}.h5" for reader, k in chunks]
+    places = [dataset.read_places(part) for part in parts]
+    source, index, ra, dec = (np.concatenate(columns) for columns in zip(*places, strict=True))
+    valid = held_out(source, index, ra, dec, same)
+    ends = np.cumsum([len(place[0]) for place in places])[:-1]
     maps = {r.name: " ".join(f"{f}>{b}" for f, b in r.filters.items()) for r in readers}
     provenance = " ".join(f"{r.name}: {r.provenance}" for r in readers)
     dataset.write(
         output,
-        ((dataset.read(part), dataset.read_rejected(part)) for part in parts),
+        (
+            (replace(dataset.read(part), valid=chosen), dataset.read_rejected(part))
+            for part, chosen in zip(parts, np.split(valid, ends), strict=True)
+        ),
         band_maps=maps,
         provenance=provenance,
     )

@@ -4,6 +4,7 @@ import fnmatch
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
+from typing import Any
 
 import galsim
 import numpy as np
@@ -28,10 +29,11 @@ class StampReader:
     ``img`` (n, bands, s, s): background-subtracted, linear flux per pixel; ``bands`` the filters;
     ``x``, ``y`` (n,) the galaxy in 0-based pixels; ``stamp_scale`` (n,) arcsec per pixel. Used
     where they are there: ``mask`` (n, s, s), 0 where usable; ``rebin`` (n,): the pixels are sums of
-    so many native ones along either axis; ``zp`` (bands,) AB zero-points; ``mag`` (n, bands) AB;
-    ``z``, ``ra``, ``dec``, ``id``; ``bandok`` (n, bands); ``psf`` (n, m, m), at native pixels;
-    ``sig_native`` (n, bands), the noise of native pixels, for stamps that show no sky;
-    ``quality`` (n,), 0 for rejected; ``survey`` (n,), if the file holds several.
+    so many native ones along either axis; ``zp`` (bands,) or (n, bands) AB zero-points; ``mag``
+    (n, bands) AB; ``z``, ``ra``, ``dec``, ``id``; ``bandok`` (n, bands); ``psf`` (n, m, m), one
+    for all bands, or (n, bands, m, m), at native pixels; ``sig_native`` (n, bands), the noise of
+    native pixels, for stamps that show no sky; ``quality`` (n,), 0 for rejected; ``survey`` (n,),
+    if the file holds several.
 
     Parameters
     ----------
@@ -41,21 +43,27 @@ class StampReader:
         The file.
     psf : str, ndarray or dict, optional
         See `psf.build_psf`, or a dict of these by filter or survey; absent if the file has ``psf``.
+        ``{array: psf, index: 2, scale: 0.06}`` is element 2 of the file's array ``psf``, at pixels
+        of 0.06 arcsec. Without ``index`` the array has one PSF a galaxy, and without ``scale``
+        native pixels.
     structure_only : bool, optional
         The galaxies are nearby ones that stand in for distant ones: no magnitude, no redshift, no
         size in arcsec.
     pivot : dict, optional
-        Filter to pivot wavelength [nm] for filters that are not known.
+        Filter to pivot wavelength [nm] for filters that are not known, or whose name means another
+        one elsewhere.
     rows : str, optional
         Only galaxies whose ``id`` looks like this (``"qso*"``).
+    segment_only : bool, optional
+        All but the galaxy's own segment is 0. The noise is then ``sig_native``.
     """
 
     def __init__(self, name: str, file_name: str, psf=None, structure_only: bool = False,
                  pivot: Mapping[str, float] | None = None, rows: str = "*",
-                 provenance: str = ""):  # fmt: skip
+                 provenance: str = "", segment_only: bool = False):  # fmt: skip
         self.name, self.path, self.provenance = name, file_name, provenance
         self.psf, self.structure_only, self.rows = psf, structure_only, rows
-        self.pivot = pivot
+        self.pivot, self.segment_only = pivot, segment_only
 
     @cached_property
     def data(self) -> dict[str, np.ndarray]:
@@ -75,13 +83,14 @@ class StampReader:
         Without zero-points the colours are unknown, and only the nearest filter is used.
         """
         chosen = map_filters(self.bands, self.pivot, self.structure_only)
-        known = np.isfinite([self._zero[self.bands.index(name)] for name in chosen]).all()
+        known = np.isfinite(self._zero[:, [self.bands.index(name) for name in chosen]]).all()
         return chosen if known else dict(list(chosen.items())[:1])
 
     @cached_property
     def _zero(self) -> np.ndarray:
-        """AB zero-points of the filters, NaN where unknown."""
-        return np.asarray(self.data.get("zp", np.full(len(self.bands), np.nan)), dtype=float)
+        """AB zero-points of the galaxies and filters, NaN where unknown."""
+        zero = np.asarray(self.data.get("zp", np.nan), dtype=float)
+        return np.broadcast_to(zero, (len(self.data["img"]), len(self.bands)))
 
     @cached_property
     def index(self) -> np.ndarray:
@@ -103,6 +112,8 @@ class StampReader:
                   "rebin": (n,), "zp": (bands,), "mag": (n, bands), "z": (n,), "ra": (n,),
                   "dec": (n,), "id": (n,), "bandok": (n, bands), "sig_native": (n, bands),
                   "quality": (n,), "survey": (n,)}  # fmt: skip
+        if self.data.get("zp", np.empty(0)).ndim == 2:
+            shapes["zp"] = (n, bands)
         for name, shape in shapes.items():
             if name in self.data and self.data[name].shape != shape:
                 raise galsim.GalSimValueError(
@@ -120,7 +131,13 @@ class StampReader:
             raise galsim.GalSimConfigError(f"{self.path} has no array psf: give {self.name}.psf")
         if not len(self.index):
             raise galsim.GalSimConfigValueError(f"{self.path}: no id matches", self.rows)
-        self._psf(int(self.index[0]), next(iter(self.filters)))
+        if self.segment_only and "sig_native" not in self.data:
+            raise galsim.GalSimConfigError(
+                f"{self.path} has no array sig_native: {self.name}.segment_only needs it, since "
+                "segments show no sky"
+            )
+        for name in self.filters:
+            self._psf(int(self.index[0]), name)
 
     def __len__(self) -> int:
         return math.ceil(len(self.index) / CHUNK)
@@ -140,18 +157,46 @@ class StampReader:
     def _psf(self, i: int, name: str) -> galsim.GSObject:
         survey, rebin = self._group(i)
         native = float(self.data["stamp_scale"][i]) / rebin
-        spec = self.data["psf"][i] if self.psf is None else self.psf
-        if isinstance(spec, Mapping) and "type" not in spec:
-            key = survey if survey in spec else name
-            if key not in spec:
+        spec: Any = {"array": "psf"} if self.psf is None else self.psf
+        if isinstance(spec, Mapping) and "type" not in spec and "array" not in spec:
+            if survey not in spec and name not in spec:
                 raise galsim.GalSimConfigError(f"{self.name}.psf has none for {survey} {name}")
-            spec = spec[key]
-        if self.psf is None:
-            return block_psf(build_psf(spec, name, native), native, rebin)
+            spec = spec[survey if survey in spec else name]
+        if isinstance(spec, Mapping) and "array" in spec:
+            scale = float(spec.get("scale", native))
+            return block_psf(build_psf(self._psf_array(spec, i, name), name, scale), native, rebin)
         key = (survey, rebin, name, native)
         if key not in self._psfs:
             self._psfs[key] = block_psf(build_psf(spec, name, native), native, rebin)
         return self._psfs[key]
+
+    def _psf_array(self, spec: Mapping, i: int, name: str) -> np.ndarray:
+        """PSF image of a galaxy and filter among the file's arrays."""
+        unknown = set(spec) - {"array", "index", "scale"}
+        if unknown:
+            raise galsim.GalSimConfigError(
+                f"Unknown key {self.name}.psf.{min(unknown)}; a PSF of the file has array, index "
+                "and scale"
+            )
+        if spec["array"] not in self.data:
+            raise galsim.GalSimKeyError(
+                f"{self.path} has no array {spec['array']}; it has {', '.join(self.data)}",
+                spec["array"],
+            )
+        array, n = self.data[spec["array"]], len(self.data["img"])
+        if "index" in spec:
+            if array.ndim != 3 or not 0 <= int(spec["index"]) < len(array):
+                raise galsim.GalSimValueError(
+                    f"{self.path}: {spec['array']} has no PSF image {spec['index']}", array.shape
+                )
+            return array[int(spec["index"])]
+        if array.shape[:-2] not in ((n,), (n, len(self.bands))):
+            raise galsim.GalSimValueError(
+                f"{self.path}: {spec['array']} must have shape ({n}, m, m) or "
+                f"({n}, {len(self.bands)}, m, m)",
+                array.shape,
+            )
+        return array[i] if array.ndim == 3 else array[i, self.bands.index(name)]
 
     @cached_property
     def _psfs(self) -> dict:
@@ -164,7 +209,8 @@ class StampReader:
 
     def _sky(self, i: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         image = np.nan_to_num(self.data["img"][i, k].astype(float))
-        return image, sky.pixels(image, self._good(i, k) & (image != 0))
+        good = self._good(i, k) & (image != 0)
+        return image, np.zeros_like(good) if self.segment_only else sky.pixels(image, good)
 
     @cached_property
     def _correlations(self) -> dict:
@@ -190,8 +236,10 @@ class StampReader:
         ok = self._get("bandok", i, np.ones(len(self.bands), bool))
         used = {b: n for n, b in self.filters.items() if ok[self.bands.index(n)]}
         at = {b: self.bands.index(n) for b, n in used.items()}
-        source = Source(self.name, i, None, used, sized=not self.structure_only,
-                        identifier=str(self._get("id", i, i)))  # fmt: skip
+        source = Source(
+            self.name, i, None, used, sized=not self.structure_only,
+            segment_only=self.segment_only, identifier=str(self._get("id", i, i)),
+        )  # fmt: skip
         for name in ("ra", "dec"):
             if name in self.data:
                 source.catalogue[name] = float(self.data[name][i])
@@ -200,8 +248,8 @@ class StampReader:
             return source
         # To one f_nu unit, that of the first band.
         k0 = next(iter(at.values()))
-        unit = {b: 10 ** (-0.4 * (self._zero[k] - self._zero[k0])) if k != k0 else 1.0
-                for b, k in at.items()}  # fmt: skip
+        zero = self._zero[i]
+        unit = {b: 10 ** (-0.4 * (zero[k] - zero[k0])) if k != k0 else 1.0 for b, k in at.items()}
         source.observation = Observation(
             {
                 b: np.nan_to_num(self.data["img"][i, k].astype(float)) * unit[b]

@@ -11,6 +11,7 @@ import galsim
 import made_survey
 import numpy as np
 import pytest
+from astropy.table import Table
 from places import ROOT, SHARED
 
 from galsim_vae.bands import CANDELS_NOISE
@@ -22,7 +23,7 @@ from galsim_vae.train.ingest import run as ingest
 from galsim_vae.train.ingest.reject import has_two_nuclei
 from galsim_vae.train.readers.source import Source
 
-CONFIG = ROOT / "weights" / "real.yaml"
+CONFIG, MORE = (ROOT / "weights" / name for name in ("real.yaml", "real-more.yaml"))
 
 
 class Made:
@@ -173,6 +174,24 @@ def test_a_key_of_the_top_level_has_a_use():
         inputs.IngestConfig.from_dict({**values, "repport": "d"})
 
 
+def test_an_included_file_gives_what_the_file_does_not_say(tmp_path):
+    base, path = tmp_path / "base.yaml", tmp_path / "c.yaml"
+    base.write_text(
+        'output: base.h5\ndata: /here\ninputs: {a: {file: "{data}/a", rows: "*"}, b: 1}'
+    )
+    path.write_text(f'include: {base}\noutput: c.h5\ninputs: {{c: "{{data}}/c"}}')
+    changes = {"data": "/there", "inputs.b": None, "inputs.a.rows": "qso*"}
+    config = inputs.IngestConfig.from_dict(load(path, changes))
+    assert config.output == Path("c.h5")
+    assert config.inputs == {
+        "a": {"file": "/there/a", "rows": "qso*"}, "b": None, "c": "/there/c"}  # fmt: skip
+    for include, error in ((str(path), "cannot include"), ([str(base)], "must be the path")):
+        with pytest.raises(galsim.GalSimConfigError, match=error):
+            inputs.IngestConfig.from_dict({"output": "x.h5", "include": include})
+    with pytest.raises(OSError, match="nothere"):
+        inputs.IngestConfig.from_dict({"output": "x.h5", "include": "/nothere.yaml"})
+
+
 def test_report_shows_taken_and_rejected(tmp_path):
     path = tmp_path / "real.h5"
     ingest.ingest([Made()], path)
@@ -217,6 +236,55 @@ def test_configuration_of_the_shipped_weights_passes_its_checks(readers):
     assert readers["jwst_ceers"].filters == {"F150W": "F160W", "F115W": "F125W"}
     assert readers["cosmosweb_f444w"].filters == {"F444W": "F160W"}
     assert set(readers["kids_viking"].filters) == {"g", "r", "i", "J", "H"}
+
+
+@pytest.fixture(scope="module")
+def more_readers():
+    if not SHARED.exists():
+        pytest.skip("needs ../shared/data")
+    values = load(MORE, {"data": str(SHARED), "include": str(CONFIG)})
+    return {reader.name: reader for reader in inputs.IngestConfig.from_dict(values).readers()}
+
+
+def test_configuration_with_all_sets_has_those_of_the_shipped_weights(more_readers, readers):
+    for name in readers:
+        assert vars(more_readers[name])["provenance"] == readers[name].provenance
+    assert len(more_readers) == len(readers) + len(NEW)
+
+
+#: Filters of the further sets, and the bands that they stand for.
+NEW = {
+    "euclid_q1": {"VIS": "F814W", "J": "F125W"},
+    "hst_hudf": {band: band for band in ingest.BANDS},
+    "hst_candels_morpheus": {"F606W": "F606W", "F850LP": "F814W", "F125W": "F125W",
+                             "F160W": "F160W"},
+    "hst_cl1216": {"F814W": "F814W"},
+    "hst_jedisim": {"F606W": "F606W"},
+    "hst_jedisim_candels": {"F606W": "F606W"},
+    "hst_jwst_primer": {"F606W": "F606W", "F090W": "F814W", "F125W": "F125W", "F160W": "F160W"},
+    "hst_a2744": {"F105W": "F125W"},
+    "hst_nicmos": {"F160W": "F160W"},
+    "jwst_cowls": {"F115W": "F125W", "F150W": "F160W"},
+    "jwst_ceers_dja": {"F115W": "F125W", "F150W": "F160W"},
+    "jwst_jof": {"F435W": "F435W", "F606W": "F606W", "F814W": "F814W", "F115W": "F125W",
+                 "F150W": "F160W"},
+    "hsc_cosmos": {"g": "F435W", "r": "F606W", "i": "F814W"},
+    "nearby_2mass": {"J": "F125W", "H": "F160W"},
+    "nearby_efigi": {"g": "F435W", "r": "F606W", "i": "F814W"},
+    "nearby_sdss_barred": {"r": "F606W"},
+    "nearby_sga": {"g": "F435W"},
+}  # fmt: skip
+
+
+def test_galaxies_to_leave_out_are_of_the_sets():
+    table = Table.read(ROOT / "weights" / "real-more-leave-out.ecsv")
+    assert set(table["source"]) <= set(NEW) and "source_index" in table.colnames
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_further_sets_pass_their_checks(more_readers, name):
+    more_readers[name].check()
+    assert more_readers[name].filters == NEW[name]
 
 
 @pytest.mark.parametrize(

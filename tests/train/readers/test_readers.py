@@ -163,6 +163,88 @@ def test_stamps_need_a_psf_and_a_file(tmp_path):
         StampReader("s", "/nothere.npz", PSF_CONFIGS["F160W"]).check()
 
 
+def psf_image(fwhm, scale=SCALE, size=41):
+    """Image of a Gaussian PSF."""
+    return galsim.Gaussian(fwhm=fwhm).drawImage(
+        nx=size, ny=size, scale=scale, method="no_pixel"
+    ).array  # fmt: skip
+
+
+def psf_fwhm(source, band):
+    return source.observation.psf[band].calculateFWHM()
+
+
+def test_psfs_of_the_file_are_those_of_the_galaxy_and_the_filter(tmp_path):
+    """One a galaxy; one a galaxy and filter; one a filter, at pixels of its own."""
+    widths = np.array([0.2, 0.25, 0.3, 0.35, 0.4])
+    one = np.array([psf_image(w) for w in widths])
+    both = np.array([[psf_image(w), psf_image(w + 0.2)] for w in widths])
+    fine = np.array([psf_image(0.3, 0.03, 81), psf_image(0.5, 0.03, 81)])
+    names = {"bands": np.array(["r", "i"])}
+    path = str(made_survey.stamps(tmp_path, psf=one, **names))
+    third = sources(StampReader("s", path))[2]
+    assert psf_fwhm(third, "F606W") == pytest.approx(0.3, rel=0.02)
+    assert psf_fwhm(third, "F814W") == pytest.approx(0.3, rel=0.02)
+    mixed = {"r": {"array": "psf"}, "i": {"type": "Gaussian", "fwhm": 0.5}}
+    third = sources(StampReader("s", path, mixed))[2]
+    assert psf_fwhm(third, "F606W") == pytest.approx(0.3, rel=0.02)
+    assert psf_fwhm(third, "F814W") == pytest.approx(0.5, rel=0.02)
+    path = str(made_survey.stamps(tmp_path, psf=both, **names))
+    third = sources(StampReader("s", path))[2]
+    assert psf_fwhm(third, "F814W") == pytest.approx(0.5, rel=0.02)
+    path = str(made_survey.stamps(tmp_path, psf=None, fine=fine, **names))
+    spec = {n: {"array": "fine", "index": k, "scale": 0.03} for k, n in enumerate("ri")}
+    third = sources(StampReader("s", path, spec))[2]
+    assert psf_fwhm(third, "F606W") == pytest.approx(0.3, rel=0.02)
+    assert psf_fwhm(third, "F814W") == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("psf", "message"),
+    [
+        ({"array": "psfs"}, "no array psfs"),
+        ({"array": "psf"}, "must have shape"),
+        ({"array": "psf", "index": 2}, "no PSF image 2"),
+        ({"array": "psf", "index": 0, "pixel": 0.03}, "Unknown key s.psf.pixel"),
+    ],
+)
+def test_bad_psfs_of_the_file_are_named(tmp_path, psf, message):
+    path = made_survey.stamps(tmp_path, psf=np.array([psf_image(0.2), psf_image(0.3)]))
+    with pytest.raises(galsim.GalSimError, match=message):
+        StampReader("s", str(path), psf).check()
+
+
+def test_zero_points_may_differ_between_galaxies(tmp_path):
+    zero = np.array([[22.5, 22.5 + 0.1 * k] for k in range(5)])
+    path = str(made_survey.stamps(tmp_path, zp=zero, bands=np.array(["r", "i"])))
+    observations = [s.observation for s in sources(StampReader("s", path, PSF_CONFIGS["F160W"]))]
+    raw = np.load(path)["img"]
+    for k, observation in enumerate(observations):
+        ratio = observation.image["F814W"][50, 50] / raw[k, 1, 50, 50]
+        assert ratio == pytest.approx(10 ** (-0.04 * k))
+    path = made_survey.stamps(tmp_path, zp=zero[:4])
+    with pytest.raises(galsim.GalSimError, match="zp must have shape"):
+        StampReader("s", str(path), PSF_CONFIGS["F160W"]).check()
+
+
+def test_stamps_of_segments_take_their_noise_from_the_file(tmp_path):
+    path = made_survey.stamps(tmp_path, sig_native=np.full((5, 2), 0.004))
+    with np.load(path) as file:
+        arrays = dict(file)
+    y, x = np.indices((100, 100))
+    arrays["img"] *= np.hypot(x - 49.5, y - 49.5) < 22
+    np.savez(path, **arrays)
+    reader = StampReader("s", str(path), PSF_CONFIGS["F160W"], segment_only=True)
+    source = sources(reader)[0]
+    assert source.segment_only and source.observation.noise["F606W"] == pytest.approx(0.004)
+    assert not source.observation.mask["F606W"][5, 5]
+    row, reason = galaxy_row(source, 1)
+    assert reason == "" and np.isfinite(row["half_light_radius"])
+    path = made_survey.stamps(tmp_path)
+    with pytest.raises(galsim.GalSimError, match="no array sig_native"):
+        StampReader("s", str(path), PSF_CONFIGS["F160W"], segment_only=True).check()
+
+
 def test_segments_are_used_and_clipped_ones_rejected(tmp_path):
     truth = made_survey.galaxies(3)
     cube = np.zeros((3, 90, 90), np.float32)
