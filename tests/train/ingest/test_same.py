@@ -4,8 +4,8 @@ import galsim
 import numpy as np
 import pytest
 from astropy.table import Table
+from made_reader import Made
 from places import ROOT
-from test_ingest import Made
 
 from galsim_vae.train import training_file
 from galsim_vae.train.ingest.run import ingest
