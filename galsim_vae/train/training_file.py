@@ -327,7 +327,9 @@ def read_places(path) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     Returns
     -------
     source : ndarray (n,) str
+        Name of the source.
     source_index : ndarray (n,) int64
+        Row in its catalogue.
     ra, dec : ndarray (n,) float
         Degrees; NaN where unknown.
 
