@@ -17,11 +17,11 @@ from . import shapes
 from .bands import BANDS, REFERENCE, STAMP_SIZE
 from .deviates import draw_seed, galaxy_uniforms, normal
 from .devices import find_device, pinned_torch
+from .frame.frames import Frame
 from .galaxy import VAEGalaxy
 from .geometry import residual_shear, rotation_matrix, shear_matrix
 from .model import file as modelfile
 from .model.batches import BATCH_SIZES, in_batches
-from .model.vae import psf_width
 from .stamps import Stamps
 
 if TYPE_CHECKING:
@@ -96,6 +96,11 @@ class GalaxyGenerator:
         return BANDS
 
     @property
+    def frame(self) -> Frame:
+        """The canonical frame of the stamps."""
+        return self._model.vae.config.canonical_frame
+
+    @property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Trained range of each condition: AB mag, arcsec, dimensionless |g|, redshift."""
         return dict(self._model.ranges)
@@ -166,9 +171,9 @@ class GalaxyGenerator:
         rng : galsim.BaseDeviate
             Two of its draws are used.
         exact, extrapolate : bool, optional
-            Override what the generator was made with. With exact=False the stamp is neither
-            sheared nor recentred, nor resized by its own radius but by the median one; the table
-            of the result states what was asked.
+            Override what the generator was made with. With exact=False the stamp is
+            sheared by what its frame takes out and no further, not recentred, and resized by the
+            median radius and not its own; the table of the result states what was asked.
 
         Returns
         -------
@@ -197,7 +202,7 @@ class GalaxyGenerator:
         decoded = self._draw(complete, seed)
         exact = self.exact if exact is None else exact
         pixels = float(self._model.flows.half_light_pixels)
-        jacobian, offset = _geometry(decoded, complete, exact, pixels)
+        jacobian, offset = _geometry(decoded, complete, exact, pixels, self.frame)
         array = decoded.array.numpy()
         _fix_band_fluxes(array, complete)
         return Stamps(array, complete, jacobian, offset, BANDS)
@@ -309,7 +314,7 @@ class GalaxyGenerator:
             raise GalSimValueError("noise must not be negative", float(tensors[2].min()))
         encoder = self._model.vae.encoder
         mean, log_variance = in_batches(
-            lambda i, p, s, m: encoder(i, psf_width(torch.fft.rfft2(p)), s, m > 0),
+            lambda i, p, s, m: encoder(i, torch.fft.rfft2(p), s, m > 0),
             self._sizes.network, self.device, *tensors,
         )  # fmt: skip
         return mean.numpy(), log_variance.numpy()
@@ -422,13 +427,16 @@ def _of_first(bad: NDArray, conditions: cond.Conditions) -> str:
     return f"{cond.of_row(row, bad)}, asked for {', '.join(given) or 'nothing'}"
 
 
-def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool, pixels: float):
+def _geometry(
+    decoded: _Decoded, complete: cond.Conditions, exact: bool, pixels: float, frame: Frame
+):
     """Map from stamp pixels to the sky: jacobian (n, 2, 2) [arcsec/pixel], offset (n, 2) [pixel].
 
-    Exactly: dilated from the measured to the asked half-light radius, sheared from the measured
-    to the asked shape (a shear leaves the radius as it is: the half-light ellipse of the sheared
-    galaxy is the sheared ellipse), recentred on the measured centroid, and turned. Else all
-    stamps are taken to have the median half-light radius, `pixels`.
+    A stamp is sheared by what its frame takes out, and turned. Exactly: it is before dilated from
+    the measured to the asked half-light radius, sheared from the measured shape to what is left of
+    the asked one (a shear leaves the radius as it is: the half-light ellipse of the sheared
+    galaxy is the sheared ellipse), and recentred on the measured centroid. Else all stamps are
+    taken to have the median half-light radius, `pixels`.
     """
     radius = complete.values[:, cond.NAMES.index("half_light_radius")]
     g = complete.values[:, cond.NAMES.index("g")]
@@ -441,10 +449,11 @@ def _geometry(decoded: _Decoded, complete: cond.Conditions, exact: bool, pixels:
             for v in (decoded.x, decoded.y, decoded.g1, decoded.g2, decoded.radius)
         )
         found = g1 + 1j * g2
-        shear = residual_shear(found, g)
+        shear = residual_shear(found, frame.rest(g))
         offset = np.stack([x, y], axis=1)
         scale = radius / measured
-    turn, stretch = rotation_matrix(complete.angle), shear_matrix(np.real(shear), np.imag(shear))
+    turn = rotation_matrix(complete.angle)
+    stretch = shear_matrix(frame.shear(g), 0.0) @ shear_matrix(np.real(shear), np.imag(shear))
     return np.einsum("n,nij,njk->nik", scale, turn, stretch), offset
 
 

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["elliptical_radius", "residual_shear", "rotation_matrix", "shear_matrix"]
+__all__ = [
+    "elliptical_radius",
+    "residual_shear",
+    "rotation_matrix",
+    "shear_matrix",
+    "sheared_shape",
+]
 
 
 def rotation_matrix(angle: ArrayLike) -> NDArray:
@@ -38,9 +44,29 @@ def shear_matrix(g1: ArrayLike, g2: ArrayLike) -> NDArray:
     -------
     ndarray (..., 2, 2) float64
     """
-    g1, g2 = np.asarray(g1, dtype=float), np.asarray(g2, dtype=float)
+    g1, g2 = np.broadcast_arrays(np.asarray(g1, dtype=float), np.asarray(g2, dtype=float))
     matrix = np.array([[1 + g1, g2], [g2, 1 - g1]]) / np.sqrt(1 - np.hypot(g1, g2) ** 2)
     return _last_axes(matrix)
+
+
+def sheared_shape(shape: Any, shear: Any) -> Any:
+    """Return the shape of what has one shape and is sheared, all as g1 + i g2.
+
+    Adaptive moments and half-light ellipses follow a shear exactly (Bernstein & Jarvis 2002,
+    AJ 123, 583, equation 2.13).
+
+    Parameters
+    ----------
+    shape : (n,) complex array or tensor
+        Reduced shear of the ellipse.
+    shear : (n,) real or complex array or tensor
+        Reduced shear that is applied to it.
+
+    Returns
+    -------
+    (n,) complex array or tensor
+    """
+    return (shape + shear) / (1 + shear.conj() * shape)
 
 
 def residual_shear(found: NDArray, asked: NDArray) -> NDArray:

@@ -33,8 +33,8 @@ def stamp_of(profile, geometry, band=BAND):
     stamp = np.zeros((len(BANDS), 64, 64))
     stamp[BANDS.index(band)] = (
         profile.shift(-geometry.centroid[0], -geometry.centroid[1])
-        .rotate(-geometry.angle * galsim.radians)
-        .drawImage(nx=64, ny=64, scale=geometry.pixel_scale, method="no_pixel", dtype=float)
-        .array
+        .drawImage(
+            nx=64, ny=64, wcs=frame.canonical_wcs(geometry), method="no_pixel", dtype=float
+        ).array
     )
     return stamp

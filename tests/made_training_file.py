@@ -3,10 +3,11 @@
 import numpy as np
 
 from galsim_vae.bands import BANDS
+from galsim_vae.frame import UPRIGHT
 from galsim_vae.train import training_file as dataset
 
 
-def training_file(path, n=10):
+def training_file(path, n=10, frame=UPRIGHT):
     rng = np.random.default_rng(1)
     y, x = np.indices((64, 64)) - 31.5
     galaxy = np.exp(-np.hypot(x, 2 * y) / 4)
@@ -22,8 +23,9 @@ def training_file(path, n=10):
     galaxies = dataset.Dataset(
         image=image, psf=psf, mask=mask, noise=noise, noise_area=np.ones((n, 5)), magnitude=nan,
         half_light_radius=nan, g=np.full(n, 1 / 3), redshift=nan, pixel_scale=np.full(n, 0.05),
+        frame_g=np.zeros(n), angle=np.zeros(n),
         flux_scale=np.ones(n), source=np.array(["x"] * n), source_index=row,
-        valid=dataset.is_validation(row),
+        valid=dataset.is_validation(row), frame=frame,
     )  # fmt: skip
     dataset.write(path, galaxies, band_maps={"x": "F814W>F814W"}, provenance="made up")
     return galaxies

@@ -27,6 +27,16 @@ def test_matrices_are_galsims():
     assert geometry.rotation_matrix(0.3).shape == geometry.shear_matrix(0.1, 0.2).shape == (2, 2)
 
 
+def test_a_sheared_shape_is_galsims():
+    shape, shear = shears(20), shears(20, seed=8)
+    found = geometry.sheared_shape(shape, shear)
+    also = geometry.sheared_shape(torch.from_numpy(shape), torch.from_numpy(shear)).numpy()
+    for one, other, value in zip(shape, shear, found, strict=True):
+        theirs = galsim.Shear(other) + galsim.Shear(one)
+        assert abs(value - theirs.shear) < 1e-14
+    np.testing.assert_allclose(also, found, rtol=0, atol=1e-15)
+
+
 def test_residual_shear_is_galsims():
     found, asked = shears(50), np.abs(shears(50, seed=4))
     for f, g, s in zip(found, asked, geometry.residual_shear(found, asked), strict=True):

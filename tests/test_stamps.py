@@ -1,5 +1,6 @@
 """Stamps: magnitudes, achromatic and chromatic galaxies, CANDELS images."""
 
+import dataclasses
 import pickle
 
 import galsim
@@ -378,3 +379,9 @@ def test_render_takes_u_by_the_same_rule(stamps):
         galaxy = stamps.galaxy(2, "LSST_u", 27.0, extrapolate=True)
     drawn = galsim.Convolve(galaxy, psf).drawImage(nx=64, ny=64, scale=0.2).array
     np.testing.assert_allclose(images[2, 0], drawn, rtol=0, atol=3e-4 * drawn.max())
+
+
+def test_as_candels_refuses_what_takes_too_much_memory(stamps):
+    large = dataclasses.replace(stamps, jacobian=1000 * stamps.jacobian)
+    with pytest.raises(galsim.GalSimRangeError, match="draw fewer galaxies"):
+        large.as_candels(galsim.BaseDeviate(1))

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from galsim_vae.files import output_folder
+from galsim_vae.frame.frames import find_frame
 from galsim_vae.train.ingest.config import IngestConfig
 from galsim_vae.train.ingest.report import write_report
 from galsim_vae.train.ingest.run import ingest
@@ -26,7 +27,10 @@ def run(call: Call) -> None:
     folder = config.report or Path(f"{config.output.with_suffix('')}_report")
     output_folder(config.output.parent)
     same = None if config.same is None else read_pairs(config.same)
-    counts = ingest(readers, config.output, config.seed, config.recipe(), same)
+    canonical_frame = find_frame(config.frame)
+    counts = ingest(
+        readers, config.output, config.seed, config.recipe(), same, canonical_frame
+    )
     sources = Counter(name for name, _ in counts.elements())
     for name, count in sources.items():
         logger.info("%s: %d of %d", name, counts[name, ""], count)

@@ -1,9 +1,10 @@
 """The canonical frame: observed stamps of any survey to 64 px stamps that look alike, and back.
 
-A galaxy is centred on its centroid, its major axis laid along +x, and its half-light radius brought
-to `HALF_LIGHT_PIXELS` of a `STAMP_SIZE` stamp. One geometry, measured in one reference band, is
-used for all bands, so that colour gradients survive. GalSim does every resampling, in Fourier
-space: the native image is interpolated (quintic), rotated, and drawn with the canonical pixel.
+A galaxy is centred on its centroid, its major axis laid along +x, the shear that the frame takes
+out removed, and its half-light radius brought to `HALF_LIGHT_PIXELS` of a `STAMP_SIZE` stamp. One
+geometry, measured in one reference band, is used for all bands, so that colour gradients survive.
+GalSim does every resampling, in Fourier space: the native image is interpolated (quintic) and drawn
+with the canonical pixel, which is a parallelogram on the sky.
 """
 
 import math
@@ -16,14 +17,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.geometry import rotation_matrix, shear_matrix
 
 from . import moments as estimate
+from .frames import ROUND, Frame
 from .observation import Observation, fill_masked
 
 __all__ = [
+    "ROUND",
     "Canonical",
+    "Frame",
     "Geometry",
     "Observation",
+    "canonical_wcs",
     "fill_masked",
     "measure",
     "pixel_centroid",
@@ -69,6 +75,8 @@ class Geometry:
         Band name to the flux inside the total aperture, in the image's unit.
     band : str
         The band in which all this was measured.
+    frame : Frame
+        The canonical frame it is to be brought to.
     """
 
     centroid: tuple[float, float]
@@ -78,11 +86,22 @@ class Geometry:
     observed_half_light_radius: float
     flux: dict[str, float]
     band: str
+    frame: Frame = ROUND
 
     @property
     def pixel_scale(self) -> float:
-        """Side of a canonical pixel [arcsec]."""
+        """Side of a square of a canonical pixel's area [arcsec]."""
         return self.half_light_radius / HALF_LIGHT_PIXELS
+
+    @property
+    def frame_g(self) -> float:
+        """Shear that the frame takes out."""
+        return float(self.frame.shear(np.asarray(self.g)))
+
+    @property
+    def matrix(self) -> NDArray:
+        """Map of canonical pixels to the sky, (2, 2) [arcsec/pixel]."""
+        return self.pixel_scale * rotation_matrix(self.angle) @ shear_matrix(self.frame_g, 0.0)
 
 
 @dataclass(frozen=True)
@@ -103,7 +122,11 @@ class Canonical:
         Sum of the noise correlation coefficients over all lags [pixel^2]; 1 is white. Given also
         where the noise is 0, as white native noise would have it.
     pixel_scale : float
-        Arcsec.
+        Arcsec, of a square of the pixel's area.
+    frame_g : float
+        Shear along +x that the frame has taken out.
+    angle : float
+        Position angle of +x [radian].
     """
 
     image: NDArray
@@ -112,6 +135,8 @@ class Canonical:
     noise: NDArray
     noise_area: NDArray
     pixel_scale: float
+    frame_g: float
+    angle: float
 
 
 def reference_band(observation: Observation, bands: Sequence[str] = ()) -> str:
@@ -149,7 +174,9 @@ def _signal_to_noise(observation: Observation, band: str) -> float:
     return best
 
 
-def measure(observation: Observation, bands: Sequence[str] = ()) -> Geometry:
+def measure(
+    observation: Observation, bands: Sequence[str] = (), frame: Frame = ROUND
+) -> Geometry:
     """Measure centroid, shape, size and fluxes of a galaxy in its reference band.
 
     Shape: adaptive moments (Hirata & Seljak 2003, MNRAS 343, 459; `galsim.hsm`), those of the PSF
@@ -162,6 +189,8 @@ def measure(observation: Observation, bands: Sequence[str] = ()) -> Geometry:
     ----------
     bands : sequence of str, optional
         It is measured in one of these; in any if empty. Fluxes are given for all.
+    frame : Frame
+        The canonical frame it is to be brought to.
 
     Raises
     ------
@@ -191,7 +220,7 @@ def measure(observation: Observation, bands: Sequence[str] = ()) -> Geometry:
         for name in observation.image
     }
     centroid = (float(offset[0]), float(offset[1]))
-    return Geometry(centroid, g, angle, corrected, observed, flux, band)
+    return Geometry(centroid, g, angle, corrected, observed, flux, band, frame)
 
 
 def _matrix(wcs) -> NDArray:
@@ -236,8 +265,10 @@ def resample(array: NDArray, band: str, geometry: Geometry, observation: Observa
     """Resample a native array (ny, nx) of flux per pixel to canonical pixels (64, 64)."""
     wcs = observation.wcs[band]
     x, y = pixel_centroid(observation, band, geometry.centroid)
-    # Only what the rotated stamp can see (and the kernel's reach): the cost grows with the area.
-    reach = STAMP_SIZE / math.sqrt(2) * geometry.pixel_scale / wcs._minScale() + MARGIN
+    # Only what the stamp can see, to its corners (and the kernel's reach): the cost grows with the
+    # area.
+    corners = geometry.matrix @ np.array([[1, 1], [1, -1]]) * STAMP_SIZE / 2
+    reach = np.hypot(*corners).max() / wcs._minScale() + MARGIN
     x0, y0 = max(int(x - reach), 0), max(int(y - reach), 0)
     array = array[y0 : int(y + reach) + 2, x0 : int(x + reach) + 2]
     ny, nx = array.shape
@@ -254,10 +285,10 @@ def resample(array: NDArray, band: str, geometry: Geometry, observation: Observa
 def _draw_canonical(profile: galsim.GSObject, geometry: Geometry, offset: float = 0.0) -> NDArray:
     """Draw a sky profile on canonical pixels, its origin `offset` pixels from the centre."""
     # Not drawImage's `center`: without an image, that moves the bounds along.
-    image = profile.rotate(-geometry.angle * galsim.radians).drawImage(
+    image = canonical_wcs(geometry).profileToImage(profile).drawImage(
         nx=STAMP_SIZE,
         ny=STAMP_SIZE,
-        scale=geometry.pixel_scale,
+        scale=1.0,
         offset=(offset, offset),
         method="auto",
         dtype=float,
@@ -265,11 +296,16 @@ def _draw_canonical(profile: galsim.GSObject, geometry: Geometry, offset: float 
     return image.array
 
 
+def canonical_wcs(geometry: Geometry) -> galsim.JacobianWCS:
+    """Return the map of canonical pixels to the sky, as GalSim takes it."""
+    return galsim.JacobianWCS(*geometry.matrix.ravel().tolist())
+
+
 def resampled_noise(band: str, geometry: Geometry, observation: Observation) -> tuple[float, float]:
     """Noise on canonical pixels that noise of unit rms on native pixels becomes.
 
     The variance is the integral of the power spectrum of the native noise times the squared
-    transforms of the quintic kernel and of the (rotated) canonical pixel. The correlation area
+    transforms of the quintic kernel and of the canonical pixel. The correlation area
     follows from it: resampling keeps flux, so it keeps the noise power at zero frequency, per solid
     angle, and rms^2 * area = native area * canonical / native pixel area.
 
@@ -290,10 +326,9 @@ def resampled_noise(band: str, geometry: Geometry, observation: Observation) -> 
     kx, ky = np.meshgrid(k, k)
     power = _noise_power(observation.correlation.get(band), n)[np.ix_(index % n, index % n)]
     power = power * np.outer(kernel, kernel) ** 2
-    to_sky = np.linalg.inv(_matrix(wcs)).T
-    u, v = (row[0] * kx + row[1] * ky for row in to_sky * geometry.pixel_scale / (2 * np.pi))
-    cos, sin = math.cos(geometry.angle), math.sin(geometry.angle)
-    pixel = np.sinc(u * cos + v * sin) * np.sinc(v * cos - u * sin)
+    to_canonical_pixels = geometry.matrix.T @ np.linalg.inv(_matrix(wcs)).T / (2 * np.pi)
+    u, v = (row[0] * kx + row[1] * ky for row in to_canonical_pixels)
+    pixel = np.sinc(u) * np.sinc(v)
     variance = ratio**2 * float(np.sum(power * pixel**2)) / n**2
     return math.sqrt(variance), max(observation.noise_area(band) * ratio / variance, 1.0)
 
@@ -344,7 +379,9 @@ def to_canonical(observation: Observation, geometry: Geometry) -> Canonical:
             noises[key] = resampled_noise(band, geometry, observation)
         rms, area[i] = noises[key]
         noise[i] = rms * observation.noise[band]
-    return Canonical(image, psf, mask, noise, area, geometry.pixel_scale)
+    return Canonical(
+        image, psf, mask, noise, area, geometry.pixel_scale, geometry.frame_g, geometry.angle
+    )
 
 
 def to_native(
@@ -368,11 +405,11 @@ def to_native(
     native = {}
     for band, image in observation.image.items():
         array = np.asarray(stamp[BANDS.index(band)], dtype=float)
-        profile: galsim.GSObject = _interpolated(array, galsim.PixelScale(geometry.pixel_scale))
+        # The map is applied to a profile in pixels: GalSim's maxk of elongated pixels cuts.
+        profile: galsim.GSObject = _interpolated(array, galsim.PixelScale(1.0))
         if observed:
-            pixel = galsim.Pixel(geometry.pixel_scale)
-            profile = galsim.Convolve(profile, galsim.Deconvolve(pixel))
-        profile = profile.rotate(geometry.angle * galsim.radians)
+            profile = galsim.Convolve(profile, galsim.Deconvolve(galsim.Pixel(1.0)))
+        profile = canonical_wcs(geometry).profileToWorld(profile)
         if not observed:
             profile = galsim.Convolve(profile, observation.psf[band])
         x, y = pixel_centroid(observation, band, geometry.centroid)

@@ -25,7 +25,9 @@ from .vae import VAE, VAEConfig
 
 __all__ = ["FORMAT_VERSION", "Model", "digest", "find", "read", "shipped", "write"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+# Of version 4 the header names no frame: it is the upright one.
+_READABLE = ("4", str(FORMAT_VERSION))
 _SUFFIX = ".safetensors"
 _FIELDS = ("format_version", "bands", "stamp_size", "vae", "flow", "ranges", "units", "provenance")
 _UNITS = {"magnitude": "AB mag (F814W)", "half_light_radius": "arcsec", "g": "", "redshift": ""}
@@ -156,11 +158,14 @@ def _read(path: Path, size: int, changed: int) -> Model:
 
 def _check_header(path, header: dict[str, str]) -> None:
     expected = {
-        "format_version": str(FORMAT_VERSION),
         "bands": json.dumps(list(BANDS)),
         "stamp_size": str(STAMP_SIZE),
         "units": json.dumps(_UNITS),
     }
+    if header["format_version"] in _READABLE:
+        expected["format_version"] = header["format_version"]
+    else:
+        expected["format_version"] = str(FORMAT_VERSION)
     for name, value in expected.items():
         if header[name] != value:
             raise GalSimValueError(

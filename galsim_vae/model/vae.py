@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
+from galsim_vae.frame.frames import ROUND, UPRIGHT, Frame, find_frame
 
-__all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig", "psf_width", "taper"]
+__all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig"]
 
 # Brings images of unit flux to values of order one where the galaxy is brighter than the sky.
 _STRETCH = 200.0
@@ -43,6 +44,8 @@ class VAEConfig:
     encoder_widths : (int, int)
         Channels of the encoder at 1/4 and at 1/8 of the resolution and below; it may be the larger
         one, since only the decoder runs when galaxies are drawn.
+    frame : str
+        Name of the canonical frame, see `galsim_vae.frame`.
     """
 
     bands: int = len(BANDS)
@@ -52,15 +55,25 @@ class VAEConfig:
     widths: tuple[int, int] = (64, 128)
     fine_widths: tuple[int, int] = (32, 8)
     encoder_widths: tuple[int, int] = (96, 192)
+    frame: str = ROUND.name
+
+    def __post_init__(self):
+        find_frame(self.frame)
+
+    @property
+    def canonical_frame(self) -> Frame:
+        """The frame that stamps are in."""
+        return find_frame(self.frame)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VAEConfig":
+        """Return what `to_dict` made; weights that name no frame are of the upright one."""
         names = ("widths", "fine_widths", "encoder_widths")
         pairs: dict[str, Any] = {name: tuple(values[name]) for name in names}
-        return cls(**{**values, **pairs})
+        return cls(**{"frame": UPRIGHT.name, **values, **pairs})
 
 
 class ResidualBlock(nn.Module):
@@ -87,8 +100,10 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig):
         super().__init__()
         wide, wider = config.encoder_widths
+        self.frame = config.canonical_frame
+        facts = (4 + self.frame.psf_numbers) * config.bands
         self.condition = nn.Sequential(
-            nn.Linear(5 * config.bands, _CONDITION_WIDTH), nn.SiLU(),
+            nn.Linear(facts, _CONDITION_WIDTH), nn.SiLU(),
             nn.Linear(_CONDITION_WIDTH, _CONDITION_WIDTH), nn.SiLU(),
         )  # fmt: skip
         self.stem = nn.Conv2d(2 * config.bands * 16, wide, 3, padding=1)
@@ -98,13 +113,13 @@ class Encoder(nn.Module):
         self.down2 = nn.Conv2d(wider, wider, 3, stride=2, padding=1)
         self.blocks3 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(1))
         pooled = wider * (config.size // 16) ** 2
-        self.head = nn.Linear(pooled + _CONDITION_WIDTH + 5 * config.bands, 2 * config.latent)
+        self.head = nn.Linear(pooled + _CONDITION_WIDTH + facts, 2 * config.latent)
         self.register_buffer("window", _window(config.size), persistent=False)
         with torch.no_grad():  # start near the prior
             self.head.weight.mul_(0.1)
 
     def forward(
-        self, images: Tensor, psf_width: Tensor, noise: Tensor, mask: Tensor
+        self, images: Tensor, otf: Tensor, noise: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Encode.
 
@@ -112,8 +127,8 @@ class Encoder(nn.Module):
         ----------
         images : tensor (n, bands, size, size)
             In any linear unit, the same in all bands of a galaxy.
-        psf_width : tensor (n, bands)
-            From `psf_width` [pixel].
+        otf : tensor (n, bands, size, size // 2 + 1)
+            `rfft2` of the PSFs, their centres at index [0, 0].
         noise : tensor (n, bands)
             Rms per pixel, in the unit of ``images``.
         mask : bool tensor (n, bands, size, size)
@@ -127,13 +142,13 @@ class Encoder(nn.Module):
         scale = images.sum((2, 3)).amax(1).clamp(min=1e-12)
         observed = mask.flatten(2).any(2)
         pixels = torch.asinh(images * (_STRETCH / scale[:, None, None, None]))
-        width = torch.log(psf_width.clamp(min=1e-3))
+        psf = self.frame.describe_psf(otf)
         level = torch.log(_STRETCH * noise / scale[:, None] + 1e-3)
         # Colours are a small part of what pixels say and a large part of what a galaxy is, so
         # the fluxes, whole and of the centre, are given beside the pixels, with a straight path
         # into the latent and, in the decoder, out of it.
         fluxes = (_log_ratio(f.sum((2, 3)), scale) for f in (images, images * self.window))
-        columns = (width, level, torch.ones_like(width), *fluxes)
+        columns = (*psf, level, torch.ones_like(level), *fluxes)
         features = torch.cat([f * observed for f in columns], 1)
         c = self.condition(features)
         x = F.pixel_unshuffle(torch.cat([pixels, mask.to(pixels.dtype)], 1), 4)
@@ -176,7 +191,8 @@ class Decoder(nn.Module):
         self.up3 = nn.Conv2d(fine, 4 * finest, 3, padding=1)
         self.out = nn.Conv2d(finest, config.bands, 3, padding=1)
         self.register_buffer("envelope", _envelope(config.size), persistent=False)
-        self.register_buffer("taper", taper(config.size), persistent=False)
+        window = config.canonical_frame.taper(config.size)
+        self.register_buffer("taper", window, persistent=False)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Decode.
@@ -248,41 +264,6 @@ class VAE(nn.Module):
             head.weight[row, flux + band] = 1 / _COLOUR_WIDTH
             head.weight[row, flux + config.reference] = -1 / _COLOUR_WIDTH
             colour.weight[band, _CONDITION_WIDTH + row] = _COLOUR_WIDTH
-
-
-def psf_width(otf: Tensor) -> Tensor:
-    """Return the sigma of the Gaussian with the same noise-equivalent area as each PSF.
-
-    Parameters
-    ----------
-    otf : tensor (..., size, size // 2 + 1)
-        Complex or real, `rfft2` of PSFs of unit sum.
-
-    Returns
-    -------
-    tensor (...)
-        Pixels.
-    """
-    size = otf.shape[-2]
-    power = otf.abs().square()
-    whole = 2 * power.sum((-2, -1)) - power[..., 0].sum(-1) - power[..., -1].sum(-1)
-    return (size**2 / (4 * math.pi * whole.clamp(min=1e-12))).sqrt()
-
-
-def taper(size: int) -> Tensor:
-    """Window that is 1 inside and falls to zero, as a squared cosine, over the outer tenth.
-
-    An edge-on galaxy reaches the ends of its stamp; cut there, it would have a visible edge.
-
-    Returns
-    -------
-    tensor (size, size)
-    """
-    edge = size / 10
-    axis = (torch.arange(size) - (size - 1) / 2).abs()
-    distance = (size / 2 - axis).clamp(max=edge)
-    window = torch.sin(0.5 * math.pi * distance / edge).square()
-    return window[:, None] * window[None, :]
 
 
 def _activate(x: Tensor) -> Tensor:

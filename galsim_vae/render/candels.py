@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import galsim
 import numpy as np
-from galsim.errors import GalSimValueError
+from galsim.errors import GalSimRangeError, GalSimValueError
 from tqdm import tqdm
 
 from galsim_vae.bands import CANDELS_NOISE, CANDELS_PIXEL_SCALE, STAMP_SIZE, hst_psf
@@ -21,6 +22,8 @@ RENDERERS = ("galsim", "batch")
 
 # Room around a stamp for the PSF, 0.06" pixels on each side.
 _MARGIN = 16
+# Bytes of all images together.
+_MOST_MEMORY = 8 * 2**30
 
 
 class DrawableOneByOne(Drawable, Protocol):
@@ -46,7 +49,15 @@ def draw(
     if renderer not in RENDERERS:
         raise GalSimValueError("Unknown renderer", renderer, RENDERERS)
     size = _size(stamps.jacobian)
-    out = np.zeros((*stamps.array.shape[:2], size, size), dtype=np.float32)
+    shape = (*stamps.array.shape[:2], size, size)
+    needed = 4 * math.prod(shape)
+    if needed > _MOST_MEMORY:
+        raise GalSimRangeError(
+            f"Images of {size} x {size} pixels, the largest galaxy's size, need so many bytes: "
+            "draw fewer galaxies at a time, the large ones apart",
+            needed, 0, _MOST_MEMORY,
+        )  # fmt: skip
+    out = np.zeros(shape, dtype=np.float32)
     (_draw_with_galsim if renderer == "galsim" else _draw_batch)(stamps, out, progress)
     # The same deviates for both renderers, galaxy by galaxy.
     for images in out:

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from galsim.errors import GalSimValueError
 from numpy.typing import NDArray
 
 from galsim_vae.bands import BANDS, STAMP_SIZE
 from galsim_vae.files import input_file
+from galsim_vae.frame.frames import FRAMES, ROUND, Frame
 
 __all__ = [
     "FORMAT_VERSION",
     "PICTURE",
     "Dataset",
     "Rejected",
+    "check_frame",
     "is_validation",
     "read",
     "read_header",
@@ -27,7 +30,7 @@ __all__ = [
     "write",
 ]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # Every 5th galaxy of each source is held out.
 VALIDATION_STRIDE = 5
 _STAMP = (len(BANDS), STAMP_SIZE, STAMP_SIZE)
@@ -42,6 +45,8 @@ _LAYOUT = {
     "g": ((), np.float32),
     "redshift": ((), np.float32),
     "pixel_scale": ((), np.float32),
+    "frame_g": ((), np.float32),
+    "angle": ((), np.float32),
     "flux_scale": ((), np.float32),
     "source": ((), np.str_),
     "source_index": ((), np.int64),
@@ -49,6 +54,7 @@ _LAYOUT = {
     "filters": ((len(BANDS),), np.str_),
     "identifier": ((), np.str_),
 }
+_NEVER_MISSING = ("image", "psf", "noise", "noise_area", "pixel_scale", "frame_g", "angle")
 # Side of the picture that is kept of a rejected object [pixel].
 PICTURE = 64
 _REJECTED = {
@@ -81,7 +87,11 @@ class Dataset:
     magnitude, half_light_radius [arcsec], g, redshift : ndarray (n,) float32
         NaN where missing.
     pixel_scale : ndarray (n,) float32
-        Arcsec.
+        Arcsec, of a square of a canonical pixel's area.
+    frame_g : ndarray (n,) float32
+        Shear along +x that the frame has taken out; never missing.
+    angle : ndarray (n,) float32
+        Position angle of +x [radian]; never missing.
     flux_scale : ndarray (n,) float32
         What the native fluxes were divided by.
     source : ndarray (n,) str
@@ -95,6 +105,8 @@ class Dataset:
         Of the survey.
     catalogue : dict
         Further columns to (n,) float; NaN where a source does not have them.
+    frame : Frame
+        The canonical frame of all of them.
     """
 
     image: NDArray
@@ -107,6 +119,8 @@ class Dataset:
     g: NDArray
     redshift: NDArray
     pixel_scale: NDArray
+    frame_g: NDArray
+    angle: NDArray
     flux_scale: NDArray
     source: NDArray
     source_index: NDArray
@@ -114,6 +128,7 @@ class Dataset:
     filters: NDArray = field(default_factory=lambda: np.zeros((0, len(BANDS)), np.str_))
     identifier: NDArray = field(default_factory=lambda: np.zeros(0, np.str_))
     catalogue: dict[str, NDArray] = field(default_factory=dict)
+    frame: Frame = ROUND
 
     def __post_init__(self):
         if len(self.filters) != len(self.image):
@@ -127,10 +142,12 @@ class Dataset:
     def __getitem__(self, index) -> "Dataset":
         """Return the galaxies chosen by a slice, an index array or a bool array."""
         columns = {
-            f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "catalogue"
+            f.name: getattr(self, f.name)[index]
+            for f in fields(self)
+            if f.name not in ("catalogue", "frame")
         }
         catalogue = {name: column[index] for name, column in self.catalogue.items()}
-        return Dataset(**columns, catalogue=catalogue)
+        return Dataset(**columns, catalogue=catalogue, frame=self.frame)
 
 
 @dataclass
@@ -155,6 +172,29 @@ class Rejected:
         return len(self.source)
 
 
+def check_frame(data: Dataset, frame: Frame) -> None:
+    """Refuse galaxies of another canonical frame than that which is needed.
+
+    Parameters
+    ----------
+    data : Dataset
+    frame : Frame
+        That which is needed.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        They are of another frame.
+    """
+    if data.frame != frame:
+        raise GalSimValueError(
+            f"The training file is of the {data.frame.name} frame, and one of the {frame.name} "
+            f"frame is needed: make it with galsim-vae ingest and frame={frame.name}",
+            data.frame.name,
+            [frame.name],
+        )
+
+
 def is_validation(source_index) -> NDArray:
     """Tell which rows of a source are held out, whatever other stamps there are.
 
@@ -177,6 +217,7 @@ def write(
     *,
     band_maps: Mapping[str, str],
     provenance: str,
+    frame: Frame = ROUND,
 ) -> None:
     """Write a training file; it appears under `path` only when complete.
 
@@ -191,6 +232,8 @@ def write(
         Source name to its band map, e.g. ``{"jwst_ceers": "F115W>F125W F150W>F160W"}``.
     provenance : str
         Where the galaxies come from.
+    frame : Frame
+        The canonical frame of all galaxies, where they are an iterable.
 
     Raises
     ------
@@ -198,7 +241,7 @@ def write(
         An array of the wrong shape, or a non-finite image, PSF or noise.
     """
     if isinstance(parts, Dataset):
-        parts = [(parts, None)]
+        frame, parts = parts.frame, [(parts, None)]
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
@@ -209,12 +252,15 @@ def write(
             file.create_group("catalogue")
             for galaxies, rejected in parts:
                 if galaxies is not None:
+                    if galaxies.frame != frame:
+                        raise ValueError(f"galaxies in the {galaxies.frame.name} frame")
                     _append_catalogue(file, galaxies)
                     _append(file, _LAYOUT, galaxies)
                 if rejected is not None:
                     _append(file["rejected"], _REJECTED, rejected)
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs["bands"] = list(BANDS)
+            file.attrs["frame"] = frame.name
             file.attrs["provenance"] = provenance
             for source, text in band_maps.items():
                 file.attrs[f"band_map_{source}"] = text
@@ -265,8 +311,8 @@ def _column(name: str, layout, values, n: int) -> NDArray:
     values = np.asarray(values)
     if values.shape != (n, *shape):
         raise ValueError(f"{name} has shape {values.shape}; it must be {(n, *shape)}")
-    if name in ("image", "psf", "noise", "noise_area") and not np.all(np.isfinite(values)):
-        raise ValueError(f"{name} holds NaN or infinity: mask those pixels, set them to 0")
+    if name in _NEVER_MISSING and not np.all(np.isfinite(values)):
+        raise ValueError(f"{name} holds NaN or infinity (of pixels: mask them, set them to 0)")
     return values.astype(object if kind is np.str_ else kind)
 
 
@@ -291,7 +337,8 @@ def read(path) -> Dataset:
     with _open(path) as file:
         columns = _read(path, file, _LAYOUT)
         catalogue = {name: np.asarray(data) for name, data in file["catalogue"].items()}
-    return Dataset(**columns, catalogue=catalogue)
+        frame = _frame(path, file)
+    return Dataset(**columns, catalogue=catalogue, frame=frame)
 
 
 def read_sources(path) -> NDArray:
@@ -368,7 +415,7 @@ def read_rejected(path) -> Rejected:
 
 
 def read_header(path) -> dict[str, str]:
-    """Read provenance and band maps of a training file.
+    """Read provenance, frame and band maps of a training file.
 
     Parameters
     ----------
@@ -389,7 +436,7 @@ def read_header(path) -> dict[str, str]:
         return {
             name: str(text)
             for name, text in file.attrs.items()
-            if name == "provenance" or name.startswith("band_map_")
+            if name in ("provenance", "frame") or name.startswith("band_map_")
         }
 
 
@@ -412,6 +459,13 @@ def _open(path) -> h5py.File:
         file.close()
         raise OSError(f"{path}: bands {bands}; this code has {BANDS}")
     return file
+
+
+def _frame(path, file) -> Frame:
+    name = str(file.attrs.get("frame"))
+    if name not in FRAMES:
+        raise OSError(f"{path}: frame {name}; this code has {', '.join(FRAMES)}")
+    return FRAMES[name]
 
 
 def _read(path, group, layout) -> dict[str, NDArray]:

@@ -13,7 +13,7 @@ from galsim_vae.plots import colour_image
 from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.batch import Batch
 from galsim_vae.train.fit.real import RealGalaxies
-from galsim_vae.train.training_file import Dataset
+from galsim_vae.train.training_file import Dataset, check_frame
 
 __all__ = ["COLUMNS", "SIGNAL_TO_NOISE", "as_observed", "conditions", "pictures", "rows"]
 
@@ -76,6 +76,7 @@ def pictures(data: Dataset, generator: GalaxyGenerator) -> list[list[NDArray]]:
     galsim.GalSimValueError
         No galaxy is held out.
     """
+    check_frame(data, generator.frame)
     counts = Counter(np.asarray(data.source)[data.valid].tolist())
     if not counts:
         raise galsim.GalSimValueError("The training file holds out no galaxy", len(data))

@@ -84,7 +84,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 @torch.no_grad()
 def negative_elbo(vae: VAE, batch: Batch) -> tuple[float, float]:
     """Mean bound on -ln likelihood at the stated noise [nat a galaxy], and median chi^2 / dof."""
-    mean, log_variance = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
+    mean, log_variance = vae.encoder(batch.image, batch.otf, batch.noise, batch.mask)
     generator = torch.Generator().manual_seed(_SEED)
     stamps = vae.decoder(likelihood.sample_posterior(mean, log_variance, generator))
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
@@ -100,10 +100,13 @@ def judge(
     """Return every number of the table for one trained network; `work` is for checkpoints."""
     vae = vae.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(_SEED)
-    conditions, truth = fresh_galaxies(_GALAXIES, sources.colours, generator, wide=False)
-    scale = canonical_pixel_scale(conditions)
+    frame = sources.frame
+    conditions, truth = fresh_galaxies(
+        _GALAXIES, sources.colours, generator, wide=False, frame=frame
+    )
+    scale, taken = canonical_pixel_scale(conditions), frame.shear(conditions[:, 2])
     level = torch.full((_GALAXIES,), 100.0)
-    seen = observe(truth, scale, sources.psfs, generator, level, complete=True)
+    seen = observe(truth, scale, sources.psfs, generator, level, complete=True, frame_g=taken)
     index = torch.arange(len(held_out))
     real = held_out.batch(index, generator, torch.full((len(index),), 50.0))
     row: dict[str, float] = {}
@@ -145,7 +148,7 @@ def compare(recipe: Recipe) -> Table:
     data = read(recipe.training_file)
     if recipe.exclude is not None:
         data = without(data, recipe.exclude)
-    sources = galaxy_sources(data)
+    sources = galaxy_sources(data, frame=recipe.vae.canonical_frame)
     held_out = RealGalaxies(data, data.valid)
     path = work / "choices.ecsv"
     rows = [dict(row) for row in Table.read(path)] if path.exists() else []

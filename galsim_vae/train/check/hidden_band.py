@@ -12,7 +12,7 @@ from galsim_vae.model.vae import VAE
 from galsim_vae.train.fit import constants, likelihood
 from galsim_vae.train.fit.batch import INFERENCE, Batch, aperture
 from galsim_vae.train.statistics import bootstrap_error
-from galsim_vae.train.training_file import Dataset
+from galsim_vae.train.training_file import Dataset, check_frame
 
 __all__ = ["aperture_fluxes", "colour_guess", "magnitude_errors", "predict"]
 
@@ -41,7 +41,7 @@ def predict(vae: VAE, batch: Batch, band: int) -> tuple[NDArray, NDArray]:
     hidden[:, band] = True
     mask = batch.mask & ~hidden[:, :, None, None]
     with torch.no_grad():
-        latent, _ = vae.encoder(batch.image * mask, batch.psf_width, batch.noise, mask)
+        latent, _ = vae.encoder(batch.image * mask, batch.otf, batch.noise, mask)
         model = likelihood.convolve(vae.decoder(latent), batch.otf)
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
     magnitude, error = likelihood.magnitude_error(batch.image, model, weight, hidden)
@@ -73,8 +73,9 @@ def magnitude_errors(vae: VAE, data: Dataset) -> Table:
     Raises
     ------
     galsim.GalSimValueError
-        There is none.
+        There is none, or the galaxies are in another frame than the network's.
     """
+    check_frame(data, vae.config.canonical_frame)
     flux = aperture_fluxes(data)
     table = Table(
         names=("band", "of", "galaxies", "model", "model_error", "guess", "guess_error"),

@@ -7,8 +7,9 @@ import torch
 from astropy.table import Table
 
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.frame.frames import ROUND, Frame
 from galsim_vae.model.flow import CouplingFlow
-from galsim_vae.model.vae import VAE, psf_width
+from galsim_vae.model.vae import VAE
 from galsim_vae.shapes import adaptive_moments
 from galsim_vae.train.fit.batch import APERTURE_AREA, Batch
 from galsim_vae.train.fit.refine import refine
@@ -36,14 +37,14 @@ _STEPS, _LEARNING_RATE = 250, 0.1
 COLOURS = (0.10, 0.34, 1.0, 2.04, 2.91)
 
 
-def profiles(n: int, seed: int) -> list[galsim.GSObject]:
-    """Smooth galaxies with a known truth, in canonical pixels, major axis along x.
+def profiles(n: int, seed: int, frame: Frame = ROUND) -> list[galsim.GSObject]:
+    """Smooth galaxies with a known truth, in canonical pixels of a frame.
 
     Sersic discs and bulges, index 0.8 to 2.5, |g| up to 0.6, with a round Gaussian of 0.65 pixels
     that limits their band as it does that of every synthetic galaxy.
     """
     rng = np.random.default_rng(seed)
-    index, g = rng.uniform(0.8, 2.5, n), rng.uniform(0, 0.6, n)
+    index, g = rng.uniform(0.8, 2.5, n), frame.rest(rng.uniform(0, 0.6, n))
     return [
         galsim.Convolve(
             galsim.Sersic(n=round(a, 2), half_light_radius=HALF_LIGHT_PIXELS).shear(g1=b),
@@ -75,7 +76,7 @@ def see_through_moffat(
     image = image + noise[:, :, None, None] * torch.randn(image.shape, generator=generator)
     otf = otf.expand(n, bands, -1, -1)
     mask = torch.ones_like(image, dtype=torch.bool)
-    return Batch(image, otf, psf_width(otf), noise, torch.ones_like(noise), mask)
+    return Batch(image, otf, noise, torch.ones_like(noise), mask)
 
 
 def second_moment_ratios(
@@ -98,7 +99,7 @@ def second_moment_ratios(
     scatter, half the 16 to 84 percentile range.
     """
     reference = BANDS.index(REFERENCE)
-    galaxies = profiles(n, seed)
+    galaxies = profiles(n, seed, vae.config.canonical_frame)
     truth = adaptive_moments(
         torch.stack([canonical_stamp(galaxy) for galaxy in galaxies])
     ).sigma.square()

@@ -254,7 +254,7 @@ def reconstruct_one(
     Geometry is that of the galaxy as observed; noise is added afterwards, down to
     `signal_to_noise` (None: none), and encoder and `refine` see the noisy galaxy only.
     """
-    observed, geometry, reason = measured(source)
+    observed, geometry, reason = measured(source, vae.config.canonical_frame)
     if observed is None or geometry is None or reason:
         return None, reason
     if signal_to_noise is not None:

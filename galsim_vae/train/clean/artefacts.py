@@ -165,6 +165,7 @@ def blend(galaxy: NativeGalaxy, random: np.random.Generator) -> NativeGalaxy:
         galaxy.geometry,
         centroid=(distance * math.cos(direction), distance * math.sin(direction)),
         angle=angle,
+        g=float(data.frame_g[other]),
         half_light_radius=scale * HALF_LIGHT_PIXELS,
     )
     factor = ratio * flux_of(data, row) / flux_of(data, other)

@@ -22,7 +22,7 @@ from galsim_vae.model import file as modelfile
 from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.batch import APERTURE_AREA, INFERENCE, Batch
 from galsim_vae.train.fit.refine import refine
-from galsim_vae.train.training_file import Dataset
+from galsim_vae.train.training_file import Dataset, check_frame
 
 __all__ = [
     "REASONS",
@@ -120,7 +120,13 @@ def measure_oddities(
     -------
     dict of each of `REASONS` to (n,) float, larger is odder; ``"signal_to_noise"`` of the flux in
     two half-light radii in the best band; and ``"source"``.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        The galaxies are in another frame than the model's.
     """
+    check_frame(data, model.vae.config.canonical_frame)
     parts = []
     starts = range(0, len(data), _BATCH)
     for start in tqdm(starts, desc="anomaly", disable=not progress):

@@ -70,16 +70,18 @@ def native(
     names = [BANDS[i] for i in seen]
     scale = float(data.pixel_scale[row])
     pixel = max(1.0, min(half_width(data.psf[row, i]) for i in seen)) * scale
-    side = math.ceil(STAMP_SIZE * math.sqrt(2) * scale / pixel)
     radius = scale * HALF_LIGHT_PIXELS
     geometry = frame.Geometry(
-        (0.0, 0.0), 0.0, random.uniform(0, math.pi), radius, radius, {}, REFERENCE
-    )
+        (0.0, 0.0), float(data.frame_g[row]), random.uniform(0, math.pi), radius, radius, {},
+        REFERENCE, data.frame,
+    )  # fmt: skip
+    corners = geometry.matrix @ np.array([[1, 1], [1, -1]]) * STAMP_SIZE
+    side = math.ceil(np.hypot(*corners).max() / pixel)
     at = places(geometry, pixel, side)
     observation = frame.Observation(
         image=dict(zip(names, sampled(data.image[row, seen], at, pixel / scale), strict=True)),
         wcs=dict.fromkeys(names, pixel),
-        psf={BANDS[i]: _psf(data, row, i).rotate(geometry.angle * galsim.radians) for i in seen},
+        psf={BANDS[i]: _psf(data, row, i, geometry) for i in seen},
         noise={band: depth(data, row, band) * pixel for band in names},
         mask={
             BANDS[i]: ndimage.map_coordinates(data.mask[row, i].astype(np.uint8), at, order=0) > 0
@@ -98,9 +100,8 @@ def places(geometry: frame.Geometry, pixel: float, side: int) -> NDArray:
     """Where the pixels of a square native stamp lie in a canonical one, (2, side, side) (y, x)."""
     v, u = (np.indices((side, side)) - (side - 1) / 2) * pixel
     u, v = u - geometry.centroid[0], v - geometry.centroid[1]
-    cos, sin = math.cos(geometry.angle), math.sin(geometry.angle)
-    turned = np.stack([v * cos - u * sin, u * cos + v * sin])
-    return turned / geometry.pixel_scale + (STAMP_SIZE - 1) / 2
+    (xu, xv), (yu, yv) = np.linalg.inv(geometry.matrix)
+    return np.stack([yu * u + yv * v, xu * u + xv * v]) + (STAMP_SIZE - 1) / 2
 
 
 def sampled(images: NDArray, at: NDArray, step: float) -> list[NDArray]:
@@ -114,13 +115,13 @@ def sampled(images: NDArray, at: NDArray, step: float) -> list[NDArray]:
     return [step**2 * ndimage.map_coordinates(image, at, order=5) for image in sharp]
 
 
-def _psf(data: Dataset, row: int, band: int) -> galsim.GSObject:
-    """PSF of a band in the canonical frame, without the canonical pixel."""
-    scale = float(data.pixel_scale[row])
+def _psf(data: Dataset, row: int, band: int, geometry: frame.Geometry) -> galsim.GSObject:
+    """PSF of a band on the sky, without the canonical pixel."""
     image = galsim.ImageD(np.asarray(data.psf[row, band], dtype=float))
     # The PSF's centre is half a pixel beyond that of its even-sided stamp.
-    profile = galsim.InterpolatedImage(image, scale=scale, offset=(0.5, 0.5), flux=1.0)
-    return galsim.Convolve(profile, galsim.Deconvolve(galsim.Pixel(scale)))
+    profile = galsim.InterpolatedImage(image, scale=1.0, offset=(0.5, 0.5), flux=1.0)
+    profile = galsim.Convolve(profile, galsim.Deconvolve(galsim.Pixel(1.0)))
+    return frame.canonical_wcs(geometry).profileToWorld(profile)
 
 
 def half_width(psf: NDArray) -> float:
@@ -148,7 +149,7 @@ def measure_again(galaxy: NativeGalaxy, keep_frame: bool = False) -> dict:
     geometry, canonical = galaxy.geometry, None
     if not keep_frame:
         try:
-            geometry = frame.measure(galaxy.observation)
+            geometry = frame.measure(galaxy.observation, frame=galaxy.data.frame)
             canonical = frame.to_canonical(galaxy.observation, geometry)
         except Exception as error:
             failure(error)
@@ -162,6 +163,8 @@ def measure_again(galaxy: NativeGalaxy, keep_frame: bool = False) -> dict:
         "noise": canonical.noise,
         "noise_area": canonical.noise_area,
         "pixel_scale": np.float32(canonical.pixel_scale),
+        "frame_g": np.float32(canonical.frame_g),
+        "angle": np.float32(canonical.angle),
         "half_light_radius": np.float32(geometry.half_light_radius),
         "g": np.float32(geometry.g),
     }

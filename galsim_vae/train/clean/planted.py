@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from galsim_vae.bands import BANDS
 from galsim_vae.files import write_whole
+from galsim_vae.frame.frames import ROUND, Frame
 from galsim_vae.model import file as modelfile
 from galsim_vae.train.fit.observe import RadialPSFTable, draw_signal_to_noise, observe
 from galsim_vae.train.statistics import bootstrap_error
@@ -48,17 +49,17 @@ _NOISE_FREE = 1e6  # signal-to-noise ratio
 Measured = dict[str, NDArray]
 
 
-def synthetic_file(n: int, seed: int) -> Dataset:
+def synthetic_file(n: int, seed: int, frame: Frame = ROUND) -> Dataset:
     """Fresh galaxies of the population seen by HST, in the form of a training file.
 
     The noise that the file states is not in the images yet: `artefacts.plant` draws it in native
     pixels (``noisy=False``).
     """
     generator = torch.Generator().manual_seed(seed)
-    conditions, stamps = fresh_galaxies(n, colour_table(), generator, wide=False)
-    scale = canonical_pixel_scale(conditions)
+    conditions, stamps = fresh_galaxies(n, colour_table(), generator, wide=False, frame=frame)
+    scale, taken = canonical_pixel_scale(conditions), frame.shear(conditions[:, 2])
     free = torch.full((n,), _NOISE_FREE)
-    batch = observe(stamps, scale, RadialPSFTable.hst(), generator, free)
+    batch = observe(stamps, scale, RadialPSFTable.hst(), generator, free, frame_g=taken)
     ratio = draw_signal_to_noise(n, generator)
     # Noise of galaxies whose flux is 1 in F814W; other bands as `observe` has them.
     noise = batch.noise * (_NOISE_FREE / ratio)[:, None]
@@ -75,10 +76,13 @@ def synthetic_file(n: int, seed: int) -> Dataset:
         g=conditions[:, 2].numpy(),
         redshift=missing,
         pixel_scale=scale.numpy(),
+        frame_g=taken.numpy(),
+        angle=np.zeros(n, np.float32),
         flux_scale=np.ones(n, np.float32),
         source=np.full(n, "synthetic"),
         source_index=np.arange(n),
         valid=none,
+        frame=frame,
     )
 
 
@@ -196,7 +200,7 @@ def write(model: modelfile.Model, data: Dataset, output: Path, seed: int = 1) ->
     """
     files = {
         "real, held out": (data[data.valid], True),
-        "synthetic": (synthetic_file(SYNTHETIC, seed), False),
+        "synthetic": (synthetic_file(SYNTHETIC, seed, model.vae.config.canonical_frame), False),
     }
     sets, tables = {}, []
     for name, (galaxies, noisy) in files.items():

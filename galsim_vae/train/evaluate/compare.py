@@ -25,7 +25,7 @@ from galsim_vae import shapes
 from galsim_vae.bands import HALF_LIGHT_PIXELS, REFERENCE, ZEROPOINTS
 from galsim_vae.conditions import NAMES
 from galsim_vae.generator import GalaxyGenerator
-from galsim_vae.geometry import rotation_matrix
+from galsim_vae.geometry import rotation_matrix, shear_matrix
 from galsim_vae.model import file as modelfile
 from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
@@ -58,7 +58,8 @@ class Context:
         model = modelfile.read(self.generator.path)
         self.vae = model.vae
         self.half_light_pixels = float(model.flows.half_light_pixels)
-        self.sources = Sources(colour_table(), RadialPSFTable.hst())
+        frame = model.vae.config.canonical_frame
+        self.sources = Sources(colour_table(), RadialPSFTable.hst(), frame=frame)
 
 
 class HeldOut(NamedTuple):
@@ -74,12 +75,15 @@ class HeldOut(NamedTuple):
         How they were.
     stamps : tensor (n, bands, 64, 64), optional
         Without PSF, F814W = 1; None where nobody knows them.
+    framed : tensor (n, bands, 64, 64), optional
+        The same in the frame of the networks.
     """
 
     conditions: NDArray
     seen: Tensor
     observing: Observing
     stamps: Tensor | None = None
+    framed: Tensor | None = None
 
 
 def compare(
@@ -125,12 +129,13 @@ def compare(
 
         ``adaptive`` (n, 4) of ``held_out``, ``model`` and ``free``, see `lanusse.adaptive`.
     """
-    conditions, seen, observing, held_out = galaxies
+    conditions, seen, observing, held_out, framed = galaxies
     n = len(seen)
     angle = np.pi * torch.rand(n, generator=random).numpy().astype(float)
     rng = galsim.BaseDeviate(int(torch.randint(1, 2**31, (1,), generator=random)))
     drawn = context.generator.sample(_table(conditions, angle, ids), rng, exact=True)
-    free = _uncorrected(drawn, context.half_light_pixels)
+    taken = context.sources.frame.shear(drawn.conditions.values[:, NAMES.index("g")])
+    free = _uncorrected(drawn, taken, context.half_light_pixels)
     stamps = {"held_out": held_out, "model": _as_asked(drawn), "free": _as_asked(free)}
     result = {
         "conditions": drawn.conditions.values,
@@ -140,10 +145,11 @@ def compare(
     }
     if baselines:
         latent = torch.randn(n, context.vae.config.latent, generator=random)
-        stamps["normal"] = _decode(latent, context)
-        if held_out is not None:
-            latent = _encode(held_out, observing.pixel_scale, context, random)
-            stamps["rebuilt"] = _decode(latent, context)
+        shear = torch.from_numpy(taken).float()
+        stamps["normal"] = _decode(latent, shear, context)
+        if framed is not None:
+            latent = _encode(framed, observing.pixel_scale, shear, context, random)
+            stamps["rebuilt"] = _decode(latent, shear, context)
         stamps["sersic"] = sersic_fits(seen, observing)
     for name, clean in stamps.items():
         observed = seen
@@ -195,27 +201,33 @@ def _frame_of(drawn: Stamps, pixels: float) -> NDArray:
     return rotation_matrix(angle) * scale[:, None, None]
 
 
-def _uncorrected(drawn: Stamps, pixels: float) -> Stamps:
+def _uncorrected(drawn: Stamps, taken: NDArray, pixels: float) -> Stamps:
     """The same stamps as exact=False would lay them on the sky."""
     offset = np.zeros_like(drawn.offset)
-    return Stamps(drawn.array, drawn.conditions, _frame_of(drawn, pixels), offset, drawn.bands)
+    jacobian = _frame_of(drawn, pixels) @ shear_matrix(taken, 0.0)
+    return Stamps(drawn.array, drawn.conditions, jacobian, offset, drawn.bands)
 
 
 def _encode(
-    stamps: Tensor, pixel_scale: Tensor, context: Context, random: torch.Generator
+    stamps: Tensor,
+    pixel_scale: Tensor,
+    taken: Tensor,
+    context: Context,
+    random: torch.Generator,
 ) -> Tensor:
     """Latents of galaxies seen as sharply and deeply as those that the flow is trained on."""
     n = len(stamps)
     level = torch.full((n,), constants.ENCODED_SIGNAL_TO_NOISE)
     sharp = torch.full((n,), constants.SHARPEST)
-    seen = observe(stamps, pixel_scale, context.sources.psfs, random, level, True, sharp)
+    seen = observe(stamps, pixel_scale, context.sources.psfs, random, level, True, sharp, taken)
     with torch.inference_mode():
-        mean, log_variance = context.vae.encoder(seen.image, seen.psf_width, seen.noise, seen.mask)
+        mean, log_variance = context.vae.encoder(seen.image, seen.otf, seen.noise, seen.mask)
         return sample_posterior(mean, log_variance, random)
 
 
-def _decode(latent: Tensor, context: Context) -> Tensor:
-    return torch.from_numpy(context.generator.decode(latent.numpy()))
+def _decode(latent: Tensor, taken: Tensor, context: Context) -> Tensor:
+    """Decoded stamps with the shear that the frame has taken out."""
+    return frame.put_back(torch.from_numpy(context.generator.decode(latent.numpy())), taken)
 
 
 def _measured(stamps: Tensor, drawn: Stamps) -> NDArray:

@@ -1,7 +1,8 @@
 """The frame in which galaxies are compared: one sixth of the asked half-light radius a pixel.
 
 Held-out and generated galaxies of the same conditions share it, and with it their pixel scale, PSF
-and noise.
+and noise. The major axis lies along +x and the ellipticity is in the stamp, whatever frame the
+networks see.
 """
 
 from typing import NamedTuple
@@ -19,9 +20,11 @@ from galsim_vae.bands import (
     REFERENCE,
     ZEROPOINTS,
 )
+from galsim_vae.geometry import shear_matrix, sheared_shape
 from galsim_vae.train.fit import likelihood
 
-__all__ = ["PADDED", "Truth", "add_noise", "candels_noise", "canonical", "resample", "see", "truth"]
+__all__ = ["PADDED", "Truth", "add_noise", "candels_noise", "canonical", "on_sky", "put_back",
+           "resample", "see", "truth"]  # fmt: skip
 
 PADDED = 96  # side of the transforms: the PSF's wings must not come back on the other side
 
@@ -44,27 +47,63 @@ def truth(stamps: Tensor) -> Truth:
     return Truth(*moments[:4], radius, good)
 
 
-def canonical(stamps: Tensor, measured: Truth) -> Tensor:
-    """Recentre, turn and resize stamps so that they are canonical exactly; F814W sums to 1."""
-    angle = 0.5 * torch.atan2(measured.g2, measured.g1)
+def canonical(
+    stamps: Tensor, measured: Truth, taken: Tensor, taken_after: Tensor | None = None
+) -> Tensor:
+    """Recentre, turn and resize stamps so that they are canonical exactly; F814W sums to 1.
+
+    Parameters
+    ----------
+    stamps : tensor (n, bands, 64, 64)
+        In a frame that takes out shears along +x.
+    measured : Truth
+        Of the stamps.
+    taken : tensor (n,)
+        These shears.
+    taken_after : tensor (n,), optional
+        Those that are to be taken out of the result; none if absent.
+
+    Returns
+    -------
+    tensor (n, bands, 64, 64)
+    """
+    angle = 0.5 * on_sky(measured, taken).angle()
     c, s = angle.cos(), angle.sin()
     turn = torch.stack((c, -s, s, c), 1).view(-1, 2, 2)
-    matrix = turn * (measured.radius / HALF_LIGHT_PIXELS)[:, None, None]
+    after = torch.zeros_like(taken) if taken_after is None else taken_after
+    matrix = _stretch(-taken) @ turn @ _stretch(after)
+    matrix = matrix * (measured.radius / HALF_LIGHT_PIXELS)[:, None, None]
     stamps = resample(stamps, matrix, torch.stack((measured.x, measured.y), 1))
     return stamps / stamps[:, BANDS.index(REFERENCE)].sum((1, 2))[:, None, None, None]
+
+
+def on_sky(measured: Truth, taken: Tensor) -> Tensor:
+    """Return g1 + i g2 of galaxies whose stamps were sheared by ``-taken`` along +x, (n,)."""
+    return sheared_shape(torch.complex(measured.g1, measured.g2), taken)
+
+
+def put_back(stamps: Tensor, taken: Tensor) -> Tensor:
+    """Bring stamps (n, bands, 64, 64) out of a frame that has taken shears (n,) out."""
+    return resample(stamps, _stretch(-taken), taken.new_zeros(len(taken), 2))
+
+
+def _stretch(g: Tensor) -> Tensor:
+    """Matrices (n, 2, 2) of shears along x."""
+    return torch.from_numpy(shear_matrix(g.double().numpy(), 0.0)).to(g)
 
 
 def resample(stamps: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """Look at stamps through a linear map: out(u) = det(matrix) in(matrix u + offset).
 
     Band-limited interpolation along x, then along y (Catmull & Smith 1980, SIGGRAPH 14, 279), each
-    by a sum over the waves of the stamp. Zero outside the stamp.
+    by a sum over the waves of the stamp. Waves too short for the new pixels are left out. Zero
+    outside the stamp.
 
     Parameters
     ----------
     stamps : tensor (n, bands, size, size)
     matrix : tensor (n, 2, 2)
-        Near a multiple of a small rotation or shear.
+        Near a multiple of a small rotation or a shear along x.
     offset : tensor (n, 2)
         X and y [pixel].
 
@@ -100,6 +139,8 @@ def _along_rows(images: Tensor, scale: Tensor, start: Tensor) -> Tensor:
     spectrum = torch.fft.rfft(images)
     angle = k * (start[..., None] + (size - 1) / 2)
     spectrum = spectrum * torch.complex(weight * angle.cos(), weight * angle.sin())[:, None]
+    kept = k * scale.abs()[:, None] <= 1.1 * np.pi  # those of small dilations are
+    spectrum = spectrum * kept[:, None, None]
     angle = k[None, :, None] * scale[:, None, None] * axis
     waves = torch.cat((angle.cos(), -angle.sin()), 1)
     parts = torch.cat((spectrum.real, spectrum.imag), -1)

@@ -17,11 +17,12 @@ from torch import Tensor
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.conditions import NAMES
 from galsim_vae.files import write_whole
+from galsim_vae.frame.frames import UPRIGHT
 from galsim_vae.train.fit.autoencoder import Sources
 from galsim_vae.train.fit.batch import AS_STATED, Batch
 from galsim_vae.train.synthetic import galaxies as synthetic
 from galsim_vae.train.synthetic import population
-from galsim_vae.train.training_file import Dataset
+from galsim_vae.train.training_file import Dataset, check_frame
 
 from . import frame
 from .compare import Context, HeldOut, compare
@@ -86,26 +87,38 @@ def synthetic_piece(task: Task, context: Context) -> dict[str, NDArray]:
 
 def _synthetic(n: int, context: Context, random: torch.Generator) -> HeldOut:
     """Synthetic galaxies that exactly have their conditions, through HST's PSFs."""
-    stamps, conditions = _canonical(n, context.sources, context.generator.ranges, random)
+    stamps, framed, conditions = _canonical(
+        n, context.sources, context.generator.ranges, random
+    )
     observing = _candels(conditions, context.sources)
     seen = frame.add_noise(frame.see(stamps, observing.otf), observing.noise, random)
-    return HeldOut(conditions.double().numpy(), seen, observing, stamps)
+    return HeldOut(conditions.double().numpy(), seen, observing, stamps, framed)
 
 
 def _canonical(n: int, sources: Sources, ranges: dict, generator: torch.Generator):
-    """Canonical stamps of synthetic galaxies and their conditions (n, 4), as measured."""
+    """Stamps of synthetic galaxies as they are compared, and in the frame of the networks.
+
+    And their conditions (n, 4), as measured.
+    """
     conditions = _within(int(_SPARE * n) + 4, generator)
-    stamps = synthetic.sample(conditions, generator, sources.colours).stamps
+    stamps = synthetic.sample(
+        conditions, generator, sources.colours, frame=sources.frame
+    ).stamps
     measured = frame.truth(stamps)
     radius = synthetic.canonical_pixel_scale(conditions) * measured.radius
-    g = torch.hypot(measured.g1, measured.g2)
+    taken = sources.frame.shear(conditions[:, 2])
+    g = frame.on_sky(measured, taken).abs()
     table = torch.stack((conditions[:, 0], radius, g, conditions[:, 3]), 1)
     low, high = torch.tensor([ranges[name] for name in NAMES]).T
     good = measured.good & ((table > low) & (table < high)).all(1)
     rows = good.nonzero()[:n, 0]
     if len(rows) < n:
         raise RuntimeError(f"only {len(rows)} of {n} synthetic galaxies could be measured")
-    return frame.canonical(stamps[rows], frame.Truth(*(v[rows] for v in measured))), table[rows]
+    stamps, taken, table = stamps[rows], taken[rows], table[rows]
+    measured = frame.Truth(*(v[rows] for v in measured))
+    whole = frame.canonical(stamps, measured, taken)
+    framed = frame.canonical(stamps, measured, taken, sources.frame.shear(table[:, 2]))
+    return whole, framed, table
 
 
 def _within(n: int, generator: torch.Generator) -> Tensor:
@@ -147,7 +160,10 @@ def askable(data: Dataset, ranges: dict[str, tuple[float, float]]) -> NDArray:
     ------
     galsim.GalSimRangeError
         Fewer than `FEWEST` galaxies.
+    galsim.GalSimValueError
+        The galaxies are not in the upright frame, in which they are compared.
     """
+    check_frame(data, UPRIGHT)
     rows = np.flatnonzero(data.valid)
     conditions = _conditions(data[rows])
     low, high = np.array([ranges[name] for name in NAMES]).T

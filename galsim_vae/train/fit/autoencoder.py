@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from galsim_vae.frame.frames import ROUND, Frame
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.synthetic.colours import ColourTable
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
@@ -93,11 +94,15 @@ class Watcher(Protocol):
 
 @dataclass
 class Sources:
-    """What galaxies are drawn from: SED colours, PSF models and, if any, real galaxies."""
+    """What galaxies are drawn from: SED colours, PSF models and, if any, real galaxies.
+
+    All are in one canonical frame.
+    """
 
     colours: ColourTable
     psfs: RadialPSFTable
     real: RealGalaxies | None = None
+    frame: Frame = ROUND
 
     @property
     def device(self) -> torch.device:
@@ -107,7 +112,8 @@ class Sources:
     def settings(self) -> dict[str, Any]:
         """Return what a checkpoint's result depends on beside configurations."""
         data = None if self.real is None else self.real.digest()
-        return {"data": {"real": data, "device": self.device.type},
+        facts = {"real": data, "device": self.device.type, "frame": self.frame.name}
+        return {"data": facts,
                 "constants": constants.recorded()}  # fmt: skip
 
 
@@ -115,8 +121,10 @@ def draw_batch(
     config: LoopConfig, sources: Sources, generator: torch.Generator
 ) -> tuple[Batch, Tensor]:
     """Make the galaxies of one step, the synthetic ones first, and these without PSF and noise."""
-    conditions, stamps = fresh_galaxies(config.batch, sources.colours, generator)
-    batch = observe(stamps, canonical_pixel_scale(conditions), sources.psfs, generator)
+    frame = sources.frame
+    conditions, stamps = fresh_galaxies(config.batch, sources.colours, generator, frame=frame)
+    scale, taken = canonical_pixel_scale(conditions), frame.shear(conditions[:, 2])
+    batch = observe(stamps, scale, sources.psfs, generator, frame_g=taken)
     if sources.real is not None and config.real > 0:
         device = generator.device
         index = torch.randint(len(sources.real), (config.real,), generator=generator, device=device)
@@ -186,7 +194,7 @@ def losses(
     Losses
     """
     shown = hide_band(batch.mask, len(true), generator)
-    mean, log_variance = model.encoder(batch.image, batch.psf_width, batch.noise, shown)
+    mean, log_variance = model.encoder(batch.image, batch.otf, batch.noise, shown)
     stamps = model.decoder(likelihood.sample_posterior(mean, log_variance, generator))
     # Of a hidden band the magnitude counts, of every galaxy as much: in the likelihood a few bright
     # ones would rule what is learnt of everyone's colours.

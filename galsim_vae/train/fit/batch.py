@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from galsim_vae.bands import HALF_LIGHT_PIXELS, STAMP_SIZE
-from galsim_vae.model.vae import psf_width
 from galsim_vae.train.training_file import Dataset
 
 __all__ = ["APERTURE_AREA", "AS_STATED", "INFERENCE", "Batch", "Floors", "aperture", "join"]
@@ -50,8 +49,6 @@ class Batch(NamedTuple):
         Zero where masked.
     otf : tensor (n, bands, size, size // 2 + 1)
         `rfft2` of the PSFs, their centres at index [0, 0].
-    psf_width : tensor (n, bands)
-        From `galsim_vae.model.vae.psf_width` [pixel].
     noise : tensor (n, bands)
         Rms per pixel.
     noise_area : tensor (n, bands)
@@ -62,7 +59,6 @@ class Batch(NamedTuple):
 
     image: Tensor
     otf: Tensor
-    psf_width: Tensor
     noise: Tensor
     noise_area: Tensor
     mask: Tensor
@@ -109,7 +105,7 @@ class Batch(NamedTuple):
         flux = _unit(pixels, rms, area, clean, floors.faintest)
         otf = torch.fft.rfft2(torch.fft.ifftshift(kernel, dim=(-2, -1)))
         pixels, rms = pixels / flux[:, None, None, None], rms / flux[:, None]
-        return cls(pixels, otf, psf_width(otf), rms, area, clean).no_better_than(floors.best)
+        return cls(pixels, otf, rms, area, clean).no_better_than(floors.best)
 
     def no_better_than(self, signal_to_noise: float) -> "Batch":
         """State white noise of a signal-to-noise ratio beside each galaxy's own, adding none."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
+from galsim_vae.geometry import sheared_shape
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE
 from galsim_vae.shapes import measure
@@ -74,7 +75,12 @@ class Encoded(NamedTuple):
 
 @torch.inference_mode()
 def encode(
-    vae: VAE, batch: Batch, conditions: Tensor, pixel_scale: Tensor, generator: torch.Generator
+    vae: VAE,
+    batch: Batch,
+    conditions: Tensor,
+    pixel_scale: Tensor,
+    frame_g: Tensor,
+    generator: torch.Generator,
 ) -> Encoded:
     """Draw a latent for each observed galaxy and measure its decoded stamp.
 
@@ -87,6 +93,8 @@ def encode(
         by what is measured.
     pixel_scale : tensor (n,)
         arcsec. NaN: the radius stays missing.
+    frame_g : tensor (n,)
+        Shear along +x that the frame has taken out: with what is measured in it, the shape.
     generator : torch.Generator
 
     Returns
@@ -94,11 +102,11 @@ def encode(
     Encoded
         Of those that can be measured.
     """
-    mean, log_variance = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
+    mean, log_variance = vae.encoder(batch.image, batch.otf, batch.noise, batch.mask)
     latents = likelihood.sample_posterior(mean, log_variance, generator)
     image = vae.decoder(latents)[:, BANDS.index(REFERENCE)]
     moments, pixels, keep = measure(image)
-    g = torch.hypot(moments.g1, moments.g2)
+    g = sheared_shape(torch.complex(moments.g1, moments.g2), frame_g).abs()
     labels = torch.stack([conditions[:, 0], pixels * pixel_scale, g, conditions[:, 3]], 1)
     every = torch.ones(int(keep.sum()), dtype=torch.bool, device=latents.device)
     return Encoded(latents[keep], labels[keep], pixels[keep], every)
@@ -113,12 +121,12 @@ def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining, work: Wor
 
     def part(number: int, generator: torch.Generator) -> Encoded:
         wide = number % 2 == 1
-        conditions, stamps = fresh_galaxies(n, sources.colours, generator, wide)
-        scale = canonical_pixel_scale(conditions)
+        conditions, stamps = fresh_galaxies(n, sources.colours, generator, wide, sources.frame)
+        scale, taken = canonical_pixel_scale(conditions), sources.frame.shear(conditions[:, 2])
         level = scale.new_full((n,), constants.ENCODED_SIGNAL_TO_NOISE)
         sharp = scale.new_full((n,), constants.SHARPEST)
-        batch = observe(stamps, scale, sources.psfs, generator, level, True, sharp)
-        found = encode(vae, batch, conditions, scale, generator)
+        batch = observe(stamps, scale, sources.psfs, generator, level, True, sharp, taken)
+        found = encode(vae, batch, conditions, scale, taken, generator)
         return found._replace(from_population=found.from_population & (not wide))
 
     return _in_parts(part, config.galaxies, sources, config.seed, "encoded", work)
@@ -136,7 +144,10 @@ def encode_real(vae: VAE, sources: Sources, n: int, seed: int, work: WorkFolder)
             (count,), constants.ENCODED_SIGNAL_TO_NOISE, device=generator.device
         )  # fmt: skip
         batch = real.batch(index, generator, level)
-        found = encode(vae, batch, real.conditions[index], real.pixel_scale[index], generator)
+        found = encode(
+            vae, batch, real.conditions[index], real.pixel_scale[index], real.frame_g[index],
+            generator,
+        )  # fmt: skip
         return found._replace(from_population=torch.zeros_like(found.from_population))
 
     return _in_parts(part, n, sources, seed, "encoded_real", work)

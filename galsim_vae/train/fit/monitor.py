@@ -39,9 +39,10 @@ class Monitor:
         self.work = Path(work)
         self.writer = SummaryWriter(self.work / "tensorboard")
         generator = torch.Generator(sources.psfs.k.device).manual_seed(_SEED)
-        conditions, stamps = fresh_galaxies(_SYNTHETIC, sources.colours, generator)
-        scale = canonical_pixel_scale(conditions)
-        batch = observe(stamps, scale, sources.psfs, generator, complete=True)
+        frame = sources.frame
+        conditions, stamps = fresh_galaxies(_SYNTHETIC, sources.colours, generator, frame=frame)
+        scale, taken = canonical_pixel_scale(conditions), frame.shear(conditions[:, 2])
+        batch = observe(stamps, scale, sources.psfs, generator, complete=True, frame_g=taken)
         if sources.real is not None:
             index = torch.arange(_REAL, device=scale.device) * len(sources.real) // _REAL
             batch = join(batch, sources.real.batch(index, generator))
@@ -62,7 +63,7 @@ class Monitor:
     def sheet(self, model) -> None:
         """Draw the contact sheet of a model."""
         batch = self.batch
-        mean, _ = model.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
+        mean, _ = model.encoder(batch.image, batch.otf, batch.noise, batch.mask)
         stamps = model.decoder(mean)
         seen = likelihood.convolve(stamps, batch.otf)
         weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
-from galsim_vae.model.vae import psf_width
 
 from . import constants
 from .batch import APERTURE_AREA, Batch
@@ -52,7 +51,9 @@ class RadialPSFTable:
         """Return the table on another device."""
         return RadialPSFTable(self.k.to(device), self.otf.to(device))
 
-    def canonical(self, pixel_scale: Tensor, size: int = STAMP_SIZE) -> Tensor:
+    def canonical(
+        self, pixel_scale: Tensor, size: int = STAMP_SIZE, frame_g: Tensor | None = None
+    ) -> Tensor:
         """Return the transforms of PSF and canonical pixel on the stamp's grid.
 
         Parameters
@@ -61,13 +62,17 @@ class RadialPSFTable:
             Canonical pixel, in units of the arcsec of the table.
         size : int
             Side of the stamp [pixel].
+        frame_g : tensor (n,), optional
+            Shear along +x that the frame takes out; none if absent.
 
         Returns
         -------
         tensor (n, bands, size, size // 2 + 1), real
         """
         ky, kx = _wave_numbers(size, pixel_scale)
-        position = torch.hypot(kx, ky)[None] / (pixel_scale[:, None, None] * self.k[1])
+        g = torch.zeros_like(pixel_scale) if frame_g is None else frame_g
+        ratio = torch.sqrt((1 + g) / (1 - g))[:, None, None]
+        position = torch.hypot(kx / ratio, ky * ratio) / (pixel_scale[:, None, None] * self.k[1])
         position = position.clamp(max=len(self.k) - 1.001)
         low = position.long()
         share = (position - low)[:, None]
@@ -103,6 +108,7 @@ def observe(
     signal_to_noise: Tensor | None = None,
     complete: bool = False,
     psf_scale: Tensor | None = None,
+    frame_g: Tensor | None = None,
 ) -> Batch:
     """Look at PSF-free canonical galaxies through HST-like PSFs and noise.
 
@@ -120,6 +126,8 @@ def observe(
         Keep all bands and pixels (otherwise some are dropped at random).
     psf_scale : tensor (n,), optional
         Width of each galaxy's PSFs relative to the models'; random if absent.
+    frame_g : tensor (n,), optional
+        Shear along +x that the frame takes out of each galaxy; none if absent.
 
     Returns
     -------
@@ -128,7 +136,7 @@ def observe(
     n, bands = stamps.shape[:2]
     if psf_scale is None:
         psf_scale = _psf_scale(n, generator)
-    otf = psfs.canonical(pixel_scale / psf_scale)
+    otf = psfs.canonical(pixel_scale / psf_scale, frame_g=frame_g)
     seen = convolve(stamps, otf)
     if signal_to_noise is None:
         signal_to_noise = draw_signal_to_noise(n, generator)
@@ -141,7 +149,7 @@ def observe(
     mask = torch.ones_like(image, dtype=torch.bool)
     if not complete:
         mask = _random_mask(seen, noise, generator)
-    return Batch(image, otf, psf_width(otf), noise, torch.ones_like(noise), mask)
+    return Batch(image, otf, noise, torch.ones_like(noise), mask)
 
 
 def _psf_scale(n: int, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from galsim_vae.conditions import NAMES
-from galsim_vae.model.vae import psf_width
 from galsim_vae.train.training_file import Dataset
 
 from . import augment, constants
@@ -37,6 +36,8 @@ class RealGalaxies:
         In the order of `galsim_vae.conditions.NAMES`, radius in arcsec; NaN where missing.
     pixel_scale : tensor (n,)
         arcsec; NaN where the radius is missing.
+    frame_g : tensor (n,)
+        Shear along +x that the frame has taken out.
     """
 
     def __init__(self, data: Dataset, keep: np.ndarray):
@@ -50,6 +51,7 @@ class RealGalaxies:
         known = np.isfinite(chosen.half_light_radius)
         scale = np.where(known, chosen.pixel_scale, np.nan)
         self.pixel_scale = torch.from_numpy(scale.astype(np.float32))
+        self.frame_g = torch.from_numpy(np.asarray(chosen.frame_g, np.float32))
 
     def __len__(self) -> int:
         return len(self.observed.image)
@@ -57,13 +59,14 @@ class RealGalaxies:
     def to(self, device: torch.device | str) -> "RealGalaxies":
         """Move every tensor to another device, in place, and return self."""
         self.observed = Batch(*(value.to(device) for value in self.observed))
-        for name in ("log_flux", "survey", "conditions", "pixel_scale"):
+        for name in ("log_flux", "survey", "conditions", "pixel_scale", "frame_g"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
     def digest(self) -> str:
         """Return a digest of all galaxies."""
-        return digest(self.observed._asdict() | {"conditions": self.conditions})
+        known = {"conditions": self.conditions, "frame_g": self.frame_g}
+        return digest(self.observed._asdict() | known)
 
     def batch(
         self,
@@ -100,7 +103,7 @@ class RealGalaxies:
         )
         # Stretched by an area, noise of the same power per sky area is fainter per pixel.
         noise = galaxies.noise / stretched.sqrt()[:, None]
-        varied = Batch(image, otf, psf_width(otf), noise, galaxies.noise_area, mask)
+        varied = Batch(image, otf, noise, galaxies.noise_area, mask)
         if signal_to_noise is None:
             signal_to_noise = draw_signal_to_noise(len(index), generator)
         return _with_noise(varied, signal_to_noise, generator)

@@ -37,11 +37,12 @@ from galsim_vae import settings
 from galsim_vae.conditions import DEFAULT_RANGES, read_conditions
 from galsim_vae.devices import find_device, pinned_torch
 from galsim_vae.files import output_file, output_folder
+from galsim_vae.frame.frames import ROUND, Frame
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import FlowConfig, Flows
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.synthetic.colours import colour_table
-from galsim_vae.train.training_file import Dataset, read
+from galsim_vae.train.training_file import Dataset, check_frame, read
 
 from . import autoencoder as loop
 from . import constants, monitor
@@ -158,10 +159,21 @@ def training_settings() -> Iterator[None]:
             torch.set_flush_denormal(False)
 
 
-def sources(real: Dataset | None, device: torch.device | str = "cpu") -> loop.Sources:
-    """Tables for synthetic galaxies, and the training part of the real ones."""
-    galaxies = None if real is None else RealGalaxies(real, ~real.valid).to(device)
-    return loop.Sources(colour_table().to(device), RadialPSFTable.hst().to(device), galaxies)
+def sources(
+    real: Dataset | None, device: torch.device | str = "cpu", frame: Frame = ROUND
+) -> loop.Sources:
+    """Tables for synthetic galaxies, and the training part of the real ones.
+
+    Raises
+    ------
+    galsim.GalSimValueError : the real galaxies are in another frame.
+    """
+    galaxies = None
+    if real is not None:
+        check_frame(real, frame)
+        galaxies = RealGalaxies(real, ~real.valid).to(device)
+    psfs = RadialPSFTable.hst().to(device)
+    return loop.Sources(colour_table().to(device), psfs, galaxies, frame)
 
 
 def without(data: Dataset, excluded: Path) -> Dataset:
@@ -240,11 +252,13 @@ def train(recipe: Recipe) -> modelfile.Model:
     output_folder(recipe.output.parent)
     output = output_file(recipe.output)
     data = None if recipe.training_file is None else read(recipe.training_file)
+    if data is not None:
+        check_frame(data, recipe.vae.canonical_frame)
     if data is not None and recipe.exclude is not None:
         data = without(data, recipe.exclude)
     start = read_start(recipe)
     with training_settings():
-        vae, flows = _networks(recipe, sources(data, device), start)
+        vae, flows = _networks(recipe, sources(data, device, recipe.vae.canonical_frame), start)
     facts = provenance(data, recipe.vae_training, recipe.flow_training)
     if start is not None:
         facts["start"] = start.sha256

@@ -24,6 +24,7 @@ from typing import Any
 
 from galsim.errors import GalSimConfigError, GalSimConfigValueError
 
+from galsim_vae.frame.frames import find_frame
 from galsim_vae.settings import build, load
 from galsim_vae.train.readers import SegmentReader, StampReader
 from galsim_vae.train.readers.cosmos import CosmosReader
@@ -57,6 +58,8 @@ class IngestConfig:
         Folder of the report; None for one beside the output.
     same : Path or None
         Table of stamps that show one galaxy, which no positions tell of; see `same.read_pairs`.
+    frame : str
+        Canonical frame: "round", or "upright" for weights that are of it, as the shipped ones are.
     """
 
     output: Path
@@ -64,6 +67,10 @@ class IngestConfig:
     seed: int = 20240229
     report: Path | None = None
     same: Path | None = None
+    frame: str = "round"
+
+    def __post_init__(self):
+        find_frame(self.frame)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> IngestConfig:

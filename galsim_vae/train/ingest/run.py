@@ -37,7 +37,7 @@ __all__ = ["galaxy_row", "in_frame", "ingest", "measured", "parts_folder"]
 logger = logging.getLogger(__name__)
 
 # Part of the name of a run: parts made by other rules are not joined.
-RULES = 2
+RULES = 3
 
 
 def parts_folder(output) -> Path:
@@ -51,6 +51,7 @@ def ingest(
     seed: int = 20240229,
     recipe: str = "",
     same: list[tuple[Galaxy, Galaxy]] | None = None,
+    canonical_frame: frame.Frame = frame.ROUND,
 ) -> Counter:
     """Write one training file from all galaxies that the readers find.
 
@@ -68,6 +69,8 @@ def ingest(
         Text that describes the readers; parts made from another one are refused.
     same : list, optional
         Pairs of stamps that show one galaxy and that no positions tell of, from `same.read_pairs`.
+    canonical_frame : Frame
+        That galaxies are brought to.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def ingest(
         raise galsim.GalSimConfigError(f"Give each input its own name, not {names}")
     for reader in readers:
         reader.check()
-    folder = _open_parts(output, json.dumps([RULES, seed, recipe, names]))
+    folder = _open_parts(output, json.dumps([RULES, seed, recipe, names, canonical_frame.name]))
     chunks = [(reader, k) for reader in readers for k in range(len(reader))]
     counts: Counter = Counter()
     quiet = not logger.isEnabledFor(logging.WARNING)
@@ -96,7 +99,7 @@ def ingest(
         for reader, k in bar:
             part = folder / f"{reader.name}.{k:06d}.h5"
             if not part.exists():
-                _make_part(reader, k, part, seed)
+                _make_part(reader, k, part, seed, canonical_frame)
             counts += _count(part)
             taken = sum(n for (_, reason), n in counts.items() if not reason)
             bar.set_postfix_str(f"{reader.name}: {taken} of {counts.total()} galaxies taken")
@@ -104,7 +107,7 @@ def ingest(
         raise galsim.GalSimValueError(
             f"No galaxy was accepted; see {folder}", dict(Counter(r for _, r in counts))
         )
-    _join(readers, chunks, folder, output, same)
+    _join(readers, chunks, folder, output, same, canonical_frame)
     shutil.rmtree(folder)
     return counts
 
@@ -125,16 +128,19 @@ def _open_parts(output, recipe: str) -> Path:
     return folder
 
 
-def _make_part(reader: Reader, chunk: int, path: Path, seed: int) -> None:
+def _make_part(
+    reader: Reader, chunk: int, path: Path, seed: int, canonical_frame: frame.Frame
+) -> None:
     """Work on one chunk and write what came of it; `dataset.write` renames it when complete."""
     rows, rejected = [], []
     for source in reader.read(chunk):
-        row, reason = galaxy_row(source, seed)
+        row, reason = galaxy_row(source, seed, canonical_frame)
         if row is None:
             rejected.append(_rejected_row(source, reason))
         else:
             rows.append(row)
-    dataset.write(path, [(_galaxies(rows), _rejected(rejected))], band_maps={}, provenance="")
+    parts = [(_galaxies(rows, canonical_frame), _rejected(rejected))]
+    dataset.write(path, parts, band_maps={}, provenance="", frame=canonical_frame)
 
 
 def _count(part: Path) -> Counter:
@@ -144,7 +150,7 @@ def _count(part: Path) -> Counter:
     return counts
 
 
-def _join(readers, chunks, folder: Path, output, same) -> None:
+def _join(readers, chunks, folder: Path, output, same, canonical_frame: frame.Frame) -> None:
     """Write the parts as one file, one after the other."""
     parts = [folder / f"{reader.name}.{k:06d}.h5" for reader, k in chunks]
     places = [dataset.read_places(part) for part in parts]
@@ -161,23 +167,26 @@ def _join(readers, chunks, folder: Path, output, same) -> None:
         ),
         band_maps=maps,
         provenance=provenance,
+        frame=canonical_frame,
     )
 
 
-def galaxy_row(source: Source, seed: int) -> tuple[dict | None, str]:
+def galaxy_row(
+    source: Source, seed: int, canonical_frame: frame.Frame = frame.ROUND
+) -> tuple[dict | None, str]:
     """Return a row of the training file, or None and why the galaxy is rejected.
 
     Whatever fails, that galaxy is rejected; see `failures.failure`. The same galaxy gives the same
     row whatever the seed: nothing is drawn at random.
     """
     try:
-        return _galaxy_row(source)
+        return _galaxy_row(source, canonical_frame)
     except Exception as error:
         return None, failure(error)
 
 
-def _galaxy_row(source: Source) -> tuple[dict | None, str]:
-    observation, geometry, reason = measured(source)
+def _galaxy_row(source: Source, canonical_frame: frame.Frame) -> tuple[dict | None, str]:
+    observation, geometry, reason = measured(source, canonical_frame)
     if observation is None or geometry is None or reason:
         return None, reason
     canonical, reason = in_frame(source, observation, geometry)
@@ -197,6 +206,8 @@ def _galaxy_row(source: Source) -> tuple[dict | None, str]:
         "g": geometry.g,
         "redshift": source.redshift,
         "pixel_scale": canonical.pixel_scale,
+        "frame_g": canonical.frame_g,
+        "angle": canonical.angle,
         "flux_scale": scale,
         "source": source.name,
         "source_index": source.index,
@@ -212,7 +223,9 @@ def _galaxy_row(source: Source) -> tuple[dict | None, str]:
     return row, ""
 
 
-def measured(source: Source) -> tuple[frame.Observation | None, frame.Geometry | None, str]:
+def measured(
+    source: Source, canonical_frame: frame.Frame = frame.ROUND
+) -> tuple[frame.Observation | None, frame.Geometry | None, str]:
     """Mask a galaxy's neighbours and measure it; the last value is why it is rejected, or ''.
 
     It is measured in a band that shows it whole, if there is one. Bands without noise are left
@@ -228,11 +241,11 @@ def measured(source: Source) -> tuple[frame.Observation | None, frame.Geometry |
         if len(noisy) < len(observation.image):
             image = {band: observation.image[band] for band in noisy}
             observation = replace(observation, image=image)
-        geometry = _measure(observation)
+        geometry = _measure(observation, canonical_frame)
         if not source.segment_only:
             mask = mask_neighbours(observation, geometry)
             observation = replace(observation, mask=mask)
-            geometry = _measure(observation)
+            geometry = _measure(observation, canonical_frame)
         return observation, geometry, reject(source, observation, geometry)
     except galsim.GalSimError as error:
         return observation, None, f"not measurable ({type(error).__name__})"
@@ -240,13 +253,13 @@ def measured(source: Source) -> tuple[frame.Observation | None, frame.Geometry |
         return observation, None, failure(error)
 
 
-def _measure(observation: frame.Observation) -> frame.Geometry:
+def _measure(observation: frame.Observation, canonical_frame: frame.Frame) -> frame.Geometry:
     """Measure a galaxy in a band that shows it whole, and its flux in all."""
-    geometry = frame.measure(observation)
+    geometry = frame.measure(observation, frame=canonical_frame)
     if shown(observation, geometry, geometry.band) >= MIN_COVER:
         return geometry
     whole = [b for b in observation.image if shown(observation, geometry, b) >= MIN_COVER]
-    return frame.measure(observation, whole) if whole else geometry
+    return frame.measure(observation, whole, canonical_frame) if whole else geometry
 
 
 def in_frame(
@@ -273,14 +286,14 @@ def _magnitude(source: Source, geometry: frame.Geometry) -> float:
     return source.zeropoint - 2.5 * math.log10(flux) if flux > 0 else math.nan
 
 
-def _galaxies(rows: list[dict]) -> dataset.Dataset | None:
+def _galaxies(rows: list[dict], canonical_frame: frame.Frame) -> dataset.Dataset | None:
     if not rows:
         return None
     columns = {name: np.array([r[name] for r in rows]) for name in rows[0] if name != "catalogue"}
     names = {name: None for row in rows for name in row["catalogue"]}
     extra = {n: np.array([row["catalogue"].get(n, math.nan) for row in rows]) for n in names}
     valid = dataset.is_validation(columns["source_index"])
-    return dataset.Dataset(**columns, valid=valid, catalogue=extra)
+    return dataset.Dataset(**columns, valid=valid, catalogue=extra, frame=canonical_frame)
 
 
 def _rejected_row(source: Source, reason: str) -> dict:

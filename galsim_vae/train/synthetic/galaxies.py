@@ -1,7 +1,8 @@
 """Synthetic galaxies without limit: bulge, disc, arms, bars, rings, clumps, dust, companions.
 
-Galaxies are made directly in the canonical frame (64 px, F814W flux 1, half-light radius 6 px,
-major axis along +x), free of any PSF but smoothed by a round Gaussian, which limits their band.
+Galaxies are made directly in a canonical frame (64 px, F814W flux 1, half-light radius 6 px,
+major axis along +x, without the shear that the frame takes out), free of any PSF but smoothed by a
+Gaussian that is round in the frame, which limits their band.
 Smooth parts are Sersic profiles made in k space (`galsim_vae.render.sersic`); structure
 multiplies the disc in coordinates of its own plane (`structure`); each part has its own SED, so
 that bands differ. Random parameters come from `morphology`.
@@ -18,7 +19,8 @@ from galsim_vae import shapes
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
 from galsim_vae.bands import REFERENCE as REFERENCE_BAND
 from galsim_vae.conditions import DEFAULT_RANGES, NAMES
-from galsim_vae.model.vae import taper
+from galsim_vae.frame.frames import ROUND, Frame
+from galsim_vae.geometry import sheared_shape
 from galsim_vae.render import sersic
 
 from . import population
@@ -63,15 +65,15 @@ def sample(
     generator: torch.Generator,
     colours: ColourTable,
     *,
+    frame: Frame = ROUND,
     device: str | torch.device = "cpu",
 ) -> Synthetic:
     """Make one random galaxy for each row of conditions.
 
     A first pass draws F814W and measures centroid, shape and half-light radius; the second
     corrects them by an affine change of coordinates (with a shear of at most 0.35, so that |g|
-    comes out as asked) and draws all bands. The stamps then fade over the outer tenth, as decoded
-    ones do (`galsim_vae.model.vae.taper`): a large or flat galaxy comes out a little smaller
-    and rounder.
+    comes out as asked) and draws all bands. The stamps then fade at their ends, as decoded ones do
+    (`galsim_vae.frame.frames.Frame.taper`): what reaches them comes out a little smaller.
 
     Parameters
     ----------
@@ -81,6 +83,8 @@ def sample(
         Source of all randomness, on ``device``.
     colours : ColourTable
         From `colours.colour_table`.
+    frame : Frame
+        Of the stamps.
     device : str or torch.device
 
     Returns
@@ -92,21 +96,27 @@ def sample(
     with torch.no_grad():
         m = draw_morphology(conditions, generator)
         n = len(conditions)
-        affine = torch.eye(2, device=conditions.device).expand(n, 2, 2)
+        taken = frame.shear(conditions[:, 2])
+        affine = _stretch(-taken)
         centre = conditions.new_zeros(n, 2)
         sed = component_colours(m, conditions[:, 3], colours)
         waves = colours.wavelength / (1 + conditions[:, 3, None])
         one = [REFERENCE]
-        first = _draw(m, affine, centre, sed[..., one], waves[:, one], _FIRST_STEP)[:, 0]
-        affine, centre = _correction(first, conditions[:, 2], m.bulge_fraction)
+        first = _draw(m, affine, centre, taken, sed[..., one], waves[:, one], _FIRST_STEP)[:, 0]
+        affine, centre = _correction(first, conditions[:, 2], taken, m.bulge_fraction)
         # Decoded stamps fade at their ends; without this the decoder would add light inside.
-        stamps = _draw(m, affine, centre, sed, waves, 1) * taper(STAMP_SIZE).to(device)
+        fade = frame.taper(STAMP_SIZE).to(device)
+        stamps = _draw(m, affine, centre, taken, sed, waves, 1) * fade
         stamps = stamps / stamps[:, REFERENCE].sum((1, 2))[:, None, None, None]
     return Synthetic(stamps, m)
 
 
 def fresh_galaxies(
-    n: int, colours: ColourTable, generator: torch.Generator, wide: bool = True
+    n: int,
+    colours: ColourTable,
+    generator: torch.Generator,
+    wide: bool = True,
+    frame: Frame = ROUND,
 ) -> tuple[Tensor, Tensor]:
     """Draw galaxies of the population.
 
@@ -118,6 +128,8 @@ def fresh_galaxies(
         Its device is that of the galaxies.
     wide : bool
         Spread the conditions with `broaden`.
+    frame : Frame
+        Of the stamps.
 
     Returns
     -------
@@ -128,7 +140,8 @@ def fresh_galaxies(
     conditions = population.sample(n, generator)
     if wide:
         conditions = broaden(conditions, generator)
-    return conditions, sample(conditions, generator, colours, device=generator.device).stamps
+    made = sample(conditions, generator, colours, frame=frame, device=generator.device)
+    return conditions, made.stamps
 
 
 def broaden(conditions: Tensor, generator: torch.Generator) -> Tensor:
@@ -208,10 +221,24 @@ def _ellipse(radius: Tensor, q: Tensor, angle: Tensor | None = None) -> Tensor:
     return torch.stack((torch.stack((c, -s), 1), torch.stack((s, c), 1)), 1) @ diagonal
 
 
+def _stretch(g: Tensor) -> Tensor:
+    """Matrices (n, 2, 2) of shears along x."""
+    return torch.diag_embed(torch.stack((1 + g, 1 - g), 1) / (1 - g * g).sqrt()[:, None])
+
+
 def _draw(
-    m: Morphology, affine: Tensor, centre: Tensor, sed: Tensor, waves: Tensor, step: int
+    m: Morphology,
+    affine: Tensor,
+    centre: Tensor,
+    taken: Tensor,
+    sed: Tensor,
+    waves: Tensor,
+    step: int,
 ) -> Tensor:
-    """Draw every ``step``-th pixel in some bands: (n, bands, 64 / step, 64 / step)."""
+    """Draw every ``step``-th pixel in some bands: (n, bands, 64 / step, 64 / step).
+
+    Clumps are round on the sky, and streaks where a shear was ``taken`` out.
+    """
     n = len(centre)
     bulge_radius = m.bulge_radius * m.bulge_q**-0.5
     smooth = sersic.render(
@@ -228,7 +255,7 @@ def _draw(
     bulge, disc = smooth[:n], smooth[n:]
     x = sersic.pixels(centre.device, step)
     log_disc, arms, dust, bar = fields(m, plane(m, affine, centre, x))
-    extra = clumps(m, affine, centre, x, sersic.SMOOTHING)  # clumps and companion
+    extra = clumps(m, affine, centre, taken, x, sersic.SMOOTHING)  # clumps and companion
 
     tau = (waves.clamp_min(0.15) / _DUST_PIVOT) ** _DUST_POWER
     contrast = (waves.clamp(0.2, 2.0) / 0.45) ** -0.35  # arms fade in red light
@@ -248,23 +275,28 @@ def _draw(
     return torch.stack(images, 1)
 
 
-def _correction(image: Tensor, g: Tensor, wings: Tensor) -> tuple[Tensor, Tensor]:
-    """Affine map and new centre that make a measured galaxy canonical, with the asked |g|."""
+def _correction(
+    image: Tensor, g: Tensor, taken: Tensor, wings: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Affine map and new centre that make a measured galaxy canonical, with the asked |g|.
+
+    The image, and the galaxy that comes out, are without the shear that is ``taken``.
+    """
     moments, radius, good = shapes.measure(image, 5.0 / _FIRST_STEP, iterations=30)
     radius = radius * _FIRST_STEP
-    angle = 0.5 * torch.atan2(moments.g2, moments.g1)
-    have = torch.hypot(moments.g1, moments.g2)
+    on_sky = sheared_shape(torch.complex(moments.g1, moments.g2), taken)
+    angle, have = 0.5 * on_sky.angle(), on_sky.abs()
     # On the major axis shears compose as velocities do: eta = 2 atanh g adds.
     more = ((g - have) / (1 - g * have)).clamp(-_MAX_SHEAR, _MAX_SHEAR)
-    stretch = torch.stack((1 + more, 1 - more), 1) / (1 - more * more).sqrt()[:, None]
     # The wings of a spheroid leave the stamp as it grows, so that its radius there lags behind.
     scale = (HALF_LIGHT_PIXELS / radius).clamp(0.4, 2.5) ** (1 + 0.35 * wings)
     c, s = torch.cos(angle), torch.sin(angle)
     turn = torch.stack((torch.stack((c, s), 1), torch.stack((-s, c), 1)), 1)
-    affine = torch.diag_embed(stretch * scale[:, None]) @ turn
+    first = _stretch(-taken)
+    affine = first @ _stretch(more) @ turn * scale[:, None, None]
     shift = torch.stack((moments.x, moments.y), 1) * _FIRST_STEP
     good = good & (shift.norm(dim=1) < 12)
-    eye = torch.eye(2, device=image.device)
-    affine = torch.where(good[:, None, None], affine, eye)
+    affine = torch.where(good[:, None, None], affine, first)
+    shift = (_stretch(taken) @ shift[..., None])[..., 0]
     centre = -(affine @ shift[..., None])[..., 0]
     return affine, torch.where(good[:, None], centre, 0.0)

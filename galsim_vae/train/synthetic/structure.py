@@ -28,7 +28,7 @@ class Plane(NamedTuple):
     radius, ln_radius, theta : Tensor
         Polar form of u, v.
     wave : Tensor
-        Wavenumber on the sky [1/px] of a radial pattern exp(i ln R).
+        Wavenumber in the stamp [1/px] of a radial pattern exp(i ln R).
     area : tensor (n,)
         Of a pixel in the disc's plane.
     """
@@ -76,7 +76,10 @@ def plane(m: Morphology, affine: Tensor, centre: Tensor, x: Tensor) -> Plane:
     r2 = (u2 + v2).clamp_min_(1e-4)
     ln_radius = 0.5 * torch.log(r2)
     area = torch.linalg.det(inverse).abs()
-    wave = torch.addcmul(u2, v2, _c(m.cos_i**-2)).sqrt_().div_(r2).mul_(_c(area.sqrt()))
+    # Gradient of ln R in the stamp, times R^2.
+    deeper = v * _c(m.hand / m.cos_i)
+    along, across = (torch.addcmul(u * i[:, 0, k, None], deeper, i[:, 1, k, None]) for k in (0, 1))
+    wave = torch.hypot(along, across).div_(r2)
     return Plane(u, v, w, r2.sqrt(), ln_radius, torch.atan2(v, u), wave, area / m.cos_i)
 
 
@@ -149,15 +152,19 @@ def _bar(m: Morphology, p: Plane) -> Tensor:
 
 
 def _blobs(x: Tensor, centre: Tensor, sigma: Tensor, flux: Tensor) -> Tensor:
-    """Sum of round Gaussians, separable in x and y: (n, size, size) of (n, k, ...)."""
-    width = 1 / sigma[..., None]
-    gx = fade(((x - centre[..., 0, None]) * width).square_())
-    gy = fade(((x - centre[..., 1, None]) * width).square_())
-    return (gy * (flux / (2 * math.pi * sigma**2))[..., None]).mT @ gx
+    """Sum of Gaussians, separable in x and y: (n, size, size) of (n, k, ...), sigma (n, k, 2)."""
+    gx, gy = (
+        fade(((x - centre[..., i, None]) / sigma[..., i, None]).square_()) for i in (0, 1)
+    )
+    return (gy * (flux / (2 * math.pi * sigma.prod(-1)))[..., None]).mT @ gx
 
 
-def clumps(m: Morphology, affine: Tensor, centre: Tensor, x: Tensor, smoothing: float) -> Tensor:
+def clumps(
+    m: Morphology, affine: Tensor, centre: Tensor, taken: Tensor, x: Tensor, smoothing: float
+) -> Tensor:
     """Draw star-forming clumps and the companion, smoothed by a Gaussian of that sigma.
+
+    They are round but for a shear along x, (n,), that is taken out of them.
 
     Returns
     -------
@@ -166,10 +173,16 @@ def clumps(m: Morphology, affine: Tensor, centre: Tensor, x: Tensor, smoothing: 
     """
     place = m.clump_place * m.disc_radius[:, None, None]
     place = place @ affine.mT + centre[:, None]
-    first = _blobs(x, place, (m.clump_sigma**2 + smoothing**2).sqrt(), m.clump_flux)
+    ratio = torch.sqrt((1 + taken) / (1 - taken))[:, None]
+
+    def widths(sigma: Tensor) -> Tensor:
+        axes = torch.stack((sigma / ratio, sigma * ratio), -1)
+        return (axes.square() + smoothing**2).sqrt()
+
+    first = _blobs(x, place, widths(m.clump_sigma), m.clump_flux)
     # An exponential-like companion of three Gaussians (after Hogg & Lang 2013, PASP 125, 719).
     width = m.companion_radius[:, None] * place.new_tensor([0.35, 0.8, 1.5])
     share = m.companion_flux[:, None] * place.new_tensor([0.2, 0.5, 0.3])
     there = (m.companion_place[:, None] @ affine.mT + centre[:, None]).expand(-1, 3, -1)
-    second = _blobs(x, there, (width**2 + smoothing**2).sqrt(), share)
+    second = _blobs(x, there, widths(width), share)
     return torch.stack((first, second), 1)

@@ -10,8 +10,8 @@ from astropy.table import Table
 from scipy import ndimage
 
 from galsim_vae import cli
+from galsim_vae.frame import UPRIGHT
 from galsim_vae.model import file as modelfile
-from galsim_vae.model.vae import psf_width
 from galsim_vae.train import training_file as dataset
 from galsim_vae.train.clean import anomaly, artefacts, measures, usual
 from galsim_vae.train.clean import planted as anomaly_check
@@ -23,7 +23,7 @@ from galsim_vae.train.fit.batch import Batch
 @pytest.fixture(scope="module")
 def galaxies():
     """A training file of two dozen synthetic galaxies, with white noise."""
-    made = anomaly_check.synthetic_file(24, seed=5)
+    made = anomaly_check.synthetic_file(24, seed=5, frame=UPRIGHT)
     draws = np.random.default_rng(5).standard_normal(made.image.shape)
     noisy = made.image + made.noise[:, :, None, None] * draws
     return replace(made, image=np.where(made.mask, noisy, 0).astype(np.float32))
@@ -41,7 +41,7 @@ def explained(residual, model=None):
     otf = torch.fft.rfft2(torch.fft.ifftshift(psf / psf.sum()))[None, None]
     image = torch.zeros(1, 1, 64, 64) if model is None else model
     one, mask = torch.ones(1, 1), torch.ones(1, 1, 64, 64, dtype=torch.bool)
-    batch = Batch(image + residual, otf, psf_width(otf), one, one, mask)
+    batch = Batch(image + residual, otf, one, one, mask)
     return measures.Explained(batch, torch.zeros(1, 2), image, image)
 
 
@@ -218,9 +218,9 @@ def test_artefacts_are_listed_first(galaxies, model, tmp_path):
     columns = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in vars(galaxies)
-        if name != "catalogue"
+        if name not in ("catalogue", "frame")
     }
-    mixed = dataset.Dataset(**columns)
+    mixed = dataset.Dataset(**columns, frame=galaxies.frame)
     dataset.write(tmp_path / "mixed.h5", mixed, band_maps={}, provenance="test")
     file = str(tmp_path / "mixed.h5")
     assert cli.main(["clean", file, f"output={tmp_path}", "worst=4", "-v", "3"]) == 0

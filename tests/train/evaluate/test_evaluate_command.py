@@ -5,6 +5,7 @@ import pytest
 from astropy.table import Table
 
 from galsim_vae import bands, cli
+from galsim_vae.frame import UPRIGHT
 from galsim_vae.train import training_file as dataset
 from galsim_vae.train.evaluate import run as evaluate
 from galsim_vae.train.evaluate import scorecard
@@ -52,9 +53,10 @@ def made_galaxies(n: int) -> dataset.Dataset:
     return dataset.Dataset(
         image=image, psf=psf, mask=mask, noise=noise, noise_area=np.ones_like(noise),
         magnitude=nothing, half_light_radius=np.full(n, 0.3, "f4"), g=g.astype("f4"),
-        redshift=nothing, pixel_scale=np.full(n, 0.05, "f4"), flux_scale=np.ones(n, "f4"),
+        redshift=nothing, pixel_scale=np.full(n, 0.05, "f4"),
+        frame_g=np.zeros(n, "f4"), angle=np.zeros(n, "f4"), flux_scale=np.ones(n, "f4"),
         source=np.full(n, "made"), source_index=np.arange(n),
-        valid=dataset.is_validation(np.arange(n)),
+        valid=dataset.is_validation(np.arange(n)), frame=UPRIGHT,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import torch
 from made_training_file import training_file
 
 from galsim_vae.conditions import DEFAULT_RANGES
+from galsim_vae.frame import ROUND
 from galsim_vae.model.flow import FlowConfig, Flows
 from galsim_vae.model.vae import VAEConfig
 from galsim_vae.train.fit import autoencoder, checkpoint, constants, flows, observe
@@ -23,7 +24,7 @@ class Interrupted(Exception):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    data = training_file(tmp_path_factory.mktemp("data") / "real.h5")
+    data = training_file(tmp_path_factory.mktemp("data") / "real.h5", frame=ROUND)
     psfs = observe.RadialPSFTable.hst()
     return autoencoder.Sources(
         colour_table(z_max=6, step=0.5), psfs, RealGalaxies(data, ~data.valid)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from galsim_vae.conditions import DEFAULT_RANGES
+from galsim_vae.frame.psf_shape import psf_width
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
-from galsim_vae.model.vae import VAE, VAEConfig, psf_width
+from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit import augment, likelihood, observe
 from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
@@ -120,7 +121,7 @@ def test_an_untrained_network_gives_back_colours():
     stamps = vae.decoder(torch.randn(32, 8))
     stamps = stamps / stamps.sum((2, 3), keepdim=True) * colour[:, :, None, None]
     one, every = torch.ones(32, 5), torch.ones_like(stamps, dtype=torch.bool)
-    mean, _ = vae.encoder(stamps, one, 1e-5 * one, every)
+    mean, _ = vae.encoder(stamps, gaussian_psf(1.0, 32), 1e-5 * one, every)
     assert torch.allclose(vae.decoder(mean).sum((2, 3)), colour, rtol=1e-4)
 
 
@@ -188,6 +189,7 @@ def real_galaxies(sources):
         image=image.numpy(), psf=psf.numpy(), mask=mask.numpy(), noise=noise.numpy(),
         noise_area=np.full((6, 5), 3.0, np.float32), magnitude=nan, half_light_radius=nan,
         g=conditions[:, 2].numpy(), redshift=nan, pixel_scale=np.full(6, 0.05, np.float32),
+        frame_g=np.zeros(6, np.float32), angle=np.zeros(6, np.float32),
         flux_scale=np.ones(6, np.float32), source=np.array(["x"] * 6),
         source_index=np.arange(6), valid=np.zeros(6, bool),
     )  # fmt: skip
@@ -250,7 +252,7 @@ def test_a_hidden_band_counts_by_its_magnitude_and_not_in_the_likelihood(monkeyp
     x = torch.arange(64.0) - 31.5
     stamps = torch.exp(-0.5 * (x[:, None] ** 2 + x**2) / 25).expand(2, 5, 64, 64)
     one = torch.ones(2, 5)
-    batch = Batch(stamps, torch.ones(2, 5, 64, 33), one, 0.01 * one, one, mask)
+    batch = Batch(stamps, torch.ones(2, 5, 64, 33), 0.01 * one, one, mask)
     shown = mask.clone()
     shown[:, 1] = False
     fainter = batch.image.clone()
@@ -312,7 +314,7 @@ def test_refining_improves_the_fit(sources):
         model = likelihood.convolve(vae.decoder(latent), batch.otf)
         return likelihood.half_chi_square(batch.image, model, weight).sum()
 
-    start, _ = vae.encoder(batch.image, batch.psf_width, batch.noise, batch.mask)
+    start, _ = vae.encoder(batch.image, batch.otf, batch.noise, batch.mask)
     assert misfit(refine(vae, batch, steps=20)) < misfit(start)
     known = CouplingFlow(TINY.latent, 4, FlowConfig(2, 16))
     known.fit_axes(torch.randn(200, TINY.latent, generator=generator) * 0.1 + 3.0)

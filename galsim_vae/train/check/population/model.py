@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from galsim_vae.bands import HALF_LIGHT_PIXELS
 from galsim_vae.conditions import DEFAULT_RANGES
+from galsim_vae.frame.frames import UPRIGHT
 from galsim_vae.frame.observation import Observation
 from galsim_vae.train.synthetic import galaxies as synthetic
 from galsim_vae.train.synthetic import population
@@ -115,7 +116,9 @@ class DrawnPopulation:
         """Canonical stamps of galaxies with these conditions: (n, bands, 64, 64)."""
         table = colour_table()
         parts = conditions.split(250)
-        return torch.cat([synthetic.sample(c, self.generator, table).stamps for c in parts])
+        return torch.cat(
+            [synthetic.sample(c, self.generator, table, frame=UPRIGHT).stamps for c in parts]
+        )
 
     def _natural(self) -> NDArray:
         """Indices of galaxies with colours, with the population's magnitudes."""
