@@ -20,11 +20,11 @@ from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.geometry import rotation_matrix, shear_matrix
 
 from . import moments as estimate
-from .frames import ROUND, Frame
+from .frames import DEFAULT, Frame
 from .observation import Observation, fill_masked
 
 __all__ = [
-    "ROUND",
+    "DEFAULT",
     "Canonical",
     "Frame",
     "Geometry",
@@ -86,7 +86,7 @@ class Geometry:
     observed_half_light_radius: float
     flux: dict[str, float]
     band: str
-    frame: Frame = ROUND
+    frame: Frame = DEFAULT
 
     @property
     def pixel_scale(self) -> float:
@@ -175,7 +175,7 @@ def _signal_to_noise(observation: Observation, band: str) -> float:
 
 
 def measure(
-    observation: Observation, bands: Sequence[str] = (), frame: Frame = ROUND
+    observation: Observation, bands: Sequence[str] = (), frame: Frame = DEFAULT
 ) -> Geometry:
     """Measure centroid, shape, size and fluxes of a galaxy in its reference band.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .psf_shape import psf_shape, psf_width
 
-__all__ = ["FRAMES", "ROUND", "UPRIGHT", "Frame", "find_frame"]
+__all__ = ["DEFAULT", "FRAMES", "ROUND", "UPRIGHT", "Frame", "find_frame"]
 
 _Numbers = TypeVar("_Numbers", NDArray, Tensor)
 
@@ -97,3 +97,5 @@ UPRIGHT = Frame("upright", 0.0, _square_taper, 1, _width_alone)
 # would take resolution from the round parts of flat galaxies, which are streaks in the stamp.
 ROUND = Frame("round", 0.6, _circular_taper, 3, psf_shape)
 FRAMES = {frame.name: frame for frame in (UPRIGHT, ROUND)}
+#: Of whatever is not told another: the frame of the shipped weights.
+DEFAULT = UPRIGHT

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
-from galsim_vae.frame.frames import ROUND, UPRIGHT, Frame, find_frame
+from galsim_vae.frame.frames import DEFAULT, UPRIGHT, Frame, find_frame
 
 __all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig"]
 
@@ -55,7 +55,7 @@ class VAEConfig:
     widths: tuple[int, int] = (64, 128)
     fine_widths: tuple[int, int] = (32, 8)
     encoder_widths: tuple[int, int] = (96, 192)
-    frame: str = ROUND.name
+    frame: str = DEFAULT.name
 
     def __post_init__(self):
         find_frame(self.frame)

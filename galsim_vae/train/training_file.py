@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from galsim_vae.bands import BANDS, STAMP_SIZE
 from galsim_vae.files import input_file
-from galsim_vae.frame.frames import FRAMES, ROUND, Frame
+from galsim_vae.frame.frames import DEFAULT, FRAMES, Frame
 
 __all__ = [
     "FORMAT_VERSION",
@@ -128,7 +128,7 @@ class Dataset:
     filters: NDArray = field(default_factory=lambda: np.zeros((0, len(BANDS)), np.str_))
     identifier: NDArray = field(default_factory=lambda: np.zeros(0, np.str_))
     catalogue: dict[str, NDArray] = field(default_factory=dict)
-    frame: Frame = ROUND
+    frame: Frame = DEFAULT
 
     def __post_init__(self):
         if len(self.filters) != len(self.image):
@@ -217,7 +217,7 @@ def write(
     *,
     band_maps: Mapping[str, str],
     provenance: str,
-    frame: Frame = ROUND,
+    frame: Frame = DEFAULT,
 ) -> None:
     """Write a training file; it appears under `path` only when complete.
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from galsim_vae.bands import BANDS
 from galsim_vae.files import write_whole
-from galsim_vae.frame.frames import ROUND, Frame
+from galsim_vae.frame.frames import DEFAULT, Frame
 from galsim_vae.model import file as modelfile
 from galsim_vae.train.fit.observe import RadialPSFTable, draw_signal_to_noise, observe
 from galsim_vae.train.statistics import bootstrap_error
@@ -49,7 +49,7 @@ _NOISE_FREE = 1e6  # signal-to-noise ratio
 Measured = dict[str, NDArray]
 
 
-def synthetic_file(n: int, seed: int, frame: Frame = ROUND) -> Dataset:
+def synthetic_file(n: int, seed: int, frame: Frame = DEFAULT) -> Dataset:
     """Fresh galaxies of the population seen by HST, in the form of a training file.
 
     The noise that the file states is not in the images yet: `artefacts.plant` draws it in native

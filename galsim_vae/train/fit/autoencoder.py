@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from galsim_vae.frame.frames import ROUND, Frame
+from galsim_vae.frame.frames import DEFAULT, Frame
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.synthetic.colours import ColourTable
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
@@ -102,7 +102,7 @@ class Sources:
     colours: ColourTable
     psfs: RadialPSFTable
     real: RealGalaxies | None = None
-    frame: Frame = ROUND
+    frame: Frame = DEFAULT
 
     @property
     def device(self) -> torch.device:

@@ -37,7 +37,7 @@ from galsim_vae import settings
 from galsim_vae.conditions import DEFAULT_RANGES, read_conditions
 from galsim_vae.devices import find_device, pinned_torch
 from galsim_vae.files import output_file, output_folder
-from galsim_vae.frame.frames import ROUND, Frame
+from galsim_vae.frame.frames import DEFAULT, Frame
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import FlowConfig, Flows
 from galsim_vae.model.vae import VAE, VAEConfig
@@ -160,7 +160,7 @@ def training_settings() -> Iterator[None]:
 
 
 def sources(
-    real: Dataset | None, device: torch.device | str = "cpu", frame: Frame = ROUND
+    real: Dataset | None, device: torch.device | str = "cpu", frame: Frame = DEFAULT
 ) -> loop.Sources:
     """Tables for synthetic galaxies, and the training part of the real ones.
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from galsim.errors import GalSimConfigError, GalSimConfigValueError
 
-from galsim_vae.frame.frames import find_frame
+from galsim_vae.frame.frames import DEFAULT, find_frame
 from galsim_vae.settings import build, load
 from galsim_vae.train.readers import SegmentReader, StampReader
 from galsim_vae.train.readers.cosmos import CosmosReader
@@ -59,7 +59,7 @@ class IngestConfig:
     same : Path or None
         Table of stamps that show one galaxy, which no positions tell of; see `same.read_pairs`.
     frame : str
-        Canonical frame: "round", or "upright" for weights that are of it, as the shipped ones are.
+        Canonical frame, "upright" or "round": that of the weights which are to be trained.
     """
 
     output: Path
@@ -67,7 +67,7 @@ class IngestConfig:
     seed: int = 20240229
     report: Path | None = None
     same: Path | None = None
-    frame: str = "round"
+    frame: str = DEFAULT.name
 
     def __post_init__(self):
         find_frame(self.frame)

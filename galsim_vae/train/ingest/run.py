@@ -51,7 +51,7 @@ def ingest(
     seed: int = 20240229,
     recipe: str = "",
     same: list[tuple[Galaxy, Galaxy]] | None = None,
-    canonical_frame: frame.Frame = frame.ROUND,
+    canonical_frame: frame.Frame = frame.DEFAULT,
 ) -> Counter:
     """Write one training file from all galaxies that the readers find.
 
@@ -172,7 +172,7 @@ def _join(readers, chunks, folder: Path, output, same, canonical_frame: frame.Fr
 
 
 def galaxy_row(
-    source: Source, seed: int, canonical_frame: frame.Frame = frame.ROUND
+    source: Source, seed: int, canonical_frame: frame.Frame = frame.DEFAULT
 ) -> tuple[dict | None, str]:
     """Return a row of the training file, or None and why the galaxy is rejected.
 
@@ -224,7 +224,7 @@ def _galaxy_row(source: Source, canonical_frame: frame.Frame) -> tuple[dict | No
 
 
 def measured(
-    source: Source, canonical_frame: frame.Frame = frame.ROUND
+    source: Source, canonical_frame: frame.Frame = frame.DEFAULT
 ) -> tuple[frame.Observation | None, frame.Geometry | None, str]:
     """Mask a galaxy's neighbours and measure it; the last value is why it is rejected, or ''.
 

@@ -19,7 +19,7 @@ from galsim_vae import shapes
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, STAMP_SIZE
 from galsim_vae.bands import REFERENCE as REFERENCE_BAND
 from galsim_vae.conditions import DEFAULT_RANGES, NAMES
-from galsim_vae.frame.frames import ROUND, Frame
+from galsim_vae.frame.frames import DEFAULT, Frame
 from galsim_vae.geometry import sheared_shape
 from galsim_vae.render import sersic
 
@@ -65,7 +65,7 @@ def sample(
     generator: torch.Generator,
     colours: ColourTable,
     *,
-    frame: Frame = ROUND,
+    frame: Frame = DEFAULT,
     device: str | torch.device = "cpu",
 ) -> Synthetic:
     """Make one random galaxy for each row of conditions.
@@ -116,7 +116,7 @@ def fresh_galaxies(
     colours: ColourTable,
     generator: torch.Generator,
     wide: bool = True,
-    frame: Frame = ROUND,
+    frame: Frame = DEFAULT,
 ) -> tuple[Tensor, Tensor]:
     """Draw galaxies of the population.
 

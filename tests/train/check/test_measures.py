@@ -6,7 +6,6 @@ import torch
 from made_training_file import training_file
 
 from galsim_vae.bands import BANDS
-from galsim_vae.frame import ROUND
 from galsim_vae.train.check import choices, hidden_band, psf_freeness
 from galsim_vae.train.fit import likelihood
 
@@ -53,7 +52,7 @@ def test_truth_fits_what_is_seen_through_each_psf():
 
 
 def test_guess_is_right_for_galaxies_of_one_colour(tmp_path):
-    data = training_file(tmp_path / "real.h5", frame=ROUND)
+    data = training_file(tmp_path / "real.h5")
     f606w, f814w = BANDS.index("F606W"), BANDS.index("F814W")
     data.image[:, f606w], data.mask[:, f606w] = 0.4 * data.image[:, f814w], True
     flux = hidden_band.aperture_fluxes(data)

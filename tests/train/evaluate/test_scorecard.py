@@ -193,7 +193,7 @@ def test_canonical_stamps_are_canonical():
     )
     stamps = sersic.stamps(parameters)[:, None].repeat(1, len(BANDS), 1, 1)
     before = frame.truth(stamps)
-    after = frame.truth(frame.canonical(stamps, before))
+    after = frame.truth(frame.canonical(stamps, before, torch.zeros(len(stamps))))
     assert float(torch.hypot(after.x, after.y)) < 5e-3
     assert float(after.radius) == pytest.approx(6.0, rel=0.01)
     assert float(after.g2.abs()) < 1e-3

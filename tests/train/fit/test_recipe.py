@@ -12,11 +12,14 @@ from galsim_vae.model import file as modelfile
 from galsim_vae.train.fit import recipe
 
 TINY = {
-    "vae": {"latent": 4, "widths": [8, 8], "fine_widths": [8, 4], "encoder_widths": [8, 8]},
+    "vae": {
+        "frame": "round", "latent": 4,
+        "widths": [8, 8], "fine_widths": [8, 4], "encoder_widths": [8, 8],
+    },
     "vae_training": {"steps": 3, "batch": 2, "real": 2},
     "flow": {"layers": 2, "hidden": 16},
     "flow_training": {"galaxies": 128, "steps": 3, "batch": 32},
-}
+}  # fmt: skip
 
 
 def write(path, **values):

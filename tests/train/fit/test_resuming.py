@@ -13,7 +13,9 @@ from galsim_vae.train.fit.checkpoint import Checkpoint, Collected, RandomState
 from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.synthetic.colours import colour_table
 
-TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8))
+TINY = VAEConfig(
+    latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8), frame=ROUND.name
+)
 LOOP = autoencoder.LoopConfig(steps=3, batch=2, real=1)
 FLOW = flows.FlowTraining(galaxies=160, real=0.5, steps=3, batch=8)
 
