@@ -178,6 +178,7 @@ def check_frame(data: Dataset, frame: Frame) -> None:
     Parameters
     ----------
     data : Dataset
+        The galaxies.
     frame : Frame
         That which is needed.
 
