@@ -29,7 +29,8 @@ def run(call: Call) -> None:
     """Run the check that is named first."""
     name, *files = call.files or [""]
     if name not in CHECKS:
-        raise galsim.GalSimConfigValueError("Give the name of a check first.", name, list(CHECKS))
+        what = "Unknown check." if name else "Give the name of a check."
+        raise galsim.GalSimConfigValueError(what, name, list(CHECKS))
     call = replace(call, files=files)
     if name == "reconstruction":  # whose file of settings has keys of its own
         names = [field.name for field in fields(Keys)]
