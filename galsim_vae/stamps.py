@@ -469,8 +469,9 @@ def _zeropoint(band: str | galsim.Bandpass, zeropoint: float | None) -> float:
         return _finite(zeropoint)
     if isinstance(band, str) and band in ZEROPOINTS:
         return ZEROPOINTS[band]
-    # The whole throughput would be printed of a bandpass.
-    known = band if isinstance(band, str) else f"filter of {band.effective_wavelength:.0f} nm"
+    known = getattr(band, "name", None) or str(band)
+    if not isinstance(band, str) and len(known) > 60:  # a table of the throughput
+        known = f"filter of {band.effective_wavelength:.0f} nm"
     raise GalSimIncompatibleValuesError(
         "Give a zeropoint (AB magnitude of one count): only HST bands have one of their own",
         band=known,
