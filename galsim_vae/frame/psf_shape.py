@@ -15,7 +15,8 @@ def psf_width(otf: Tensor) -> Tensor:
 
     Parameters
     ----------
-    otf : complex or real tensor (..., size, size // 2 + 1), `rfft2` of PSFs of unit sum.
+    otf : complex or real tensor
+        (..., size, size // 2 + 1), `rfft2` of PSFs of unit sum.
 
     Returns
     -------
@@ -34,7 +35,8 @@ def psf_shape(otf: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Parameters
     ----------
-    otf : complex or real tensor (..., size, size // 2 + 1), `rfft2` of PSFs of unit sum.
+    otf : complex or real tensor
+        (..., size, size // 2 + 1), `rfft2` of PSFs of unit sum.
 
     Returns
     -------

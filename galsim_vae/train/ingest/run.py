@@ -30,7 +30,7 @@ from galsim_vae.train.readers.detection import mask_neighbours
 from galsim_vae.train.readers.source import Reader, Source
 
 from .reject import blended, covered, reject
-from .same import Galaxy, held_out
+from .same import held_out
 
 __all__ = ["galaxy_row", "in_frame", "ingest", "measured", "parts_folder"]
 
@@ -50,7 +50,7 @@ def ingest(
     output,
     seed: int = 20240229,
     recipe: str = "",
-    same: list[tuple[Galaxy, Galaxy]] | None = None,
+    same: list[tuple[tuple[str, int], tuple[str, int]]] | None = None,
     canonical_frame: frame.Frame = frame.DEFAULT,
 ) -> Counter:
     """Write one training file from all galaxies that the readers find.

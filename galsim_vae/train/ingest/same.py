@@ -17,17 +17,14 @@ from scipy.spatial import cKDTree
 from galsim_vae.files import input_file
 from galsim_vae.train.training_file import is_validation
 
-__all__ = ["RADIUS", "Galaxy", "held_out", "near_pairs", "read_pairs"]
+__all__ = ["RADIUS", "held_out", "near_pairs", "read_pairs"]
 
 #: Stamps whose positions are so close are taken for one galaxy [arcsec].
 RADIUS = 1.0
 _COLUMNS = ("source", "source_index", "same_source", "same_index")
 
-#: A stamp: its source, and its row there.
-Galaxy = tuple[str, int]
 
-
-def read_pairs(path: str | Path) -> list[tuple[Galaxy, Galaxy]]:
+def read_pairs(path: str | Path) -> list[tuple[tuple[str, int], tuple[str, int]]]:
     """Read a table of stamps that show one galaxy.
 
     Parameters
@@ -88,7 +85,7 @@ def held_out(
     source_index: ArrayLike,
     ra: ArrayLike,
     dec: ArrayLike,
-    pairs: list[tuple[Galaxy, Galaxy]] | None = None,
+    pairs: list[tuple[tuple[str, int], tuple[str, int]]] | None = None,
 ) -> NDArray:
     """Tell which galaxies are held out: every fifth of a source, and their other stamps.
 
