@@ -95,7 +95,9 @@ class Dataset:
     flux_scale : ndarray (n,) float32
         What the native fluxes were divided by.
     source : ndarray (n,) str
-        source_index : (n,) int64, row in the source's own file.
+        Name of the source.
+    source_index : ndarray (n,) int64
+        Row in the source's own file.
     valid : ndarray (n,) bool
         Held out for validation: source_index % 5 == 4, and what else shows the galaxies of these
         rows.
@@ -157,7 +159,9 @@ class Rejected:
     Attributes
     ----------
     source, identifier, reason : ndarray (n,) str
-        source_index : (n,) int64.
+        Name of the source, the survey's name of the object, and why it was left out.
+    source_index : ndarray (n,) int64
+        Row in the source's own file.
     picture : ndarray (n, 64, 64, 3)
         Uint8, native pixels, as far as they could be cut out.
     """
