@@ -219,8 +219,11 @@ class Decoder(nn.Module):
         for block in self.blocks3:
             x = block(x, c)
         x = F.leaky_relu_(F.pixel_shuffle(self.up3(F.leaky_relu_(x, _LEAK)), 2), _LEAK)
+        # In half precision, as in training, pixels would be rounded to 0.3 %.
+        with torch.autocast(x.device.type, enabled=False):
+            level = self.out(x.float())
         # Fainter pixels would be denormal numbers, with which a processor is slow.
-        level = self.out(x).float().contiguous().clamp_(min=_FAINTEST)
+        level = level.contiguous().clamp_(min=_FAINTEST)
         stamps = F.softplus(level) * self.envelope
         # The kernel is positive, and zero at the Nyquist frequency, where upsampling leaves a
         # checkerboard that GalSim would see as structure.

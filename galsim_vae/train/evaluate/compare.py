@@ -29,7 +29,7 @@ from galsim_vae.geometry import rotation_matrix, shear_matrix
 from galsim_vae.model import file as modelfile
 from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
-from galsim_vae.train.fit import constants
+from galsim_vae.train.fit import constants, flow_constants
 from galsim_vae.train.fit.autoencoder import Sources
 from galsim_vae.train.fit.likelihood import sample_posterior
 from galsim_vae.train.fit.observe import RadialPSFTable, observe
@@ -217,7 +217,7 @@ def _encode(
 ) -> Tensor:
     """Latents of galaxies seen as sharply and deeply as those that the flow is trained on."""
     n = len(stamps)
-    level = torch.full((n,), constants.ENCODED_SIGNAL_TO_NOISE)
+    level = torch.full((n,), flow_constants.ENCODED_SIGNAL_TO_NOISE)
     sharp = torch.full((n,), constants.SHARPEST)
     seen = observe(stamps, pixel_scale, context.sources.psfs, random, level, True, sharp, taken)
     with torch.inference_mode():

@@ -1,25 +1,29 @@
-"""Variants of real galaxies: mirrored, stretched a little, or with the colours of another one.
+"""Variants of real galaxies: mirrored, turned, stretched a little, or with another one's colours.
 
 In the canonical frame the major axis lies along x, so a stretch of x against y is a shear that
 changes |g|, and a common stretch is a dilation. Labels need no correction: radius and |g| are
 measured on the decoded stamp.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from . import constants
+from .turn import turn
 
-__all__ = ["exchange_colours", "mirror", "stretch", "vary"]
+__all__ = ["exchange_colours", "flip", "stretch", "vary"]
 
 _LANCZOS = 4
+_ANY_ANGLE = 0.99 * math.pi / 4  # turned so far either way, and mirrored across, is any angle
 _CLEAN = 0.95  # share of the kernel's weight on good pixels that keeps a pixel good
 
 
 def vary(
-    image: Tensor, mask: Tensor, otf: Tensor, generator: torch.Generator
+    image: Tensor, mask: Tensor, otf: Tensor, most: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mirror and stretch each galaxy at random.
+    """Mirror, turn and stretch each galaxy at random.
 
     Parameters
     ----------
@@ -27,6 +31,9 @@ def vary(
         Tensors (n, bands, size, size).
     otf : tensor (n, bands, size, size // 2 + 1)
         `rfft2` of the PSFs.
+    most : tensor (n,)
+        Largest angle of turning, from `galsim_vae.train.fit.turn.largest_turn` [radian].
+    generator : torch.Generator
 
     Returns
     -------
@@ -35,15 +42,22 @@ def vary(
     area : tensor (n,)
         Area of the stretched galaxy over that of the original.
     """
-    n = len(image)
-    shear, dilation = (
-        limit * (2 * torch.rand(n, generator=generator, device=generator.device) - 1)
-        for limit in (constants.MAX_SHEAR, constants.MAX_DILATION)
-    )
-    flips = torch.rand((2, n), generator=generator, device=generator.device) < 0.5
+    n, size = len(image), image.shape[-1]
+    psf = torch.fft.fftshift(torch.fft.irfft2(otf, s=(size, size)), dim=(-2, -1))
+    shear, dilation, angle = 2 * torch.rand((3, n), generator=generator, device=otf.device) - 1
+    in_x, in_y, across = torch.rand((3, n), generator=generator, device=otf.device) < 0.5
+    image, mask, psf = flip(image, mask, psf, in_x, in_y, across & (most >= _ANY_ANGLE))
+    chosen = torch.nonzero(most > 0)[:, 0]
+    if len(chosen) > 0:
+        turned = turn(image[chosen], mask[chosen], psf[chosen], (angle * most)[chosen])
+        image, mask, psf = (
+            values.index_copy(0, chosen, new)
+            for values, new in zip((image, mask, psf), turned, strict=True)
+        )
+    shear, dilation = constants.MAX_SHEAR * shear, 1 + constants.MAX_DILATION * dilation
     ratio = torch.sqrt((1 + shear) / (1 - shear))
-    image, mask, otf = mirror(image, mask, otf, *flips)
-    return stretch(image, mask, otf, (1 + dilation) * ratio, (1 + dilation) / ratio)
+    image, mask, psf, area = stretch(image, mask, psf, dilation * ratio, dilation / ratio)
+    return image, mask, torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1))), area
 
 
 def exchange_colours(
@@ -81,26 +95,54 @@ def exchange_colours(
     return torch.where(rand(len(index), 1) < constants.EXCHANGED, change, 0.0).exp()
 
 
-def mirror(image: Tensor, mask: Tensor, otf: Tensor, in_x: Tensor, in_y: Tensor):
-    """Mirror the chosen galaxies, bool tensors (n,), in x and in y, and their PSFs with them."""
-    for axis, chosen in ((-1, in_x), (-2, in_y)):
-        flip = chosen[:, None, None, None]
-        image = torch.where(flip, image.flip(axis), image)
-        mask = torch.where(flip, mask.flip(axis), mask)
-        # Mirroring y maps k_y to -k_y; mirroring x is that and a complex conjugation.
-        mirrored = torch.roll(otf.flip(-2), 1, dims=-2)
-        otf = torch.where(flip, mirrored.conj() if axis == -1 else mirrored, otf)
-    return image, mask, otf
+def flip(
+    image: Tensor, mask: Tensor, psf: Tensor, in_x: Tensor, in_y: Tensor, across: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mirror the chosen galaxies, bool tensors (n,): in x, in y, and across the diagonal.
+
+    Parameters
+    ----------
+    image, mask : Tensor
+        Tensors (n, bands, size, size).
+    psf : Tensor
+        Like `image`, centred at index [size // 2, size // 2].
+    in_x, in_y, across : Tensor
+        Which of them.
+
+    Returns
+    -------
+    image, mask, psf : Tensor
+        As given, mirrored.
+    """
+
+    def chosen(values: Tensor, mirrored: Tensor, which: Tensor) -> Tensor:
+        return torch.where(which[:, None, None, None], mirrored, values)
+
+    for axis, which in ((-1, in_x), (-2, in_y)):
+        image, mask = (chosen(v, v.flip(axis), which) for v in (image, mask))
+        # The PSF's centre is half a pixel off that of the stamp.
+        psf = chosen(psf, torch.roll(psf.flip(axis), 1, dims=axis), which)
+    image, mask, psf = (chosen(v, v.transpose(-1, -2), across) for v in (image, mask, psf))
+    return image, mask, psf
 
 
-def stretch(image: Tensor, mask: Tensor, otf: Tensor, in_x: Tensor, in_y: Tensor):
+def stretch(image: Tensor, mask: Tensor, psf: Tensor, in_x: Tensor, in_y: Tensor):
     """Stretch galaxies and their PSFs by factors, tensors (n,), along x and y.
 
     Both are resampled with the same kernel, so that what it blurs is in the PSF as well.
 
+    Parameters
+    ----------
+    image, mask : Tensor
+        Tensors (n, bands, size, size).
+    psf : Tensor
+        Like `image`, centred at index [size // 2, size // 2].
+    in_x, in_y : Tensor
+        The factors.
+
     Returns
     -------
-    image, mask, otf : Tensor
+    image, mask, psf : Tensor
         As given, stretched.
     area : tensor (n,)
         The change of area, in_x * in_y.
@@ -112,11 +154,9 @@ def stretch(image: Tensor, mask: Tensor, otf: Tensor, in_x: Tensor, in_y: Tensor
     good = _apply(along_y.abs(), mask.to(image.dtype), along_x.abs())
     whole = _apply(along_y.abs(), torch.ones_like(image), along_x.abs())
     mask = mask.any(-1).any(-1)[..., None, None] & (good > _CLEAN * whole)
-    psf = torch.fft.fftshift(torch.fft.irfft2(otf, s=(size, size)), dim=(-2, -1))
     psf = _apply(_resampling(size, size // 2, in_y), psf, _resampling(size, size // 2, in_x))
     psf = psf / psf.sum((2, 3), keepdim=True).clamp(min=1e-6)
-    otf = torch.fft.rfft2(torch.fft.ifftshift(psf, dim=(-2, -1)))
-    return stretched / area[:, None, None, None] * mask, mask, otf, area
+    return stretched / area[:, None, None, None] * mask, mask, psf, area
 
 
 def _apply(rows: Tensor, image: Tensor, columns: Tensor) -> Tensor:

@@ -52,8 +52,10 @@ class LoopConfig:
     real : int
         Real galaxies a step.
     beta : float
-        Final weight of the KL term; it rises over the first tenth of the steps, unless a trained
-        network is the start.
+        Weight of the KL term; it rises over the first tenth of the steps, unless a trained network
+        is the start.
+    last_beta : float
+        What that weight falls to, exponentially, in the second half of the steps.
     learning_rate : float
         Peak of the schedule (linear warm-up over 2 %, cosine decay to 1 %).
     average : float
@@ -71,6 +73,7 @@ class LoopConfig:
     batch: int = 24
     real: int = 16
     beta: float = 0.15
+    last_beta: float = 0.15
     learning_rate: float = 1e-3
     average: float = 0.999
     seed: int = 1
@@ -300,8 +303,7 @@ def train(
     )  # fmt: skip
     bar = checkpoint.steps(config.steps, "autoencoder")
     for step in bar:
-        rise = 1.0 if start is not None else min(1.0, 0.1 + 10 * step / config.steps)
-        risen = replace(config, beta=config.beta * rise)
+        risen = replace(config, beta=_beta(config, step / config.steps, start is not None))
         rate = config.learning_rate * schedule(step / config.steps)
         found = _train_step(model, optimizer, rate, risen, sources, generator, step)
         moving_average(average, model, min(config.average, (step + 1) / (step + 10)))
@@ -338,6 +340,13 @@ def _train_step(
     torch.nn.utils.clip_grad_norm_(model.parameters(), constants.GRADIENT_CLIP)
     optimizer.step()
     return found
+
+
+def _beta(config: LoopConfig, progress: float, trained: bool) -> float:
+    """Weight of the KL term after a share of the steps."""
+    rise = 1.0 if trained else min(1.0, 0.1 + 10 * progress)
+    fall = (config.last_beta / config.beta) ** max(0.0, 2 * progress - 1)
+    return config.beta * rise * fall
 
 
 def schedule(progress: float) -> float:

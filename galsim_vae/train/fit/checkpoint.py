@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from galsim_vae.files import write_whole
 
+from .circumstances import circumstances
+
 __all__ = ["SAVE_EVERY", "Checkpoint", "Collected", "RandomState", "WorkFolder", "digest"]
 
 #: Seconds between checkpoints: as much work as an interruption may cost.
@@ -109,8 +111,9 @@ class Checkpoint:
     ----------
     step : int
         Steps done.
-    seconds : float
-        Time that they took, interruptions left out.
+    runs : list of dict
+        In what circumstances they were done (`circumstances`), with ``steps`` and ``seconds`` that
+        they took there; runs that differ in nothing else are one.
 
     Raises
     ------
@@ -132,7 +135,7 @@ class Checkpoint:
         self.parts = parts
         self.saved = saved
         self.step = 0
-        self.seconds = 0.0
+        self.runs: list[dict[str, Any]] = []
         if path.exists():
             self._restore()
 
@@ -148,20 +151,31 @@ class Checkpoint:
 
     def _steps(self, total: int) -> Iterator[int]:
         begun = saved = time.monotonic()
-        before = self.seconds
-        for step in range(self.step, total):
+        first, run = self.step, self._run()
+        before = dict(run)
+        for step in range(first, total):
             yield step
             now = time.monotonic()
-            self.step, self.seconds = step + 1, before + now - begun
+            self.step = step + 1
+            run["steps"] = before["steps"] + self.step - first
+            run["seconds"] = before["seconds"] + now - begun
             if now - saved >= SAVE_EVERY or self.step == total:
                 self._save()
                 saved = time.monotonic()
+
+    def _run(self) -> dict[str, Any]:
+        """Return the entry of `runs` that counts what is done now."""
+        now = circumstances()
+        same = self.runs and {name: self.runs[-1].get(name) for name in now} == now
+        if not same:
+            self.runs.append({**now, "steps": 0, "seconds": 0.0})
+        return self.runs[-1]
 
     def _save(self) -> None:
         state = {
             "settings": self.settings,
             "step": self.step,
-            "seconds": self.seconds,
+            "runs": self.runs,
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +197,7 @@ class Checkpoint:
                 self._compare(f"{section}.{name}", theirs.get(name), values.get(name))
         for name, part in self.parts.items():
             part.load_state_dict(state["parts"][name])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.runs = state["step"], state["runs"]
 
     def _compare(self, name: str, theirs: Any, ours: Any) -> None:
         if theirs != ours:

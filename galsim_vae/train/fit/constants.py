@@ -10,7 +10,7 @@ __all__ = ["recorded"]
 
 #: Signal-to-noise ratio of the reference band (flux over noise in an aperture of twice the
 #: half-light radius), drawn log-uniformly; real galaxies are re-noised into the same range.
-SIGNAL_TO_NOISE = (20.0, 600.0)
+SIGNAL_TO_NOISE = (20.0, 3000.0)
 #: Width of the narrowest and the widest PSFs of synthetic galaxies, relative to HST's.
 SHARPEST, WIDEST = 0.1, 3.0
 #: Probability that a synthetic galaxy lacks a given band.
@@ -24,6 +24,9 @@ DETECTED = 5.0
 
 #: Largest shear and relative dilation.
 MAX_SHEAR, MAX_DILATION = 0.05, 0.05
+#: |g| below which a galaxy in the round frame may be turned by any angle, and below which by a few
+#: degrees.
+FACE_ON, INCLINED, FEW_DEGREES = 0.15, 0.3, 20.0
 #: Share of galaxies that take the colours of one drawn from their survey, and the scatter of every
 #: band's flux then [in its logarithm]: without it a few hundred colours would be learnt by heart.
 EXCHANGED, COLOUR_SCATTER = 0.7, 0.1
@@ -61,21 +64,6 @@ FLUX_NOISE = 40.0
 MOMENT_FLOOR, HALF_FLOOR = 0.01, 0.003
 #: Soft edge of the half-light ellipse [pixel], so that its flux has a slope.
 SOFT_EDGE = 0.5
-
-# --- The flows ---
-
-#: Signal-to-noise ratio at which galaxies are encoded for the flow: high, so that latents carry
-#: the structure and not the uncertainty about it.
-ENCODED_SIGNAL_TO_NOISE = 500.0
-#: Galaxies encoded at a time: each such part has its own random numbers in a row.
-ENCODED_BATCH = 64
-FLOW_GRADIENT_CLIP = 5.0
-FLOW_AVERAGE = 0.998
-#: Probability that a condition is hidden from the latent flow, of the share `FlowTraining.drop`.
-HIDE_CONDITION = 0.5
-#: Share of rows in which the population flow is given nothing, and the probability that it is
-#: given a condition in the others.
-GIVEN_NOTHING, GIVEN = 0.4, 0.5
 
 
 def recorded() -> dict[str, float | tuple[float, float]]:

@@ -18,7 +18,7 @@ from galsim_vae.model.vae import VAE
 from galsim_vae.shapes import measure
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
-from . import constants, likelihood
+from . import constants, flow_constants, likelihood
 from .autoencoder import Sources, moving_average, schedule
 from .batch import Batch
 from .checkpoint import Collected, RandomState, WorkFolder, digest
@@ -117,13 +117,13 @@ def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining, work: Wor
 
     They are seen almost without PSF: their latents then hold structure that HST would blur away.
     """
-    n = constants.ENCODED_BATCH
+    n = flow_constants.ENCODED_BATCH
 
     def part(number: int, generator: torch.Generator) -> Encoded:
         wide = number % 2 == 1
         conditions, stamps = fresh_galaxies(n, sources.colours, generator, wide, sources.frame)
         scale, taken = canonical_pixel_scale(conditions), sources.frame.shear(conditions[:, 2])
-        level = scale.new_full((n,), constants.ENCODED_SIGNAL_TO_NOISE)
+        level = scale.new_full((n,), flow_constants.ENCODED_SIGNAL_TO_NOISE)
         sharp = scale.new_full((n,), constants.SHARPEST)
         batch = observe(stamps, scale, sources.psfs, generator, level, True, sharp, taken)
         found = encode(vae, batch, conditions, scale, taken, generator)
@@ -136,12 +136,12 @@ def encode_real(vae: VAE, sources: Sources, n: int, seed: int, work: WorkFolder)
     """Encode n mirrored and re-noised copies of the real training galaxies."""
     real = sources.real
     assert real is not None
-    count = constants.ENCODED_BATCH
+    count = flow_constants.ENCODED_BATCH
 
     def part(_, generator: torch.Generator) -> Encoded:
         index = torch.randint(len(real), (count,), generator=generator, device=generator.device)
         level = torch.full(
-            (count,), constants.ENCODED_SIGNAL_TO_NOISE, device=generator.device
+            (count,), flow_constants.ENCODED_SIGNAL_TO_NOISE, device=generator.device
         )  # fmt: skip
         batch = real.batch(index, generator, level)
         found = encode(
@@ -161,7 +161,7 @@ def _in_parts(
     generator = torch.Generator(sources.device).manual_seed(seed)
     encoded = Collected(Encoded._fields, sources.device)
     checkpoint = work.checkpoint(name, encoded=encoded, generator=RandomState(generator))
-    for number in checkpoint.steps(-(-n // constants.ENCODED_BATCH), name.replace("_", " ")):
+    for number in checkpoint.steps(-(-n // flow_constants.ENCODED_BATCH), name.replace("_", " ")):
         encoded.append(part(number, generator))
     return Encoded(*encoded.joined())
 
@@ -226,6 +226,7 @@ def _settings(vae: VAE, ranges: dict, flow: FlowConfig, config: FlowTraining) ->
         "ranges": ranges,
         "flow": flow.to_dict(),
         "flow_training": asdict(config),
+        "flow_constants": flow_constants.recorded(),
     }
 
 
@@ -242,7 +243,7 @@ def _fit_latent(
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked = conditions[index]
         hide = _rand((len(asked), 1), generator) < config.drop
-        hide = hide & (_rand(asked.shape, generator) < constants.HIDE_CONDITION)
+        hide = hide & (_rand(asked.shape, generator) < flow_constants.HIDE_CONDITION)
         asked = torch.where(hide, torch.nan, asked)
         with torch.autocast(latents.device.type, torch.bfloat16):
             return -flows.latent_log_prob(latents[index], asked).mean()
@@ -265,8 +266,8 @@ def _fit_population(
 
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked, target = conditions[index], values[index]
-        all_missing = _rand((len(index), 1), generator) < constants.GIVEN_NOTHING
-        given = (_rand(asked.shape, generator) < constants.GIVEN) & ~all_missing
+        all_missing = _rand((len(index), 1), generator) < flow_constants.GIVEN_NOTHING
+        given = (_rand(asked.shape, generator) < flow_constants.GIVEN) & ~all_missing
         noise = torch.randn(target.shape, generator=generator, device=generator.device)
         noise = noise * scale + mean
         target = torch.where(given, noise, target)
@@ -317,9 +318,9 @@ def _minimise(
             raise FloatingPointError(f"{task.name}: loss is {value.item()} at step {step}")
         optimizer.zero_grad(set_to_none=True)
         value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), constants.FLOW_GRADIENT_CLIP)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), flow_constants.FLOW_GRADIENT_CLIP)
         optimizer.step()
-        moving_average(average, network, min(constants.FLOW_AVERAGE, (step + 1) / (step + 10)))
+        moving_average(average, network, min(flow_constants.FLOW_AVERAGE, (step + 1) / (step + 10)))
         if step % 100 == 0:
             bar.set_postfix_str(f"loss {value.item():.3f}", refresh=False)
             logger.info("%s step %d loss %.3f", task.name, step, value.item())

@@ -11,6 +11,7 @@ from . import augment, constants
 from .batch import APERTURE_AREA, AS_STATED, Batch, aperture
 from .checkpoint import digest
 from .observe import draw_signal_to_noise
+from .turn import largest_turn
 
 __all__ = ["RealGalaxies"]
 
@@ -38,6 +39,8 @@ class RealGalaxies:
         arcsec; NaN where the radius is missing.
     frame_g : tensor (n,)
         Shear along +x that the frame has taken out.
+    most : tensor (n,)
+        Largest angle of turning [radian].
     """
 
     def __init__(self, data: Dataset, keep: np.ndarray):
@@ -52,6 +55,7 @@ class RealGalaxies:
         scale = np.where(known, chosen.pixel_scale, np.nan)
         self.pixel_scale = torch.from_numpy(scale.astype(np.float32))
         self.frame_g = torch.from_numpy(np.asarray(chosen.frame_g, np.float32))
+        self.most = largest_turn(self.frame_g, chosen.frame)
 
     def __len__(self) -> int:
         return len(self.observed.image)
@@ -59,7 +63,7 @@ class RealGalaxies:
     def to(self, device: torch.device | str) -> "RealGalaxies":
         """Move every tensor to another device, in place, and return self."""
         self.observed = Batch(*(value.to(device) for value in self.observed))
-        for name in ("log_flux", "survey", "conditions", "pixel_scale", "frame_g"):
+        for name in ("log_flux", "survey", "conditions", "pixel_scale", "frame_g", "most"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
@@ -75,7 +79,7 @@ class RealGalaxies:
         signal_to_noise: Tensor | None = None,
         exchange: bool = False,
     ) -> Batch:
-        """Mirror and stretch at random, add white noise down to a drawn signal-to-noise ratio.
+        """Vary at random (`augment.vary`), add white noise down to a drawn signal-to-noise ratio.
 
         Noise already there is never taken away: a galaxy that is noisier than the ratio drawn
         stays as it is.
@@ -99,7 +103,7 @@ class RealGalaxies:
         if exchange:
             galaxies = self._with_other_colours(galaxies, index, generator)
         image, mask, otf, stretched = augment.vary(
-            galaxies.image, galaxies.mask, galaxies.otf, generator
+            galaxies.image, galaxies.mask, galaxies.otf, self.most[index], generator
         )
         # Stretched by an area, noise of the same power per sky area is fainter per pixel.
         noise = galaxies.noise / stretched.sqrt()[:, None]

@@ -45,7 +45,7 @@ from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.training_file import Dataset, check_frame, read
 
 from . import autoencoder as loop
-from . import constants, monitor
+from . import constants, flow_constants, monitor
 from . import flows as fitflows
 from .observe import RadialPSFTable
 from .real import RealGalaxies
@@ -224,7 +224,7 @@ def provenance(real: Dataset | None, *configs) -> dict[str, str]:
         for name, rows in (("real_training", ~real.valid), ("real_held_out", real.valid)):
             facts[name] = json.dumps(dict(Counter(np.asarray(real.source)[rows].tolist())))
     facts |= {type(c).__name__: json.dumps(asdict(c)) for c in configs}
-    facts["constants"] = json.dumps(constants.recorded())
+    facts["constants"] = json.dumps(constants.recorded() | flow_constants.recorded())
     return facts | {name: version(name) for name in ("galsim", "torch", "nflows")}
 
 

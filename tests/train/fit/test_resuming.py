@@ -10,6 +10,7 @@ from galsim_vae.model.flow import FlowConfig, Flows
 from galsim_vae.model.vae import VAEConfig
 from galsim_vae.train.fit import autoencoder, checkpoint, constants, flows, observe
 from galsim_vae.train.fit.checkpoint import Checkpoint, Collected, RandomState
+from galsim_vae.train.fit.circumstances import code_digest
 from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.synthetic.colours import colour_table
 
@@ -101,7 +102,7 @@ def test_the_host_s_random_numbers_are_left_alone(sources, tmp_path):
 
 def test_a_checkpoint_of_other_constants_is_refused(sources, tmp_path, monkeypatch):
     weights(sources, tmp_path)
-    for name in ("HIDE_REAL", "EXCHANGED", "ENCODED_SIGNAL_TO_NOISE"):
+    for name in ("HIDE_REAL", "EXCHANGED", "SIGNAL_TO_NOISE"):
         with monkeypatch.context() as changed:
             changed.setattr(constants, name, 0.123)
             with pytest.raises(ValueError, match=rf"vae.ckpt was made with constants.{name} = "):
@@ -150,6 +151,9 @@ def test_checkpoints_are_written_by_time(tmp_path, monkeypatch):
     restored = Checkpoint(
         tmp_path / "x.ckpt", {}, {"random": RandomState(torch.Generator()), "rows": again}
     )
-    assert (restored.step, restored.seconds) == (8, 800.0)
+    assert restored.step == 8
+    [done] = restored.runs
+    assert (done["steps"], done["seconds"]) == (8, 800.0)
+    assert done["code"] == code_digest() and done["threads"] == torch.get_num_threads()
     expected = torch.rand(16, generator=torch.Generator().manual_seed(1))
     assert len(again.joined()[0]) == 16 == len(expected)

@@ -202,7 +202,7 @@ def test_real_galaxies_are_renoised_as_stated(real_galaxies):
     generator = torch.Generator().manual_seed(8)
     level = torch.full((48,), 100.0)
     original = augment.vary
-    augment.vary = lambda image, mask, otf, _: (image, mask, otf, torch.ones(len(image)))
+    augment.vary = lambda image, mask, otf, *_: (image, mask, otf, torch.ones(len(image)))
     try:
         batch = real.batch(index, generator, level)
     finally:

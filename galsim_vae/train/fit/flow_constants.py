@@ -1,0 +1,21 @@
+"""Numbers that the training of the flows depends on and no recipe sets; as `constants`."""
+
+__all__ = ["recorded"]
+
+#: Signal-to-noise ratio at which galaxies are encoded for the flow: high, so that latents carry
+#: the structure and not the uncertainty about it.
+ENCODED_SIGNAL_TO_NOISE = 500.0
+#: Galaxies encoded at a time: each such part has its own random numbers in a row.
+ENCODED_BATCH = 64
+FLOW_GRADIENT_CLIP = 5.0
+FLOW_AVERAGE = 0.998
+#: Probability that a condition is hidden from the latent flow, of the share `FlowTraining.drop`.
+HIDE_CONDITION = 0.5
+#: Share of rows in which the population flow is given nothing, and the probability that it is
+#: given a condition in the others.
+GIVEN_NOTHING, GIVEN = 0.4, 0.5
+
+
+def recorded() -> dict[str, float | int]:
+    """Return all of them by name."""
+    return {name: value for name, value in globals().items() if name.isupper()}
