@@ -14,7 +14,8 @@ __all__ = ["run"]
 
 _UNITS = {"magnitude": " AB in F814W", "half_light_radius": " arcsec"}
 #: What a provenance calls its parts.
-_WORDS = {"LoopConfig": "training", "FlowTraining": "training of the flows"}
+_WORDS = {"LoopConfig": "training", "FlowTraining": "training of the flows",
+          "vae": "training of the autoencoder"}  # fmt: skip
 
 
 def run(call: Call) -> None:
@@ -70,6 +71,8 @@ def _readable(text: str) -> str:
 
 
 def _plain(value) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {_plain(part)}" for key, part in value.items()) + ")"
     if not isinstance(value, int | float):
         return str(value)
     if isinstance(value, bool):

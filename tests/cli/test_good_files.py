@@ -1,5 +1,7 @@
 """Commands that train or judge, each with a small good file."""
 
+import re
+
 import made_survey
 import numpy as np
 import pytest
@@ -52,7 +54,9 @@ def test_train(run, tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(recipe))
     assert "wrote tiny.safetensors" in run("train", "a.yaml", f"work={tmp_path / 'w'}")
     assert modelfile.read(tmp_path / "tiny.safetensors").vae.config.latent == 4
-    assert "training: steps 2, batch 2" in run("info", "tiny.safetensors")
+    described = run("info", "tiny.safetensors")
+    assert "vae_training.steps 2, vae_training.batch 2" in described
+    assert re.search(r"training of the autoencoder: 1 \(code [0-9a-f]{64}, .* steps 2, ", described)
 
 
 def test_choices(run, tmp_path, two_bands, monkeypatch):

@@ -19,7 +19,15 @@ from galsim_vae.files import write_whole
 
 from .circumstances import circumstances
 
-__all__ = ["SAVE_EVERY", "Checkpoint", "Collected", "RandomState", "WorkFolder", "digest"]
+__all__ = [
+    "SAVE_EVERY",
+    "Checkpoint",
+    "Collected",
+    "RandomState",
+    "WorkFolder",
+    "digest",
+    "read_runs",
+]
 
 #: Seconds between checkpoints: as much work as an interruption may cost.
 SAVE_EVERY = 240.0
@@ -184,13 +192,8 @@ class Checkpoint:
             self.saved()
 
     def _restore(self) -> None:
-        try:
-            state = torch.load(self.path, weights_only=True, map_location="cpu")
-            settings = state["settings"]
-        except Exception as error:
-            raise OSError(
-                f"{self.path} is not a checkpoint ({error}): delete it to begin again"
-            ) from error
+        state = _read(self.path)
+        settings = state["settings"]
         for section, values in self.settings.items():
             theirs = settings.get(section, {})
             for name in sorted(values.keys() | theirs.keys()):
@@ -206,6 +209,27 @@ class Checkpoint:
                 "made with, or give another work folder",
                 ours,
             )
+
+
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Return `Checkpoint.runs` of a file.
+
+    Raises
+    ------
+    OSError
+        The file is not a checkpoint.
+    """
+    return _read(path)["runs"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        return {name: state[name] for name in ("settings", "step", "runs", "parts")}
+    except Exception as error:
+        raise OSError(
+            f"{path} is not a checkpoint ({error}): delete it to begin again"
+        ) from error
 
 
 class WorkFolder(NamedTuple):

@@ -22,6 +22,7 @@ from . import constants, flow_constants, likelihood
 from .autoencoder import Sources, moving_average, schedule
 from .batch import Batch
 from .checkpoint import Collected, RandomState, WorkFolder, digest
+from .fill import NEARBY_MAGNITUDE, fill_missing, is_nearby
 from .observe import observe
 
 __all__ = ["Encoded", "FlowTraining", "encode", "encode_real", "encode_synthetic", "train"]
@@ -38,7 +39,10 @@ class FlowTraining:
     galaxies : int
         Synthetic galaxies encoded, half from the population, half spread over the ranges.
     real : float
-        Share of real galaxies among the latent flow's training rows.
+        Real galaxies among the latent flow's training rows, over synthetic ones.
+    nearby : float
+        How often a real galaxy of a nearby survey, of which only structure is known, is taken, over
+        how often another is: most are spirals.
     steps, batch : int
         Of the optimiser, for each flow.
     learning_rate, population_learning_rate : float
@@ -51,13 +55,32 @@ class FlowTraining:
     """
 
     galaxies: int = 96_000
-    real: float = 0.05
+    real: float = 0.25
+    nearby: float = 0.2
     steps: int = 4000
     batch: int = 256
     learning_rate: float = 1e-2
     population_learning_rate: float = 2e-3
     drop: float = 0.1
     seed: int = 2
+
+
+class _Rows(NamedTuple):
+    """What the latent flow is trained on.
+
+    Attributes
+    ----------
+    latents : tensor (n, latent)
+        The synthetic galaxies first.
+    conditions : tensor (n, 4)
+        NaN where missing.
+    synthetic : int
+        Number of synthetic galaxies; what the others lack is filled in.
+    """
+
+    latents: Tensor
+    conditions: Tensor
+    synthetic: int
 
 
 class Encoded(NamedTuple):
@@ -132,17 +155,16 @@ def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining, work: Wor
     return _in_parts(part, config.galaxies, sources, config.seed, "encoded", work)
 
 
-def encode_real(vae: VAE, sources: Sources, n: int, seed: int, work: WorkFolder) -> Encoded:
-    """Encode n mirrored and re-noised copies of the real training galaxies."""
+def encode_real(vae: VAE, sources: Sources, config: FlowTraining, work: WorkFolder) -> Encoded:
+    """Encode varied and re-noised copies of the real training galaxies."""
     real = sources.real
     assert real is not None
     count = flow_constants.ENCODED_BATCH
+    weight = torch.where(is_nearby(real.conditions), config.nearby, 1.0)
 
     def part(_, generator: torch.Generator) -> Encoded:
-        index = torch.randint(len(real), (count,), generator=generator, device=generator.device)
-        level = torch.full(
-            (count,), flow_constants.ENCODED_SIGNAL_TO_NOISE, device=generator.device
-        )  # fmt: skip
+        index = torch.multinomial(weight, count, replacement=True, generator=generator)
+        level = weight.new_full((count,), flow_constants.ENCODED_SIGNAL_TO_NOISE)
         batch = real.batch(index, generator, level)
         found = encode(
             vae, batch, real.conditions[index], real.pixel_scale[index], real.frame_g[index],
@@ -150,7 +172,8 @@ def encode_real(vae: VAE, sources: Sources, n: int, seed: int, work: WorkFolder)
         )  # fmt: skip
         return found._replace(from_population=torch.zeros_like(found.from_population))
 
-    return _in_parts(part, n, sources, seed, "encoded_real", work)
+    n = int(config.real * config.galaxies)
+    return _in_parts(part, n, sources, config.seed + 1, "encoded_real", work)
 
 
 def _in_parts(
@@ -185,8 +208,8 @@ def train(
         Sizes of the latent flow.
     config : FlowTraining
     folder : Path
-        Of the checkpoints: ``encoded.ckpt``, ``encoded_real.ckpt``, ``latent_flow.ckpt`` and
-        ``population_flow.ckpt``, in the order in which they come.
+        Of the checkpoints: ``encoded.ckpt``, ``population_flow.ckpt``, ``encoded_real.ckpt`` and
+        ``latent_flow.ckpt``, in the order in which they come.
 
     Returns
     -------
@@ -202,21 +225,17 @@ def train(
     vae = vae.eval().requires_grad_(False)
     work = WorkFolder(folder, _settings(vae, ranges, flow, config) | sources.settings())
     made = encode_synthetic(vae, sources, config, work)
-    latents, conditions = made.latents, made.conditions
-    if sources.real is not None and config.real > 0:
-        n = int(config.real * len(latents))
-        extra = encode_real(vae, sources, n, config.seed + 1, work)
-        latents = torch.cat([latents, extra.latents])
-        conditions = torch.cat([conditions, extra.conditions])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        flows = Flows(vae.config.latent, ranges, flow).to(latents.device)
-    conditions = _within(conditions, ranges)
-    population = conditions[: len(made.latents)][made.from_population]
+        flows = Flows(vae.config.latent, ranges, flow).to(made.latents.device)
+    population = _within(made.conditions, ranges)[made.from_population]
     flows.half_light_pixels.copy_(made.pixels[made.from_population].median())
-    flows.latent.fit_axes(latents, vae.config.bands - 1)
-    _fit_latent(flows, latents, conditions, config, work)
     _fit_population(flows, population[torch.isfinite(population).all(1)], config, work)
+    rows = _Rows(made.latents, _within(made.conditions, ranges), len(made.latents))
+    if sources.real is not None and config.real > 0:
+        rows = _with_real(rows, encode_real(vae, sources, config, work), ranges)
+    flows.latent.fit_axes(rows.latents, vae.config.bands - 1)
+    _fit_latent(flows, rows, config, work)
     return flows.eval().requires_grad_(False)
 
 
@@ -232,16 +251,31 @@ def _settings(vae: VAE, ranges: dict, flow: FlowConfig, config: FlowTraining) ->
 
 def _within(conditions: Tensor, ranges: dict) -> Tensor:
     """Hide labels outside the ranges: they are not ones that can be asked for."""
+    return torch.where(_outside(conditions, ranges), torch.nan, conditions)
+
+
+def _outside(conditions: Tensor, ranges: dict) -> Tensor:
     limits = conditions.new_tensor([ranges[name] for name in NAMES]).T
-    outside = (conditions < limits[0]) | (conditions > limits[1])
-    return torch.where(outside, torch.nan, conditions)
+    return (conditions < limits[0]) | (conditions > limits[1])
 
 
-def _fit_latent(
-    flows: Flows, latents: Tensor, conditions: Tensor, config: FlowTraining, work: WorkFolder
-) -> None:
+def _with_real(rows: _Rows, real: Encoded, ranges: dict) -> _Rows:
+    """Add real galaxies, but for those outside the ranges: a label hidden would be filled in."""
+    keep = ~_outside(real.conditions, ranges).any(1)
+    return rows._replace(
+        latents=torch.cat([rows.latents, real.latents[keep]]),
+        conditions=torch.cat([rows.conditions, real.conditions[keep]]),
+    )
+
+
+def _fit_latent(flows: Flows, rows: _Rows, config: FlowTraining, work: WorkFolder) -> None:
+    latents, conditions, synthetic = rows
+    magnitude = conditions[:synthetic, NAMES.index("magnitude")]
+    bright = magnitude[magnitude < NEARBY_MAGNITUDE]
+
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
-        asked = conditions[index]
+        asked, real = conditions[index], index >= synthetic
+        asked[real] = fill_missing(flows, asked[real], bright, generator)
         hide = _rand((len(asked), 1), generator) < config.drop
         hide = hide & (_rand(asked.shape, generator) < flow_constants.HIDE_CONDITION)
         asked = torch.where(hide, torch.nan, asked)

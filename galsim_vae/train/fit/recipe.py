@@ -8,9 +8,9 @@ lost. The work folder holds
 ====================== ===========================================================================
 vae.ckpt               the autoencoder: network, its moving average, optimiser, random state, step
 encoded.ckpt           synthetic galaxies encoded for the flows, as many as are done
-encoded_real.ckpt      real galaxies, the same
-latent_flow.ckpt       the flow of the latents, as vae.ckpt
 population_flow.ckpt   the flow of the conditions, as vae.ckpt
+encoded_real.ckpt      real galaxies encoded
+latent_flow.ckpt       the flow of the latents, as vae.ckpt
 tensorboard/           curves of the autoencoder's training
 contact_sheet.png      galaxies, data and model, drawn whenever vae.ckpt is written
 ====================== ===========================================================================
@@ -20,6 +20,7 @@ the autoencoder), and is refused where any of these is another.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 from collections import Counter
@@ -47,6 +48,7 @@ from galsim_vae.train.training_file import Dataset, check_frame, read
 from . import autoencoder as loop
 from . import constants, flow_constants, monitor
 from . import flows as fitflows
+from .checkpoint import read_runs
 from .observe import RadialPSFTable
 from .real import RealGalaxies
 
@@ -60,6 +62,8 @@ __all__ = [
     "training_settings",
     "without",
 ]
+
+_STAGES = ("vae", "encoded", "population_flow", "encoded_real", "latent_flow")
 
 
 @dataclass(frozen=True)
@@ -217,15 +221,53 @@ def read_start(recipe: Recipe) -> modelfile.Model | None:
     return model
 
 
-def provenance(real: Dataset | None, *configs) -> dict[str, str]:
-    """Describe what a model was made of."""
+def provenance(recipe: Recipe, real: Dataset | None) -> dict[str, str]:
+    """Describe what a model was made of, when all of it is done.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    real : Dataset, optional
+        The galaxies that the recipe takes.
+
+    Returns
+    -------
+    dict of str to str
+        Among others ``recipe``, every value of it; ``training_file_sha256``; and for each stage the
+        steps, hours, machine and code of its runs (`circumstances`).
+    """
     facts = {"synthetic": "galsim_vae.train.synthetic"}
-    if real is not None:
+    if real is not None and recipe.training_file is not None:
+        with open(recipe.training_file, "rb") as file:
+            facts["training_file_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
         for name, rows in (("real_training", ~real.valid), ("real_held_out", real.valid)):
             facts[name] = json.dumps(dict(Counter(np.asarray(real.source)[rows].tolist())))
-    facts |= {type(c).__name__: json.dumps(asdict(c)) for c in configs}
+    facts["recipe"] = json.dumps(_flat(asdict(recipe)))
+    for stage in _STAGES:
+        path = recipe.work / f"{stage}.ckpt"
+        if path.exists():
+            facts[stage] = json.dumps(_runs(path))
     facts["constants"] = json.dumps(constants.recorded() | flow_constants.recorded())
     return facts | {name: version(name) for name in ("galsim", "torch", "nflows")}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a table of ``section.key``; of paths the names, since folders are a machine's own."""
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[prefix + key] = value.name if isinstance(value, Path) else value
+    return flat
+
+
+def _runs(path: Path) -> dict[str, Any]:
+    """Return the runs of a stage by number, with hours in place of seconds."""
+    runs = [dict(run) for run in read_runs(path)]
+    for run in runs:
+        run["hours"] = round(run.pop("seconds") / 3600, 3)
+    return {str(number): run for number, run in enumerate(runs, 1)}
 
 
 def train(recipe: Recipe) -> modelfile.Model:
@@ -259,7 +301,7 @@ def train(recipe: Recipe) -> modelfile.Model:
     start = read_start(recipe)
     with training_settings():
         vae, flows = _networks(recipe, sources(data, device, recipe.vae.canonical_frame), start)
-    facts = provenance(data, recipe.vae_training, recipe.flow_training)
+    facts = provenance(recipe, data)
     if start is not None:
         facts["start"] = start.sha256
     ranges = dict(DEFAULT_RANGES)

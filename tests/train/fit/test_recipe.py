@@ -1,5 +1,8 @@
 """From recipe to weights file."""
 
+import hashlib
+import json
+
 import pytest
 import torch
 import yaml
@@ -10,6 +13,7 @@ from galsim_vae import cli
 from galsim_vae.frame import ROUND
 from galsim_vae.model import file as modelfile
 from galsim_vae.train.fit import recipe
+from galsim_vae.train.fit.circumstances import code_digest
 
 TINY = {
     "vae": {
@@ -41,6 +45,13 @@ def test_a_recipe_makes_a_weights_file(tmp_path):
     made = recipe.train(settings)
     read = modelfile.read(output)
     assert read.provenance["real_training"] == '{"x": 7}'
+    said = json.loads(read.provenance["recipe"])
+    assert said["vae_training.seed"] == 5 and said["training_file"] == "real.h5"
+    data = (tmp_path / "real.h5").read_bytes()
+    assert read.provenance["training_file_sha256"] == hashlib.sha256(data).hexdigest()
+    for stage in ("vae", "encoded", "population_flow", "encoded_real", "latent_flow"):
+        run = json.loads(read.provenance[stage])["1"]
+        assert run["steps"] > 0 and run["hours"] >= 0 and run["code"] == code_digest()
     latent = torch.zeros(2, 4)
     assert torch.equal(read.vae.decoder(latent), made.vae.decoder(latent))
     assert (tmp_path / "work" / "contact_sheet.png").exists()

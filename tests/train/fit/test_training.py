@@ -294,7 +294,9 @@ def test_training_step_with_real_galaxies(sources, real_galaxies, tmp_path):
     both = loop.Sources(sources.colours, sources.psfs, real_galaxies[0])
     vae = loop.train(TINY, config, both, tmp_path)
     assert all(torch.isfinite(p).all() for p in vae.parameters())
-    encoded = fitflows.encode_real(vae, both, 64, 1, WorkFolder(tmp_path, {}))
+    encoded = fitflows.encode_real(
+        vae, both, fitflows.FlowTraining(galaxies=256, real=0.25), WorkFolder(tmp_path, {})
+    )
     assert torch.isnan(encoded.conditions[:, [0, 1, 3]]).all()
     assert torch.isfinite(encoded.conditions[:, 2]).all()
     with pytest.raises(ValueError, match=r"training.steps = 2, not 1"):

@@ -1,0 +1,60 @@
+"""Conditions that real galaxies lack, drawn anew each time that a galaxy is used.
+
+A galaxy without a redshift teaches a flow nothing of galaxies that are asked for with one. It may
+be at any redshift that its magnitude, size and shape allow; so it is given one of these.
+"""
+
+import torch
+from torch import Tensor
+
+from galsim_vae.conditions import NAMES
+from galsim_vae.model.flow import Flows
+
+__all__ = ["NEARBY_MAGNITUDE", "fill_missing", "is_nearby"]
+
+#: Galaxies of nearby surveys, whose magnitude and size say nothing of what HST would see of their
+#: like, are brighter.
+NEARBY_MAGNITUDE = 21.0
+
+
+def is_nearby(conditions: Tensor) -> Tensor:
+    """Return which galaxies have neither magnitude nor size, bool tensor (n,)."""
+    pair = [NAMES.index(name) for name in ("magnitude", "half_light_radius")]
+    return torch.isnan(conditions[:, pair]).all(1)
+
+
+@torch.no_grad()
+def fill_missing(
+    flows: Flows, conditions: Tensor, bright: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Draw what is missing from the population, given what is known.
+
+    Parameters
+    ----------
+    flows : Flows
+        Whose population flow is trained.
+    conditions : tensor (n, 4)
+        In the order of `NAMES`; NaN where missing.
+    bright : tensor (m,)
+        Magnitudes of galaxies brighter than `NEARBY_MAGNITUDE`, one of which a nearby one is given.
+    generator : torch.Generator
+
+    Returns
+    -------
+    tensor (n, 4)
+        Known ones as they are.
+    """
+    lacking = torch.isnan(conditions).any(1)
+    if not lacking.any():
+        return conditions
+    known = conditions[lacking]
+    n, device = len(known), conditions.device
+    pick = torch.randint(len(bright), (n,), generator=generator, device=device)
+    magnitude = NAMES.index("magnitude")
+    known[:, magnitude] = torch.where(is_nearby(known), bright[pick], known[:, magnitude])
+    noise = torch.randn((n, len(NAMES)), generator=generator, device=device)
+    with torch.autocast(device.type, enabled=False):
+        found = flows.sample_conditions(noise, known)
+    filled = conditions.clone()
+    filled[lacking] = found
+    return filled
