@@ -79,6 +79,10 @@ COMMANDS = {
         "measure the bias of shear estimators, or go on with a run that was interrupted",
         options=("scheduler",),
     ),
+    "encode": Command(
+        "{TRAINING_FILE,STAMPS,FOLDER,NPZ} output=LATENTS [weights=WEIGHTS]",
+        "find the latents of galaxies, or of pictures",
+    ),
 }
 
 

@@ -23,9 +23,23 @@ from galsim_vae.files import write_whole
 from .flow import FlowConfig, Flows
 from .vae import VAE, VAEConfig
 
-__all__ = ["FORMAT_VERSION", "Model", "digest", "find", "read", "shipped", "write"]
+__all__ = [
+    "FORMAT_VERSION",
+    "KIND",
+    "Model",
+    "digest",
+    "find",
+    "kind",
+    "read",
+    "read_parts",
+    "shipped",
+    "verify",
+    "write",
+]
 
 FORMAT_VERSION = 5
+#: Of weights of pictures, as their header states it (`galsim_vae.model.picture_file`).
+KIND = "pictures"
 # Of version 4 the header names no frame: it is the upright one.
 _READABLE = ("4", str(FORMAT_VERSION))
 _SUFFIX = ".safetensors"
@@ -133,27 +147,89 @@ def read(path: str | os.PathLike) -> Model:
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, size: int, changed: int) -> Model:
     """Read and verify a file that has this size and was changed at this time."""
+    header, tensors = read_parts(path, _FIELDS)
+    _check_header(path, header)
+    verify(path, header, tensors, _FIELDS)
+    # Networks begin with random numbers, which are not to be those of the host program.
+    with torch.random.fork_rng(devices=[]):
+        return _build(path, header, tensors)
+
+
+def kind(path: str | os.PathLike) -> str:
+    """Return what a weights file is of: `KIND`, or "galaxies".
+
+    Raises
+    ------
+    OSError
+        Not a complete safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("kind", "galaxies")
+    except SafetensorError as error:
+        raise _not_complete(path, error) from error
+
+
+def read_parts(
+    path: str | os.PathLike, fields: tuple[str, ...]
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read header and tensors of a weights file.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    fields : tuple of str
+        What its header must have.
+
+    Returns
+    -------
+    header : dict of str to str
+        With the ``sha256``.
+    tensors : dict of str to tensor
+        The weights.
+
+    Raises
+    ------
+    OSError
+        Not a safetensors file, truncated, or not one of galsim_vae.
+    galsim.GalSimValueError
+        Weights of another kind.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise OSError(
-            f"{path}: not a complete safetensors file ({error}). Copy or download it again"
-        ) from error
-    missing = [name for name in (*_FIELDS, "sha256") if name not in header]
+        raise _not_complete(path, error) from error
+    if ("kind" in fields) != (header.get("kind") == KIND):
+        other = "galaxies; give weights of pictures" if "kind" in fields else (
+            "pictures, which galsim-vae encode, map, hunt and classify use: it draws no galaxies"
+        )
+        raise GalSimValueError(f"{path}: weights of {other}", header.get("kind"))
+    missing = [name for name in (*fields, "sha256") if name not in header]
     if missing:
         raise OSError(f"{path}: not a galsim_vae weights file; its header lacks {missing}")
-    _check_header(path, header)
-    if digest(header, tensors) != header["sha256"]:
+    return header, tensors
+
+
+def verify(
+    path: str | os.PathLike,
+    header: dict[str, str],
+    tensors: dict[str, Tensor],
+    fields: tuple[str, ...],
+) -> None:
+    """Raise galsim.GalSimValueError if what `read_parts` gave is not what was written."""
+    if digest(header, tensors, fields) != header["sha256"]:
         raise GalSimValueError(
             f"{path}: contents do not match their sha256; the file was changed or damaged. "
             "Copy it again",
             header["sha256"],
         )
-    # Networks begin with random numbers, which are not to be those of the host program.
-    with torch.random.fork_rng(devices=[]):
-        return _build(path, header, tensors)
+
+
+def _not_complete(path, error: Exception) -> OSError:
+    return OSError(f"{path}: not a complete safetensors file ({error}). Copy or download it again")
 
 
 def _check_header(path, header: dict[str, str]) -> None:
@@ -217,7 +293,9 @@ def _tensors(model: Model) -> dict[str, Tensor]:
     }
 
 
-def digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
+def digest(
+    header: dict[str, str], tensors: dict[str, Tensor], fields: tuple[str, ...] = _FIELDS
+) -> str:
     """Return the sha256 of header and tensors, whatever their order in the file.
 
     Parameters
@@ -226,9 +304,11 @@ def digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
         Of the file; its own ``sha256`` does not count.
     tensors : dict of str to tensor
         The weights.
+    fields : tuple of str
+        Of the header, that are covered.
     """
     found = hashlib.sha256()
-    for name in _FIELDS:
+    for name in fields:
         found.update(f"{name}={header[name]}\n".encode())
     for name in sorted(tensors):
         value = tensors[name]

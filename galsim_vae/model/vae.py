@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
 from galsim_vae.frame.frames import DEFAULT, UPRIGHT, Frame, find_frame
 
-__all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig"]
+__all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig", "activate", "double"]
 
 # Brings images of unit flux to values of order one where the galaxy is brighter than the sky.
 _STRETCH = 200.0
@@ -88,7 +88,7 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        h = self.first(_activate(x)).add_(self.shift(condition)[:, :, None, None])
+        h = self.first(activate(x)).add_(self.shift(condition)[:, :, None, None])
         return self.second(F.leaky_relu_(h, _LEAK)).add_(x)
 
 
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
         x = self.down2(x)
         for block in self.blocks3:
             x = block(x, c)
-        pooled = torch.cat([_activate(x).flatten(1), c, features], 1)
+        pooled = torch.cat([activate(x).flatten(1), c, features], 1)
         mean, log_variance = self.head(pooled).float().chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 6.0)
 
@@ -212,10 +212,10 @@ class Decoder(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks1:
             x = block(x, c)
-        x = _double(self.up1(x))
+        x = double(self.up1(x))
         for block in self.blocks2:
             x = block(x, c)
-        x = _double(self.up2(x))
+        x = double(self.up2(x))
         for block in self.blocks3:
             x = block(x, c)
         x = F.leaky_relu_(F.pixel_shuffle(self.up3(F.leaky_relu_(x, _LEAK)), 2), _LEAK)
@@ -269,11 +269,13 @@ class VAE(nn.Module):
             colour.weight[band, _CONDITION_WIDTH + row] = _COLOUR_WIDTH
 
 
-def _activate(x: Tensor) -> Tensor:
+def activate(x: Tensor) -> Tensor:
+    """Return the activation that the networks share, a leaky ReLU."""
     return F.leaky_relu(x, _LEAK)
 
 
-def _double(x: Tensor) -> Tensor:
+def double(x: Tensor) -> Tensor:
+    """Interpolate images (n, channels, side, side) to twice the resolution."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 

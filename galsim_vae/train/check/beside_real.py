@@ -9,8 +9,8 @@ from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
 from galsim_vae import GalaxyGenerator
+from galsim_vae.model import likelihood
 from galsim_vae.plots import colour_image
-from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.batch import Batch
 from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.training_file import Dataset, check_frame

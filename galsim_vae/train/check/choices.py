@@ -17,11 +17,11 @@ from torch import Tensor
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.files import output_folder, write_whole
+from galsim_vae.model import likelihood
 from galsim_vae.model.flow import FlowConfig
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
-from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.batch import Batch
 from galsim_vae.train.fit.observe import observe
 from galsim_vae.train.fit.real import RealGalaxies

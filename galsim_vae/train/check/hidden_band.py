@@ -8,8 +8,9 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from galsim_vae.bands import BANDS
+from galsim_vae.model import likelihood
 from galsim_vae.model.vae import VAE
-from galsim_vae.train.fit import constants, likelihood
+from galsim_vae.train.fit import constants
 from galsim_vae.train.fit.batch import INFERENCE, Batch, aperture
 from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.training_file import Dataset, check_frame

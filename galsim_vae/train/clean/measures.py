@@ -19,7 +19,7 @@ from tqdm import tqdm
 from galsim_vae.bands import STAMP_SIZE
 from galsim_vae.conditions import NAMES
 from galsim_vae.model import file as modelfile
-from galsim_vae.train.fit import likelihood
+from galsim_vae.model import likelihood
 from galsim_vae.train.fit.batch import APERTURE_AREA, INFERENCE, Batch
 from galsim_vae.train.fit.refine import refine
 from galsim_vae.train.training_file import Dataset, check_frame

@@ -27,11 +27,11 @@ from galsim_vae.conditions import NAMES
 from galsim_vae.generator import GalaxyGenerator
 from galsim_vae.geometry import rotation_matrix, shear_matrix
 from galsim_vae.model import file as modelfile
+from galsim_vae.model.likelihood import sample_posterior
 from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
 from galsim_vae.train.fit import constants, flow_constants
 from galsim_vae.train.fit.autoencoder import Sources
-from galsim_vae.train.fit.likelihood import sample_posterior
 from galsim_vae.train.fit.observe import RadialPSFTable, observe
 from galsim_vae.train.synthetic.colours import colour_table
 

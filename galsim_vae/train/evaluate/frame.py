@@ -21,7 +21,7 @@ from galsim_vae.bands import (
     ZEROPOINTS,
 )
 from galsim_vae.geometry import shear_matrix, sheared_shape
-from galsim_vae.train.fit import likelihood
+from galsim_vae.model import likelihood
 
 __all__ = ["PADDED", "Truth", "add_noise", "candels_noise", "canonical", "on_sky", "put_back",
            "resample", "see", "truth"]  # fmt: skip

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from galsim_vae.frame.frames import DEFAULT, Frame
+from galsim_vae.model import likelihood
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.synthetic.colours import ColourTable
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
-from . import constants, likelihood, truth
+from . import constants, truth
 from .batch import Batch, join
 from .checkpoint import Checkpoint, RandomState, digest
 from .observe import RadialPSFTable, observe

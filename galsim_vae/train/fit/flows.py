@@ -13,12 +13,13 @@ from torch import Tensor
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
 from galsim_vae.geometry import sheared_shape
+from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE
 from galsim_vae.shapes import measure
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
-from . import constants, flow_constants, likelihood
+from . import constants, flow_constants
 from .autoencoder import Sources, moving_average, schedule
 from .batch import Batch
 from .checkpoint import Collected, RandomState, WorkFolder, digest

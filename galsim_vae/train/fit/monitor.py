@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
+from galsim_vae.model import likelihood
 from galsim_vae.plots import colour_image, contact_sheet
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
 from . import autoencoder as loop
-from . import likelihood
 from .batch import join
 from .observe import observe
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
+from galsim_vae.model.likelihood import convolve
 
 from . import constants
 from .batch import APERTURE_AREA, Batch
-from .likelihood import convolve
 
 __all__ = ["RadialPSFTable", "draw_signal_to_noise", "observe"]
 

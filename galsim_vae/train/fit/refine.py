@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow
 from galsim_vae.model.vae import VAE
 
-from . import likelihood
 from .autoencoder import LoopConfig
 from .batch import Batch
 

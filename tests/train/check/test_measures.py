@@ -6,8 +6,8 @@ import torch
 from made_training_file import training_file
 
 from galsim_vae.bands import BANDS
+from galsim_vae.model import likelihood
 from galsim_vae.train.check import choices, hidden_band, psf_freeness
-from galsim_vae.train.fit import likelihood
 
 
 def test_power_of_a_wave_is_at_its_wave_number():

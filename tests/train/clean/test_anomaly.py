@@ -12,11 +12,11 @@ from scipy import ndimage
 from galsim_vae import cli
 from galsim_vae.frame import UPRIGHT
 from galsim_vae.model import file as modelfile
+from galsim_vae.model import likelihood
 from galsim_vae.train import training_file as dataset
 from galsim_vae.train.clean import anomaly, artefacts, measures, usual
 from galsim_vae.train.clean import planted as anomaly_check
 from galsim_vae.train.clean.native import native
-from galsim_vae.train.fit import likelihood
 from galsim_vae.train.fit.batch import Batch
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from galsim_vae.frame.frames import ROUND, UPRIGHT
-from galsim_vae.train.fit import augment, constants, likelihood
+from galsim_vae.model import likelihood
+from galsim_vae.train.fit import augment, constants
 from galsim_vae.train.fit.turn import largest_turn, turn
 
 SIZE = 64

@@ -8,9 +8,10 @@ import torch
 
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.frame.psf_shape import psf_width
+from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE, VAEConfig
-from galsim_vae.train.fit import augment, likelihood, observe
+from galsim_vae.train.fit import augment, observe
 from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
 from galsim_vae.train.fit.batch import AS_STATED, INFERENCE, Batch

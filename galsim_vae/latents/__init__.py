@@ -1,0 +1,3 @@
+"""The latent space as a tool: encode, interpolate, follow a galaxy in redshift."""
+
+__all__ = []

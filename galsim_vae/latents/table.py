@@ -1,0 +1,131 @@
+"""The table of latents that ``galsim-vae encode`` writes, and what learners take from it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from astropy.table import MaskedColumn, QTable, Table
+from galsim.errors import GalSimValueError
+from numpy.typing import NDArray
+
+from galsim_vae.files import input_file, write_whole
+
+__all__ = ["column_of", "features", "labels_of", "read_latents", "write_latents"]
+
+_NEEDED = ("mean", "width", "moments")
+#: Columns that name the rows, the first that a table of labels has in common with the latents.
+_KEYS = ("name", "identifier", "row")
+
+
+def write_latents(path: str | os.PathLike, table: QTable) -> None:
+    """Write a table of latents as FITS; it appears under `path` only when complete."""
+    write_whole(path, table.write)
+
+
+def read_latents(path: str | os.PathLike) -> QTable:
+    """Read a table of latents.
+
+    Raises
+    ------
+    OSError
+        No such file, or not a table.
+    galsim.GalSimValueError
+        A column of latents is missing.
+    """
+    path = input_file(path)
+    try:
+        table = QTable.read(path, format="fits")
+    except Exception as error:
+        raise OSError(f"{path} is not a table of latents: {error}") from error
+    missing = [name for name in _NEEDED if name not in table.colnames]
+    if missing:
+        raise GalSimValueError(
+            f"{path} is not from galsim-vae encode: it has no {', '.join(missing)}",
+            table.colnames,
+        )
+    return table
+
+
+def features(table: QTable) -> NDArray:
+    """Latents and moments of each row side by side, (n, count)."""
+    return np.concatenate([np.asarray(table[name], float) for name in ("mean", "moments")], 1)
+
+
+def column_of(table: Table, name: str) -> NDArray:
+    """Return a column of numbers or texts, one a row; masked numbers are NaN, texts empty.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        There is none of this name, or it has more than one number a row.
+    """
+    if name not in table.colnames:
+        single = [n for n in table.colnames if getattr(table[n], "ndim", 1) == 1]
+        raise GalSimValueError("There is no column of this name", name, single)
+    column = table[name]
+    if getattr(column, "ndim", 1) != 1:
+        raise GalSimValueError("This column has more than one number a row", name)
+    if isinstance(column, MaskedColumn):
+        text = np.asarray(column.data).dtype.kind in "UO"
+        return np.asarray(column.filled("") if text else column.astype(float).filled(np.nan))
+    return np.asarray(getattr(column, "value", column))
+
+
+def labels_of(table: Table, labels: str | os.PathLike, column: str) -> tuple[NDArray, NDArray]:
+    """Find the rows of a table of latents that a user's table has labels of.
+
+    Both are matched by the first of ``name``, ``identifier`` and ``row`` that both have.
+
+    Parameters
+    ----------
+    table : Table
+        Of latents.
+    labels : str or path
+        Table, .csv, .ecsv or .fits.
+    column : str
+        The labels' name in it.
+
+    Returns
+    -------
+    rows : ndarray (m,) int
+        Of the latents.
+    values : ndarray (m,)
+        The label of each; rows without one (empty, NaN, masked) are left out.
+
+    Raises
+    ------
+    OSError
+        No such table.
+    galsim.GalSimValueError
+        A column is missing, a label of a galaxy that the latents do not have, or two of one.
+    """
+    path = input_file(Path(labels))
+    try:
+        given = Table.read(path, format="ascii.csv" if path.suffix == ".csv" else None)
+    except Exception as error:
+        raise OSError(f"{path} is not a table (.csv, .ecsv, .fits): {error}") from error
+    key = next((k for k in _KEYS if k in given.colnames and k in table.colnames), None)
+    if key is None:
+        raise GalSimValueError(
+            f"{path} must name its galaxies as the latents do, by a column", given.colnames,
+            [k for k in _KEYS if k in table.colnames],
+        )  # fmt: skip
+    values = column_of(given, column)
+    named = np.array([str(k).strip() for k in given[key]])
+    if len(set(named)) < len(named):
+        twice = next(n for k, n in enumerate(named) if n in set(named[:k].tolist()))
+        raise GalSimValueError(f"{path} has two labels of one galaxy: {key}", twice)
+    places = {str(k).strip(): row for row, k in enumerate(table[key])}
+    unknown = [name for name in named if name not in places]
+    if unknown:
+        raise GalSimValueError(
+            f"{path} has labels of {len(unknown)} galaxies that are not among the latents. The "
+            f"first is {key}", unknown[0],
+        )  # fmt: skip
+    kept = np.array([_is_label(value) for value in values], bool)
+    rows = np.array([places[name] for name in named], int)
+    return rows[kept], values[kept]
+
+
+def _is_label(value) -> bool:
+    return value == value and str(value).strip() != ""

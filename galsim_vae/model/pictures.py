@@ -1,0 +1,149 @@
+"""The variational autoencoder of pictures: stretched cutouts in any bands <-> latent vector.
+
+It knows no PSF, no noise, no frame and no conditions, so that it can be trained on whatever cutouts
+there are. Galaxies for simulations come from `galsim_vae.model.vae`.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from galsim.errors import GalSimValueError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .flow import CouplingFlow, FlowConfig
+from .vae import ResidualBlock, activate, double
+
+__all__ = ["PictureConfig", "PictureDecoder", "PictureEncoder", "PictureVAE", "picture_flow"]
+
+_CONDITION_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """Bands and sizes of the network.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        Names of the bands, in the order of the pictures' last axis.
+    size : int
+        Side of a picture [pixel], a multiple of 16.
+    latent : int
+        Number of latent dimensions.
+    encoder_widths, decoder_widths : (int, int)
+        Channels at 1/4 and at 1/8 of the resolution and below.
+    """
+
+    bands: tuple[str, ...] = ("i", "r", "g")
+    size: int = 64
+    latent: int = 64
+    encoder_widths: tuple[int, int] = (48, 96)
+    decoder_widths: tuple[int, int] = (32, 64)
+
+    def __post_init__(self):
+        if not self.bands or self.size % 16 or self.size < 32 or self.latent < 1:
+            raise GalSimValueError(
+                "A network of pictures needs a band, a latent and a side that is a multiple of 16 "
+                "and at least 32", (self.bands, self.size, self.latent),
+            )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as JSON can hold them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PictureConfig":
+        """Return what `to_dict` made."""
+        names = ("bands", "encoder_widths", "decoder_widths")
+        pairs: dict[str, Any] = {name: tuple(values[name]) for name in names}
+        return cls(**{**values, **pairs})
+
+
+class PictureEncoder(nn.Module):
+    """Pictures -> mean and log-variance of the latent.
+
+    `features` and `head` are apart, so that a classifier can take the place of the head.
+    """
+
+    def __init__(self, config: PictureConfig):
+        super().__init__()
+        wide, wider = config.encoder_widths
+        self.width = wider * (config.size // 16) ** 2
+        self.condition = nn.Sequential(
+            nn.Linear(2 * len(config.bands), _CONDITION_WIDTH), nn.SiLU()
+        )
+        self.stem = nn.Conv2d(16 * len(config.bands), wide, 3, padding=1)
+        self.blocks1 = nn.ModuleList(ResidualBlock(wide, _CONDITION_WIDTH) for _ in range(2))
+        self.down1 = nn.Conv2d(wide, wider, 3, stride=2, padding=1)
+        self.blocks2 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(2))
+        self.down2 = nn.Conv2d(wider, wider, 3, stride=2, padding=1)
+        self.last = ResidualBlock(wider, _CONDITION_WIDTH)
+        self.head = nn.Linear(self.width, 2 * config.latent)
+        with torch.no_grad():  # start near the prior
+            self.head.weight.mul_(0.1)
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Return what the last convolution finds, tensor (n, width).
+
+        Parameters
+        ----------
+        pictures : tensor (n, bands, size, size)
+            From `galsim_vae.latents.pictures.stretch`.
+        """
+        facts = torch.cat([pictures.mean((2, 3)), pictures.std((2, 3))], 1)
+        c = self.condition(facts)
+        x = F.pixel_unshuffle(pictures, 4).contiguous(memory_format=torch.channels_last)
+        x = self.stem(x)
+        for block in self.blocks1:
+            x = block(x, c)
+        x = self.down1(x)
+        for block in self.blocks2:
+            x = block(x, c)
+        return activate(self.last(self.down2(x), c)).flatten(1)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance, each tensor (n, latent), of `pictures` as in `features`."""
+        mean, log_variance = self.head(self.features(pictures)).float().chunk(2, dim=1)
+        return mean, log_variance.clamp(-12.0, 6.0)
+
+
+class PictureDecoder(nn.Module):
+    """Latent -> pictures."""
+
+    def __init__(self, config: PictureConfig):
+        super().__init__()
+        wide, wider = config.decoder_widths
+        self.side = config.size // 8
+        self.condition = nn.Sequential(nn.Linear(config.latent, _CONDITION_WIDTH), nn.SiLU())
+        self.stem = nn.Linear(config.latent, wider * self.side**2)
+        self.block1 = ResidualBlock(wider, _CONDITION_WIDTH)
+        self.up1 = nn.Conv2d(wider, wide, 3, padding=1)
+        self.block2 = ResidualBlock(wide, _CONDITION_WIDTH)
+        self.up2 = nn.Conv2d(wide, wide, 3, padding=1)
+        self.out = nn.Conv2d(wide, 4 * len(config.bands), 3, padding=1)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return pictures (n, bands, size, size) of latents (n, latent)."""
+        c = self.condition(latent)
+        x = self.stem(latent).reshape(len(latent), -1, self.side, self.side)
+        x = self.block1(x.contiguous(memory_format=torch.channels_last), c)
+        x = self.block2(double(self.up1(x)), c)
+        x = self.out(activate(double(self.up2(x))))
+        return F.pixel_shuffle(x.float(), 2)
+
+
+class PictureVAE(nn.Module):
+    """Encoder and decoder of one configuration."""
+
+    def __init__(self, config: PictureConfig | None = None):
+        super().__init__()
+        self.config = config or PictureConfig()
+        self.encoder = PictureEncoder(self.config)
+        self.decoder = PictureDecoder(self.config)
+
+
+def picture_flow(latent: int, config: FlowConfig) -> CouplingFlow:
+    """Return a flow without conditions: its context is one column of zeros."""
+    return CouplingFlow(latent, 1, config)

@@ -1,0 +1,3 @@
+"""Learners on latents: classes, odd ones, other surveys."""
+
+__all__ = []
