@@ -94,7 +94,7 @@ def node_values(fluxes: np.ndarray) -> np.ndarray:
 def _newton_step(nodes: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Newton step (n, 5) of ln f_nu at the nodes towards the logarithms of the bands' fluxes."""
     hats, response = _hst_response()
-    parts = (np.exp(nodes @ hats) @ response).reshape(-1, len(BANDS), len(BANDS))
+    parts = _by_row(np.exp(_by_row(nodes, hats)), response).reshape(-1, len(BANDS), len(BANDS))
     model = parts.sum(axis=2)
     residual = target - np.log(model)
     share = parts / model[:, :, None]
@@ -162,7 +162,16 @@ def _blue_fluxes(nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _weights(bandpass: galsim.Bandpass, nodes: np.ndarray, blueward: bool) -> np.ndarray:
     slopes, response = _response(bandpass, blueward)
-    return np.exp(nodes @ slopes) @ response
+    return _by_row(np.exp(_by_row(nodes, slopes)), response)
+
+
+def _by_row(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The product of values (..., k) and a matrix (k, m), one row after the other.
+
+    The rounding of a product of matrices depends on their shapes, and a galaxy's flux is not to
+    depend on which others are asked for with it.
+    """
+    return (values[..., None, :] @ matrix)[..., 0, :]
 
 
 def photon_spectra(
