@@ -16,14 +16,12 @@ A column that is absent, or masked in a row, is left to be drawn from the popula
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from astropy import units
-from astropy.io.registry import IORegistryError
 from astropy.table import QTable, Table
 from galsim import Shear
 from galsim.errors import (
@@ -44,7 +42,7 @@ __all__ = [
     "from_table",
     "of_row",
     "one_row",
-    "read_conditions",
+    "surface_density",
     "to_table",
 ]
 
@@ -210,42 +208,6 @@ def _series(column: Any) -> np.ndarray:
     return np.ma.MaskedArray(filled, missing)
 
 
-def read_conditions(path: str | os.PathLike, kind: type = QTable) -> Any:
-    """Read a table of conditions: FITS, ECSV or what else astropy knows by the file's name.
-
-    Parameters
-    ----------
-    path : str or path
-        The file; ``~`` is the home folder.
-    kind : type
-        astropy.table.QTable or Table.
-
-    Returns
-    -------
-    QTable or Table
-        A NaN in a FITS file stays one, and `from_table` refuses it like any other.
-
-    Raises
-    ------
-    OSError
-        There is no such file, or it is no table.
-    """
-    path = os.path.expanduser(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"there is no file {path!r}")
-    is_fits = path.lower().removesuffix(".gz").endswith((".fits", ".fit"))
-    try:
-        return kind.read(path, **({"mask_invalid": False} if is_fits else {}))
-    except IORegistryError as error:
-        # Its message is a list of forty formats.
-        raise OSError(
-            f"{path!r} is not a table that astropy recognises: give a FITS (.fits) or ECSV (.ecsv) "
-            "file"
-        ) from error
-    except Exception as error:
-        raise OSError(f"cannot read a table from {path!r}: {error}") from error
-
-
 def one_row(
     magnitude: float | None = None,
     half_light_radius: float | None = None,
@@ -289,6 +251,14 @@ def of_row(row: int, bad: np.ndarray) -> str:
         All that are.
     """
     return f" of row {row} ({int(bad.sum())} of {len(bad)} rows)" if len(bad) > 1 else ""
+
+
+def surface_density(magnitude: float) -> float:
+    """Return the number of galaxies per square arcmin down to a magnitude in F814W.
+
+    46 * 10^(0.31 (i - 25)): LSST Science Book (2009, arXiv:0912.0201), section 3.7.
+    """
+    return 46 * 10 ** (0.31 * (magnitude - 25))
 
 
 def to_table(conditions: Conditions) -> QTable:

@@ -122,7 +122,7 @@ class GalaxyGenerator:
         )
 
     @pinned_torch()
-    def sample_conditions(self, n: int, rng: galsim.BaseDeviate) -> QTable:
+    def sample_conditions(self, n: int, rng: galsim.BaseDeviate, first: int = 0) -> QTable:
         """Draw conditions from the population.
 
         Parameters
@@ -131,12 +131,15 @@ class GalaxyGenerator:
             Number of galaxies.
         rng : galsim.BaseDeviate
             Two of its draws are used.
+        first : int
+            The first id. With an rng in the same state, tables of other ids go on with the same
+            catalogue.
 
         Returns
         -------
         astropy.table.QTable
-            Columns magnitude [AB mag], half_light_radius [arcsec], g1, g2, redshift and id (0 to
-            n - 1: give rows of stacked tables ids of their own, or they share their noise).
+            Columns magnitude [AB mag], half_light_radius [arcsec], g1, g2, redshift and id (first
+            to first + n - 1: rows that share an id share their noise).
 
         Raises
         ------
@@ -146,7 +149,7 @@ class GalaxyGenerator:
         if n < 0:
             raise GalSimRangeError("The number of galaxies must not be negative", n, 0)
         nothing = cond.Conditions(
-            np.full((n, len(cond.NAMES)), np.nan), np.full(n, np.nan), np.arange(n), {}
+            np.full((n, len(cond.NAMES)), np.nan), np.full(n, np.nan), first + np.arange(n), {}
         )
         return cond.to_table(self._complete(nothing, draw_seed(rng)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cmath
 import functools
 import math
 import operator
@@ -273,14 +272,7 @@ class Stamps:
             No such row.
         """
         i = self._row(i)
-        magnitude, half_light_radius, g, redshift = self.conditions.values[i].tolist()
-        # A round galaxy may have no angle.
-        angle = 0.0 if g == 0 else float(self.conditions.angle[i])
-        shear = galsim._Shear(cmath.rect(g, 2 * angle))
-        ident = int(self.conditions.id[i])
-        return Truth(
-            magnitude, half_light_radius, shear, redshift, ident, tuple(self._fluxes[i].tolist())
-        )
+        return Truth.of(self.conditions, i, tuple(self._fluxes[i].tolist()))
 
     def weights(
         self,

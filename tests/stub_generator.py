@@ -28,15 +28,18 @@ class StubGenerator:
     def __init__(self, exact=True, extrapolate=False):
         self.exact, self.extrapolate = exact, extrapolate
         self.calls = 0
+        self.sizes = []  # of the tables that were sampled
 
-    def sample_conditions(self, n, rng):
-        missing = Conditions(np.full((n, len(NAMES)), np.nan), np.full(n, np.nan), np.arange(n))
+    def sample_conditions(self, n, rng, first=0):
+        ids = first + np.arange(n)
+        missing = Conditions(np.full((n, len(NAMES)), np.nan), np.full(n, np.nan), ids)
         return to_table(complete(missing, int(rng.raw())))
 
     def sample(self, table, rng, exact=None, extrapolate=None):
         self.calls += 1
         extrapolate = self.extrapolate if extrapolate is None else extrapolate
         asked = from_table(table, self.ranges, extrapolate=extrapolate)
+        self.sizes.append(len(asked))
         seed = int(rng.raw())
         conditions = complete(asked, seed)
         array, offset = zip(

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galsim_vae import from_table, to_table
-from galsim_vae.conditions import DEFAULT_RANGES, NAMES, one_row, read_conditions
+from galsim_vae.conditions import DEFAULT_RANGES, NAMES, one_row
+from galsim_vae.tables import read_table
 
 GOOD = {"magnitude": 24.0, "half_light_radius": 0.4, "g1": 0.1, "g2": -0.2, "redshift": 0.8}
 
@@ -87,14 +88,14 @@ def test_tables_of_files(tmp_path, monkeypatch):
     table = QTable({"magnitude": [21.0, np.nan]})
     table.write(tmp_path / "a.fits")
     with pytest.raises(galsim.GalSimValueError, match="magnitude of row 1"):
-        from_table(read_conditions("~/a.fits"))
+        from_table(read_table("~/a.fits"))
     QTable({"magnitude": MaskedColumn([21.0, 22.0], mask=[False, True])}).write(tmp_path / "a.ecsv")
-    assert np.isnan(from_table(read_conditions(tmp_path / "a.ecsv")).values[1, 0])
+    assert np.isnan(from_table(read_table(tmp_path / "a.ecsv")).values[1, 0])
     (tmp_path / "b.fits").write_text("nonsense")
     with pytest.raises(OSError, match="not a table that astropy recognises"):
-        read_conditions(tmp_path / "b.fits")
+        read_table(tmp_path / "b.fits")
     with pytest.raises(FileNotFoundError, match="no file"):
-        read_conditions(tmp_path / "c.fits")
+        read_table(tmp_path / "c.fits")
 
 
 def test_scalars_make_one_row():

@@ -13,7 +13,7 @@ from places import ROOT
 PACKAGE = ROOT / "galsim_vae"
 
 # A module may import what stands on an earlier line, and its own folder.
-GROUND = "bands conditions deviates devices files galaxy geometry plots settings shapes"
+GROUND = "bands conditions deviates devices files galaxy geometry plots settings shapes tables"
 ORDER = (
     *(GROUND, "frame filters render model", "stamps", "generator"),
     *("config blending shear descwl latents", "train", "cli"),

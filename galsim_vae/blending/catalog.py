@@ -18,11 +18,11 @@ from galsim.errors import (
     GalSimValueError,
 )
 
-from galsim_vae.conditions import read_conditions
 from galsim_vae.deviates import checked_seed
 from galsim_vae.filters import survey_filters, within_reach
 from galsim_vae.filters.bandpass import warned_already
 from galsim_vae.stamps import Stamps
+from galsim_vae.tables import read_table
 
 __all__ = ["DECODED_AT_ONCE", "DENSITY", "VAECatalog"]
 
@@ -158,7 +158,7 @@ class VAECatalog(Catalog):
         galsim.GalSimValueError
             The weights are not those that the file was made with; else as in `VAECatalog`.
         """
-        table = read_conditions(catalog_files, Table)
+        table = read_table(catalog_files, Table)
         meta = {key.upper(): value for key, value in table.meta.items()}
         if generator is None:
             from galsim_vae.generator import GalaxyGenerator  # imports torch

@@ -11,11 +11,11 @@ from astropy.table import QTable, Table
 from tqdm import tqdm
 
 from galsim_vae.bands import CANDELS_PIXEL_SCALE, ZEROPOINTS
-from galsim_vae.conditions import read_conditions
 from galsim_vae.deviates import checked_seed
 from galsim_vae.files import write_whole
 from galsim_vae.settings import key
 from galsim_vae.stamps import Stamps
+from galsim_vae.tables import read_table
 
 from .call import Call
 from .sample import check_count, new_file
@@ -71,7 +71,7 @@ def _conditions(files: list[str], keys: Keys) -> QTable:
     if files and keys.n is not None:
         raise galsim.GalSimConfigError("Give a table or n, not both")
     if files:
-        table = read_conditions(files[0])
+        table = read_table(files[0])
     else:
         n = 20 if keys.n is None else keys.n
         check_count(n)

@@ -11,27 +11,28 @@ from galsim_vae.filters import Truth
 
 from .generator import GeneratorInput
 
-__all__ = ["Current", "current", "remember"]
+__all__ = ["Current", "current", "place", "remember"]
 
 _KEY = "_vae_current"
 
 
 class Current(NamedTuple):
-    """A galaxy that has been built: what is true of it, and the input that it is from."""
+    """A galaxy that has been built: what is true of it, the input that it is from, and its row."""
 
     truth: Truth
     source: GeneratorInput
+    row: int | None = None
 
 
 def remember(base: dict, found: Current) -> None:
     """Note the galaxy of this object, and of those that GalSim will make of the same one."""
-    base[_KEY] = (_place(base), found)
+    base[_KEY] = (place(base), found)
 
 
 def current(base: dict) -> Current | None:
     """Return the VAEGalaxy that was built last for this object; None if there is none yet."""
-    place, found = base.get(_KEY, (None, None))
-    if found is None or place != _place(base):
+    where, found = base.get(_KEY, (None, None))
+    if found is None or where != place(base):
         return None
     step = _in_ring(base)
     if step:
@@ -43,8 +44,8 @@ def current(base: dict) -> Current | None:
     return found
 
 
-def _place(base: dict) -> tuple[int, int]:
-    """The file, and the object for which GalSim builds the galaxy that this object has."""
+def place(base: dict) -> tuple[int, int]:
+    """Return the file, and the object for which GalSim builds the galaxy that this object has."""
     number = base.get("obj_num", 0)
     gal = _field(base, "gal")
     if "repeat" in gal:

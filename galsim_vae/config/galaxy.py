@@ -11,28 +11,22 @@ from typing import Any, NamedTuple
 
 import galsim
 import galsim.config
-from galsim.config.value import SetDefaultIndex
 from galsim.errors import GalSimConfigError, GalSimConfigValueError, GalSimDeprecationWarning
 
 from galsim_vae.bands import REFERENCE
-from galsim_vae.conditions import one_row
+from galsim_vae.conditions import NAMES, one_row
 from galsim_vae.filters import check_reach, in_reach
 from galsim_vae.filters.bandpass import warn_if_extrapolated
 from galsim_vae.galaxy import ChromaticVAEGalaxy
 from galsim_vae.stamps import Stamps, in_counts
 
+from .ahead import Reached, rng_state
 from .current import Current, remember
 from .generator import GeneratorInput
-from .value import has_input
+from .rows import CONDITIONS, catalog_of, has_input, parse_row, uses_catalog
 
 __all__ = ["build_galaxy"]
 
-_CONDITIONS = {
-    "magnitude": float,
-    "half_light_radius": float,
-    "ellipticity": galsim.Shear,
-    "redshift": float,
-}
 _BAND = {"band": str, "zeropoint": float}
 
 
@@ -45,6 +39,7 @@ class _Made(NamedTuple):
     safe: bool
     source: GeneratorInput
     drew_ellipticity: bool
+    row: int | None = None  # of a catalog
 
 
 def build_galaxy(
@@ -58,19 +53,19 @@ def build_galaxy(
         ``ellip`` beside an ellipticity that was drawn; a row that the catalog has not; another
         redshift than the catalog's.
     """
-    uses_catalog = _uses_catalog(config, base)
-    if not uses_catalog and has_input(base, "vae_catalog"):
+    in_catalog = uses_catalog(config, base)
+    if not in_catalog and has_input(base, "vae_catalog"):
         _report_once(
             base, "catalog", logger,
             "VAEGalaxy: a magnitude, half_light_radius or ellipticity makes a new galaxy; the "
             "vae_catalog is not used",
         )  # fmt: skip
-    build = _from_catalog if uses_catalog else _from_generator
+    build = _from_catalog if in_catalog else _from_generator
     # BuildGSObject applies flux, but leaves it to the builders to allow the key.
     made = build(config, base, [*ignore, "num", "flux"], logger)
     if made.drew_ellipticity:
-        _refuse_ellip(config, base, uses_catalog)
-    remember(base, Current(made.stamps.truth(made.i), made.source))
+        _refuse_ellip(config, base, in_catalog)
+    remember(base, Current(made.stamps.truth(made.i), made.source, made.row))
     if "redshift" not in config and "sed" not in config:
         # What GalSim looks for, for an NFW halo or gal.redshift in a truth catalog.
         config["redshift"] = {"type": "VAEValue", "key": "redshift"}
@@ -200,15 +195,9 @@ class _WithBandpass(ChromaticVAEGalaxy):
         return super().withFlux(target_flux, self._bandpass if bandpass is None else bandpass)
 
 
-def _uses_catalog(config: dict, base: dict) -> bool:
-    """Whether the galaxy is a row of a catalog: asked for by index, or not described at all."""
-    described = any(key in config for key in _CONDITIONS if key != "redshift")
-    return not described and ("index" in config or has_input(base, "vae_catalog"))
-
-
 def _from_generator(config: dict, base: dict, ignore: list[str], logger: Any) -> _Made:
     """Decode a new galaxy from the conditions in the field."""
-    keys = _keys(config, base, {**_CONDITIONS, **_BAND}, ignore)[0]
+    keys = _keys(config, base, {**CONDITIONS, **_BAND}, ignore)[0]
     rng = galsim.config.GetRNG(config, base, logger, "VAEGalaxy")
     if rng is None:
         rng = galsim.BaseDeviate()
@@ -217,28 +206,29 @@ def _from_generator(config: dict, base: dict, ignore: list[str], logger: Any) ->
     else:
         source = GeneratorInput()
     logger.debug("obj %d: VAEGalaxy kwargs = %s", base.get("obj_num", 0), keys)
-    table = one_row(**{name: keys.get(name) for name in _CONDITIONS})
+    table = one_row(**{name: keys.get(name) for name in CONDITIONS})
     stamps = source.sample(table, rng)
     return _Made(stamps, 0, keys, False, source, "ellipticity" not in keys)
 
 
 def _from_catalog(config: dict, base: dict, ignore: list[str], logger: Any) -> _Made:
-    """Take a galaxy that is already decoded."""
-    catalog = galsim.config.GetInputObj("vae_catalog", config, base, "VAEGalaxy")
-    SetDefaultIndex(config, catalog.getNObjects())
-    opt = {"index": int, "redshift": float, **_BAND}
-    keys, safe = _keys(config, base, opt, ignore)
-    index = catalog.checked_index(keys["index"])
-    redshift = catalog.table["redshift"][index]
+    """Take a galaxy of the catalog, decoded together with those that will be needed."""
+    Reached.check(config, base)
+    catalog = catalog_of(config, base, "VAEGalaxy")
+    state = rng_state(base)
+    row, safe = parse_row(config, base, catalog)
+    keys, others_safe = _keys(config, base, {"redshift": float, **_BAND}, [*ignore, "index"])
+    stamps, i = catalog.stamp(row, config, base, state)
+    redshift = stamps.conditions.values[i, NAMES.index("redshift")]
     if keys.get("redshift", redshift) != redshift:
         raise GalSimConfigValueError(
-            f"Galaxy {index} of the vae_catalog has another redshift, {redshift}. Leave out "
+            f"Galaxy {row} of the vae_catalog has another redshift, {redshift}. Leave out "
             "gal.redshift, or take it from the catalog with VAEValue; it cannot be",
             keys["redshift"],
         )
-    logger.debug("obj %d: VAEGalaxy index = %d", base.get("obj_num", 0), index)
-    drew = catalog.has_drawn_ellipticity(index)
-    return _Made(catalog.decode(), index, keys, safe, catalog, drew)
+    logger.debug("obj %d: VAEGalaxy index = %d", base.get("obj_num", 0), row)
+    drew = catalog.has_drawn_ellipticity(row)
+    return _Made(stamps, i, keys, safe and others_safe, catalog, drew, row)
 
 
 galsim.config.RegisterObjectType(

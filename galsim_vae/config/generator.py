@@ -61,15 +61,29 @@ class GeneratorInput:
         self._reported: set[str] = set()
 
     def sample(self, table: QTable | dict[str, Any], rng: galsim.BaseDeviate) -> Stamps:
-        """Decode a table of conditions, or one row as a dict: see `GalaxyGenerator.sample`."""
-        with _threads(alone=isinstance(table, dict)), self.warnings_logged():
+        """Decode a table of conditions: see `GalaxyGenerator.sample`."""
+        alone = isinstance(table, dict) and len(next(iter(table.values()))) == 1
+        with _threads(alone), self.warnings_logged():
             generator = load_generator(self.weights, self.device)
             return generator.sample(table, rng, exact=self.exact, extrapolate=self.extrapolate)
 
-    def sample_conditions(self, n: int, rng: galsim.BaseDeviate) -> QTable:
+    def sample_conditions(self, n: int, rng: galsim.BaseDeviate, first: int = 0) -> QTable:
         """Draw conditions from the population, see `GalaxyGenerator.sample_conditions`."""
         with _threads(alone=False):
-            return load_generator(self.weights, self.device).sample_conditions(n, rng)
+            return load_generator(self.weights, self.device).sample_conditions(n, rng, first)
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Trained range of each condition, see `GalaxyGenerator.ranges`."""
+        with _threads(alone=False), self.warnings_logged():
+            return load_generator(self.weights, self.device).ranges
+
+    def on_gpu(self) -> bool:
+        """Return whether galaxies are decoded on a GPU, which one process may use."""
+        with _threads(alone=False):
+            from galsim_vae.devices import find_device
+
+            return find_device(self.device).type == "cuda"
 
     @contextlib.contextmanager
     def warnings_logged(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""The value ``VAEValue``: {key, index}, what is true of a galaxy.
+"""The value ``VAEValue``: {key, index}, what is true of a galaxy or stands in its table.
 
-Without ``index`` it is the galaxy of the current object, once that is built, whether it is from a
-``vae_catalog`` or a new one; else a row of the ``vae_catalog``.
+Without ``index`` it is the galaxy of the current object, whether it is from a ``vae_catalog`` or a
+new one; else a row of the ``vae_catalog``.
 """
 
 from __future__ import annotations
@@ -10,76 +10,121 @@ from typing import Any
 
 import galsim
 import galsim.config
-from galsim.config.value import SetDefaultIndex
 from galsim.errors import GalSimConfigError, GalSimConfigValueError
 
-from galsim_vae.filters import find_band
+from galsim_vae.filters import Truth, find_band
 
+from .ahead import rng_state
+from .catalog import CatalogInput
+from .contents import TRUTHS, entry
 from .current import Current, current
+from .generator import GeneratorInput
+from .rows import catalog_of, galaxy_field, has_input, parse_row
 
-__all__ = ["build_value", "has_input"]
+__all__ = ["build_value"]
 
-_KEYS = ("magnitude", "half_light_radius", "ellipticity", "g1", "g2", "redshift", "id")
+_DENSITY = "surface_density"
 
 
 def build_value(config: dict, base: dict, value_type: type | None) -> tuple[Any, bool]:
-    """Return a truth of a galaxy, by default of the current one.
+    """Return a truth of a galaxy, or an entry of its table; by default of the current one.
 
-    ``key`` is magnitude, half_light_radius (arcsec), ellipticity, g1, g2, redshift, id, or
-    ``mag_<filter>``, the AB magnitude in any filter (`galsim_vae.filters.names`).
+    ``key`` is magnitude, half_light_radius (arcsec), ellipticity, g1, g2, redshift, id,
+    ``mag_<filter>``, the AB magnitude in any filter (`galsim_vae.filters.names`), a further column
+    of the ``vae_catalog``, or surface_density, that of its galaxies in the population per square
+    arcmin.
 
     Raises
     ------
     galsim.GalSimConfigError
-        An unknown key or index; no galaxy to describe.
+        An unknown key or index; no galaxy to describe; an entry that is missing, or of another
+        type.
     galsim.GalSimRangeError, galsim.GalSimValueError
         A filter out of reach or unknown.
     """
-    if "index" in config or (current(base) is None and has_input(base, "vae_catalog")):
-        found, safe = _row(config, base)
+    galsim.config.CheckAllParams(config, req={"key": str}, opt={"index": int, "num": int})
+    key = galsim.config.ParseValue(config, "key", base, str)[0]
+    found = None if "index" in config else current(base)
+    if found is not None:
+        value, safe = _of_current(found, key, value_type), False
+    elif has_input(base, "vae_catalog"):
+        value, safe = _of_row(config, base, key, value_type)
     else:
-        galsim.config.CheckAllParams(config, req={"key": str}, opt={"num": int})
-        found, safe = current(base), False
-        if found is None:
-            raise GalSimConfigError(
-                "VAEValue describes the VAEGalaxy of the current object, and none has been built "
-                "yet. Use it in keys of gal other than the conditions, in output.truth, or with a "
-                "vae_catalog and an index"
-            )
-    value = _value(found, galsim.config.ParseValue(config, "key", base, str)[0])
+        raise GalSimConfigError(
+            "VAEValue describes the VAEGalaxy of the current object, and none has been built "
+            "yet. Use it in keys of gal other than the conditions, in output.truth, or with a "
+            "vae_catalog and an index"
+        )
     # A column of a truth catalog is asked for without a type.
-    if value_type is None or isinstance(value, galsim.Shear):
+    if value_type is None or isinstance(value, galsim.Shear | galsim.Angle):
         return value, safe
-    return value_type(value), safe
+    try:
+        return value_type(value), safe
+    except (TypeError, ValueError):
+        raise GalSimConfigValueError(
+            f"VAEValue.key = {key} is no {value_type.__name__}; it is", value
+        ) from None
 
 
-def has_input(base: dict, name: str) -> bool:
-    """Return whether the config has an input of this name."""
-    return name in base.get("input", {}) or name in base.get("_input_objs", {})
+def _of_current(found: Current, key: str, value_type: type | None) -> Any:
+    """A value of the galaxy that has been built."""
+    catalog = found.source
+    if isinstance(catalog, CatalogInput) and found.row is not None:
+        if key == _DENSITY and key not in catalog.contents:
+            return catalog.surface_density
+        if key in catalog.contents.further:
+            return entry(catalog.contents[key], found.row, value_type)
+    return _truth(found, key, _columns_of(catalog))
 
 
-def _row(config: dict, base: dict) -> tuple[Current, bool]:
-    catalog = galsim.config.GetInputObj("vae_catalog", config, base, "VAEValue")
-    SetDefaultIndex(config, catalog.getNObjects())
-    kwargs, safe = galsim.config.GetAllParams(
-        config, base, req={"key": str, "index": int}, opt={"num": int}
-    )
-    truth = catalog.decode().truth(catalog.checked_index(kwargs["index"]))
-    return Current(truth, catalog), safe
+def _of_row(config: dict, base: dict, key: str, value_type: type | None) -> tuple[Any, bool]:
+    """A value of a row of the catalog: the one asked for, or that of the object's galaxy."""
+    catalog = catalog_of(config, base, "VAEValue")
+    if key == _DENSITY and key not in catalog.contents:
+        return catalog.surface_density, True
+    field, state = config, rng_state(base)
+    if "index" not in config:
+        field = galaxy_field(base, catalog) or config
+    row, safe = parse_row(field, base, catalog)
+    if key in catalog.contents.further:
+        return entry(catalog.contents[key], row, value_type), safe
+    given = catalog.given(row)
+    if given is not None and key in TRUTHS:
+        truth = Truth.of(given, 0, ())
+    else:
+        _check(key, _columns_of(catalog))
+        stamps, i = catalog.stamp(row, field, base, state)
+        truth = stamps.truth(i)
+    return _truth(Current(truth, catalog, row), key, _columns_of(catalog)), safe
 
 
-def _value(found: Current, key: str) -> Any:
+def _truth(found: Current, key: str, columns: list[str]) -> Any:
+    _check(key, columns)
     truth = found.truth
     if key.startswith("mag_"):
-        band = find_band(key.removeprefix("mag_"))
         with found.source.warnings_logged():
-            return truth.magnitude_in(band, found.source.extrapolate)
-    if key not in _KEYS:
-        raise GalSimConfigValueError("Unknown VAEValue.key", key, (*_KEYS, "mag_<filter>"))
+            return truth.magnitude_in(
+                find_band(key.removeprefix("mag_")), found.source.extrapolate
+            )
     return getattr(truth.ellipticity if key in ("g1", "g2") else truth, key)
+
+
+def _check(key: str, columns: list[str]) -> None:
+    if key.startswith("mag_"):
+        find_band(key.removeprefix("mag_"))
+    elif key not in TRUTHS:
+        raise GalSimConfigValueError(
+            "Unknown VAEValue.key", key, (*TRUTHS, "mag_<filter>", *columns)
+        )
+
+
+def _columns_of(source: GeneratorInput) -> list[str]:
+    """The further columns that there are."""
+    return source.contents.further if isinstance(source, CatalogInput) else []
 
 
 # None: a column of a truth catalog may be a VAEValue, without a word about its type.
 galsim.config.RegisterValueType(
-    "VAEValue", build_value, [float, int, galsim.Shear, None], input_type="vae_catalog"
-)
+    "VAEValue", build_value, [float, int, bool, str, galsim.Angle, galsim.Shear, None],
+    input_type="vae_catalog",
+)  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cmath
 from typing import NamedTuple
 
 import galsim
 import numpy as np
 
 from galsim_vae.bands import BANDS
+from galsim_vae.conditions import Conditions
 
 from .bandpass import warn_if_extrapolated
 from .names import find_band
@@ -42,6 +44,15 @@ class Truth(NamedTuple):
     redshift: float
     id: int
     fluxes: tuple[float, ...]
+
+    @classmethod
+    def of(cls, conditions: Conditions, i: int, fluxes: tuple[float, ...]) -> Truth:
+        """Return the truth of row ``i`` of some conditions, none of them missing."""
+        magnitude, half_light_radius, g, redshift = conditions.values[i].tolist()
+        # A round galaxy may have no angle.
+        angle = 0.0 if g == 0 else float(conditions.angle[i])
+        shear = galsim._Shear(cmath.rect(g, 2 * angle))
+        return cls(magnitude, half_light_radius, shear, redshift, int(conditions.id[i]), fluxes)
 
     def magnitude_in(self, band: str | galsim.Bandpass, extrapolate: bool = False) -> float:
         """Return the AB magnitude through a band or filter.

@@ -35,13 +35,14 @@ import torch
 from astropy.table import Table
 
 from galsim_vae import settings
-from galsim_vae.conditions import DEFAULT_RANGES, read_conditions
+from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.devices import find_device, pinned_torch
 from galsim_vae.files import output_file, output_folder
 from galsim_vae.frame.frames import DEFAULT, Frame
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import FlowConfig, Flows
 from galsim_vae.model.vae import VAE, VAEConfig
+from galsim_vae.tables import read_table
 from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.training_file import Dataset, check_frame, read
 
@@ -188,7 +189,7 @@ def without(data: Dataset, excluded: Path) -> Dataset:
     ValueError
         A column is missing, or a galaxy listed is not in the file.
     """
-    table = read_conditions(os.fspath(excluded), Table)
+    table = read_table(os.fspath(excluded), Table)
     for name in ("source", "source_index"):
         if name not in table.colnames:
             raise ValueError(f"{excluded} has no column {name!r}; it has {table.colnames}")
