@@ -41,6 +41,7 @@ demos: demo
 	$(BIN)/python examples/plot_demo.py examples/output/demo2_vis.png examples/output/demo2_vis.fits
 	$(BIN)/python examples/demo2.py
 	$(BIN)/python examples/demo_btk.py
+	$(BIN)/python examples/demo_gradient.py
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[shear]'
 	$(BIN)/galsim-vae calibrate examples/demo_shear.yaml
 	$(BIN)/python examples/demo_shear.py

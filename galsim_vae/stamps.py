@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -309,7 +310,14 @@ class Stamps:
         zeropoint = _zeropoint(band, zeropoint)
         return weights * 10 ** (-0.4 * (self.conditions.values[:, [_MAGNITUDE]] - zeropoint))
 
-    def render(self, psf: galsim.GSObject, nx: int, ny: int, scale: float, **kwargs) -> np.ndarray:
+    def render(
+        self,
+        psf: galsim.GSObject | Sequence[galsim.GSObject],
+        nx: int,
+        ny: int,
+        scale: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Draw all the galaxies through a PSF, each on an image of its own.
 
         Parameters
@@ -318,20 +326,23 @@ class Stamps:
             One for all, or a sequence of one a galaxy.
         nx, ny : int
             Size of an image, pixels.
-        scale : float
-            Pixel scale, arcsec.
+        scale : float, optional
+            Pixel scale, arcsec; or give ``wcs``.
         **kwargs : object
-            See `galsim_vae.render.render`: shears, shifts, bands, noise, seed, device and so on.
+            See `galsim_vae.render.render`: wcs, shears, shifts, bands, noise, seed, device and so
+            on.
 
         Returns
         -------
         ndarray (n, bands, ny, nx) float32 or float64
-            Counts.
+            Counts. With ``differentiable=True`` a `torch.Tensor`, since an array has no gradients.
         """
         import torch
 
         from .render.batch import render
 
+        if kwargs.get("differentiable"):
+            return render(self, psf, nx, ny, scale, **kwargs)
         bands = kwargs.get("bands", REFERENCE)
         count = 1 if isinstance(bands, str | galsim.Bandpass) else len(bands)
         dtype = np.dtype(kwargs.get("dtype", "float32"))
@@ -361,10 +372,13 @@ class Stamps:
         Returns
         -------
         ndarray (n, bands, m, m) float32
-            0.06" pixels, centred on the galaxy; m is even and holds the largest galaxy.
+            0.06" pixels, centred on the galaxy; m is even and holds the largest galaxy: its whole
+            stamp, or the ellipse in which all stamps have their light.
 
         Raises
         ------
+        galsim.GalSimRangeError
+            Images of more than 8 GiB.
         galsim.GalSimValueError
             An unknown renderer.
         """

@@ -85,6 +85,13 @@ def test_demo2_python(tmp_path, demo):
         assert (tmp_path / OUTPUT / name).stat().st_size > 0
 
 
+def test_demo_gradient_finds_the_shear(tmp_path, demo):
+    module = demo("demo_gradient", 12)
+    found, error = module.main()
+    assert (np.abs(found - module.SHEAR) < 4 * error).all() and (error < 0.01).all()
+    assert (tmp_path / OUTPUT / "demo_gradient.png").stat().st_size > 0
+
+
 def test_plot_demo_wants_one_image_or_three(tmp_path):
     command = [sys.executable, str(EXAMPLES / "plot_demo.py"), "out.png", "a.fits", "b.fits"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

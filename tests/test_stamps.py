@@ -286,6 +286,26 @@ def test_as_candels_holds_the_stamp(stamps):
     assert native.sum() == pytest.approx(stamps.galaxy(0).flux, abs=5 * noise, rel=0.01)
 
 
+@pytest.mark.parametrize("renderer", ["galsim", "batch"])
+def test_as_candels_holds_the_ellipse_of_round_stamps(stamps, renderer):
+    """A stamp that ends in a circle is an ellipse on the sky, narrower than the stamp's corners."""
+    square = dataclasses.replace(
+        stamps[:1], jacobian=0.05 * (galsim.Shear(g1=0.5, g2=0.5).getMatrix())[None]
+    )
+    axis = np.arange(64) - 31.5
+    inside = np.hypot(axis, axis[:, None]) < 32
+    round_stamp = dataclasses.replace(square, array=square.array * inside)
+    sizes = [
+        one.as_candels(galsim.BaseDeviate(1), renderer).shape[-1] for one in (square, round_stamp)
+    ]
+    jacobian = square.jacobian[0]
+    ellipse = 32 * np.sqrt((jacobian @ jacobian.T).diagonal().max()) / 0.06
+    assert 2 * ellipse < sizes[1] - 30 <= 2 * ellipse + 4 < sizes[0] - 30
+    image = round_stamp.as_candels(galsim.BaseDeviate(1), renderer)[0, 2]
+    noise = CANDELS_NOISE["F814W"] * image.shape[-1]
+    assert image.sum() == pytest.approx(round_stamp.galaxy(0).flux, abs=5 * noise, rel=0.01)
+
+
 def test_galaxies_of_two_redshifts_draw_in_one_sum(stamps):
     """Their spectra are in the observer's frame: the image is that of each, added up."""
     psf, bandpass = galsim.Gaussian(fwhm=0.5), find_bandpass("LSST_r")
@@ -383,5 +403,5 @@ def test_render_takes_u_by_the_same_rule(stamps):
 
 def test_as_candels_refuses_what_takes_too_much_memory(stamps):
     large = dataclasses.replace(stamps, jacobian=1000 * stamps.jacobian)
-    with pytest.raises(galsim.GalSimRangeError, match="draw fewer galaxies"):
+    with pytest.raises(galsim.GalSimRangeError, match=r"draw fewer galaxies at a time \(0 fit\)"):
         large.as_candels(galsim.BaseDeviate(1))

@@ -18,6 +18,7 @@ __all__ = [
     "ab_zeropoint",
     "bandpass_name",
     "check_reach",
+    "file_stem",
     "in_reach",
     "shipped_bandpass",
     "shipped_names",
@@ -97,11 +98,16 @@ def warned_already() -> Iterator[None]:
 
 def bandpass_name(bandpass: galsim.Bandpass) -> str:
     """Return the file that a bandpass came from; else its effective wavelength in words."""
+    return file_stem(bandpass) or f"of effective wavelength {bandpass.effective_wavelength:.0f} nm"
+
+
+def file_stem(bandpass: galsim.Bandpass) -> str:
+    """Return the name of the file that a bandpass came from, or "" where there is none."""
     if isinstance(bandpass._orig_tp, str):
         stem, extension = os.path.splitext(os.path.basename(bandpass._orig_tp))
         if extension[1:].isalpha():  # and not a formula such as "0.7"
             return stem
-    return f"of effective wavelength {bandpass.effective_wavelength:.0f} nm"
+    return ""
 
 
 @functools.cache

@@ -23,12 +23,19 @@ from galsim.errors import GalSimValueError
 
 from galsim_vae.bands import BANDS, hst_bandpass
 
-from .bandpass import in_reach, shipped_bandpass, shipped_names
-from .surveys import EFFECTIVE_WAVELENGTH, roman_bandpasses, survey_filter, survey_filters
+from .bandpass import file_stem, in_reach, shipped_bandpass, shipped_names
+from .surveys import (
+    EDGES,
+    EFFECTIVE_WAVELENGTH,
+    roman_bandpasses,
+    survey_filter,
+    survey_filters,
+)
 
 __all__ = [
     "band_names",
     "canonical_filter",
+    "canonical_name",
     "find_band",
     "find_bandpass",
     "find_filter",
@@ -145,6 +152,36 @@ def canonical_filter(survey: str, name: str) -> tuple[str, str]:
     if found not in survey_filters():
         raise GalSimValueError(f"{survey} has no filter", name, _filters_of(survey))
     return found
+
+
+def canonical_name(band: str | galsim.Bandpass) -> str:
+    """Return the one name of a filter that may be called by several.
+
+    Parameters
+    ----------
+    band : str or galsim.Bandpass
+        As in `find_band`.
+
+    Returns
+    -------
+    str
+        ``"LSST_r"`` for ``"lsst-r"`` and for LSST's own bandpass; of a bandpass that no survey of
+        the table has, its name if it has one, else how it is written in Python.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        An unknown name.
+    """
+    if isinstance(band, str):
+        found = find_band(band)
+        return found if isinstance(found, str) else _shown()[_look_up(band, None)]
+    named = _index().get(_key(getattr(band, "name", None) or file_stem(band)))
+    made = [(survey, name) for survey, filters in EDGES.items() for name in filters]
+    for found in [named] if named else made:
+        if find_band(_shown()[found]) == band:
+            return _shown()[found]
+    return str(getattr(band, "name", band))
 
 
 def within_reach(band: str | galsim.Bandpass, extrapolate: bool) -> bool:

@@ -48,13 +48,14 @@ def draw(
     """Draw galaxies through model HST PSFs, with noise: see `galsim_vae.Stamps.as_candels`."""
     if renderer not in RENDERERS:
         raise GalSimValueError("Unknown renderer", renderer, RENDERERS)
-    size = _size(stamps.jacobian)
+    size = _size(stamps)
     shape = (*stamps.array.shape[:2], size, size)
     needed = 4 * math.prod(shape)
     if needed > _MOST_MEMORY:
+        fit = _MOST_MEMORY * len(stamps.array) // needed
         raise GalSimRangeError(
             f"Images of {size} x {size} pixels, the largest galaxy's size, need so many bytes: "
-            "draw fewer galaxies at a time, the large ones apart",
+            f"draw fewer galaxies at a time ({fit} fit), the large ones apart",
             needed, 0, _MOST_MEMORY,
         )  # fmt: skip
     out = np.zeros(shape, dtype=np.float32)
@@ -88,7 +89,17 @@ def _draw_batch(stamps: DrawableOneByOne, out: np.ndarray, progress: bool) -> No
         out[:, k] = images[:, 0].cpu().numpy()
 
 
-def _size(jacobian: np.ndarray) -> int:
-    """Even width, 0.06" pixels, that holds every stamp as it lies on the sky, and its PSF."""
-    reach = np.abs(jacobian).sum(axis=2).max(initial=0.0) * STAMP_SIZE / 2
+def _size(stamps: Drawable) -> int:
+    """Even width, 0.06" pixels, that holds what every stamp shows on the sky, and its PSF."""
+    # A square on the sky is as wide as its sides' projections together; an ellipse is narrower.
+    order = 2 if _end_in_circles(stamps.array) else 1
+    widths = np.linalg.norm(stamps.jacobian, ord=order, axis=2)
+    reach = widths.max(initial=0.0) * STAMP_SIZE / 2
     return 2 * (int(np.ceil(reach / CANDELS_PIXEL_SCALE)) + _MARGIN)
+
+
+def _end_in_circles(array: np.ndarray) -> bool:
+    """Whether no stamp has light outside the largest circle that it holds."""
+    axis = np.arange(STAMP_SIZE) - (STAMP_SIZE - 1) / 2
+    corners = np.hypot(axis, axis[:, None]) > STAMP_SIZE / 2
+    return not any(array[:, band][:, corners].any() for band in range(array.shape[1]))

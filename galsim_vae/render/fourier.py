@@ -33,12 +33,13 @@ from galsim_vae.bands import STAMP_SIZE
 
 __all__ = ["Factors", "draw", "factorise", "grid_reach", "grid_refinement"]
 
-_TAPS = 6
 _OVERSAMPLING = 2
-# The shape parameter that Beatty et al. (their equation 5) give for these two.
-_BETA = math.pi * math.sqrt((_TAPS / _OVERSAMPLING * (_OVERSAMPLING - 0.5)) ** 2 - 0.8)
+# Points of the interpolating kernel. Slopes are less exact than values: to 3e-4 with six, and to
+# 3e-6 with eight.
+_TAPS, _TAPS_OF_GRADIENTS = 6, 8
 _QUINTIC_REACH = 3
 _PER_RADIAN, _LAST_RADIAN = 1024, 64
+_FLAT = 0.01
 
 
 class Factors(NamedTuple):
@@ -57,10 +58,13 @@ class Factors(NamedTuple):
         """Some of them, on a device."""
         return Factors(*(value[index].to(device) for value in self))
 
+    def detach(self) -> Factors:
+        """Without gradients."""
+        return Factors(*(value.detach() for value in self))
 
-def factorise(jacobian: NDArray) -> Factors:
-    """Factorise the maps (n, 2, 2) from stamp pixels to arcsec."""
-    matrix = torch.from_numpy(jacobian)
+
+def factorise(matrix: Tensor) -> Factors:
+    """Factorise the maps (n, 2, 2) from stamp pixels to arcsec, float64."""
     swap = matrix[:, 1, 1].abs() > matrix[:, 1, 0].abs()
     columns = torch.where(swap[:, None, None], matrix.flip(-1), matrix)
     (beta, across), (alpha, gamma) = columns[:, 0].T, columns[:, 1].T
@@ -90,6 +94,7 @@ def draw(
     reach: float,
     shape: tuple[int, int],
     scale: float,
+    differentiable: bool = False,
 ) -> Tensor:
     """Draw galaxies that share a grid.
 
@@ -109,6 +114,8 @@ def draw(
         (ny, nx) of the images.
     scale : float
         Of a pixel [arcsec].
+    differentiable : bool
+        Take more time, so that gradients are as exact as the images.
 
     Returns
     -------
@@ -119,7 +126,7 @@ def draw(
     k = step * torch.arange(-m, m + 1, dtype=torch.float64, device=stamps.device)
     phase_x, phase_y = _wave(shift[:, :1] * k[m:]), _wave(shift[:, 1:] * k)
     largest = math.ceil(reach * refinement * m)
-    sky = _transform(stamps, factors, step, m, refinement, largest, phase_x)
+    sky = _transform(stamps, factors, step, m, refinement, largest, phase_x, differentiable)
     sky.mul_(transform).mul_(phase_y.to(sky.dtype)[:, None])
     x, y = (_centred(size, stamps.device) * scale for size in shape[::-1])
     along_y = _each_times(sky, _wave(-k[:, None] * y).to(sky.dtype))
@@ -147,6 +154,7 @@ def _transform(
     refinement: int,
     largest: int,
     phase: Tensor,
+    differentiable: bool,
 ) -> Tensor:
     """F at k_x = 0 ... m and k_y = -m ... m times the step, (n, m + 1, 2 m + 1) complex.
 
@@ -154,62 +162,71 @@ def _transform(
     """
     swap, alpha, beta, slope, eta = factors
     n, device, complex_type = len(stamps), stamps.device, stamps.dtype.to_complex()
-    largest += _TAPS // 2
+    taps, kernel = (_TAPS_OF_GRADIENTS, _smooth) if differentiable else (_TAPS, _quintic)
+    largest += taps // 2
     p = (alpha * step / refinement)[:, None] * _count(largest + 1, device)
     kx = step * _count(m + 1, device)
 
     samples = torch.where(swap[:, None, None], stamps.transpose(1, 2), stamps)
-    samples = samples * _deconvolution(slope, p[:, 1], stamps.dtype)
+    samples = samples * _deconvolution(slope, p[:, 1], taps, stamps.dtype)
     waves = torch.view_as_real(_waves(p, complex_type)).flatten(2)
     lines = torch.view_as_complex(torch.bmm(samples, waves).view(n, STAMP_SIZE, -1, 2))
-    lines *= _waves(slope[:, None] * p, complex_type, _quintic(p))
+    lines *= _waves(slope[:, None] * p, complex_type, kernel(p))
     # The stamp is real: the lines at -p are the complex conjugates.
     lines = torch.cat([lines[..., 1:].flip(-1).conj_physical_(), lines], dim=-1)
     across = _waves(eta[:, None] * kx, complex_type, phase)
     grid = torch.bmm(across.transpose(1, 2), lines)
-    sky = _interpolate(grid, (beta / alpha * refinement)[:, None] * _count(m + 1, device),
-                       refinement, m)  # fmt: skip
+    start = (beta / alpha * refinement)[:, None] * _count(m + 1, device)
+    sky = _interpolate(grid, start, refinement, m, taps)
     gamma = slope * alpha
     ky = step * (_count(2 * m + 1, device) - m)
     q = ((eta + slope * beta)[:, None] * kx).to(stamps.dtype)[:, :, None]
-    return sky.mul_(_quintic(q + (gamma[:, None] * ky).to(stamps.dtype)[:, None]))
+    return sky.mul_(kernel(q + (gamma[:, None] * ky).to(stamps.dtype)[:, None]))
 
 
-def _interpolate(grid: Tensor, start: Tensor, refinement: int, m: int) -> Tensor:
+def _interpolate(grid: Tensor, start: Tensor, refinement: int, m: int, taps: int) -> Tensor:
     """Values at ``start`` (n, lines) + refinement (-m ... m) of a grid (n, lines, odd).
 
     Places are counted from the middle of the grid.
     """
     middle = grid.shape[-1] // 2
-    first = torch.floor(start) - (_TAPS // 2 - 1)
-    weights = _kernel((start - first)[..., None] - _count(_TAPS, grid.device)).to(grid.real.dtype)
+    first = torch.floor(start) - (taps // 2 - 1)
+    weights = _kernel((start - first)[..., None] - _count(taps, grid.device), taps)
+    weights = weights.to(grid.real.dtype)
     # One row for each place in a step of k_y, so that what a tap needs is contiguous.
     size = 2 * m + 1
-    columns = torch.arange(size + (_TAPS - 1) // refinement, device=grid.device) * refinement
+    columns = torch.arange(size + (taps - 1) // refinement, device=grid.device) * refinement
     rows = torch.arange(refinement, device=grid.device)[:, None] + (middle - refinement * m)
     index = first.long()[..., None, None] + (rows + columns)
     # What lies outside the grid is beyond the largest |k|, where the PSF's transform is zero.
     index = index.flatten(2).clamp_(0, grid.shape[-1] - 1)
     values = torch.view_as_real(grid.gather(-1, index)).unflatten(2, (refinement, -1))
     out = values[:, :, 0, :size].flatten(2) * weights[..., :1]
-    for tap in range(1, _TAPS):
+    for tap in range(1, taps):
         row, column = tap % refinement, tap // refinement
         out.addcmul_(values[:, :, row, column : column + size].flatten(2), weights[..., tap, None])
     return torch.view_as_complex(out.unflatten(2, (size, 2)))
 
 
-def _kernel(x: Tensor) -> Tensor:
-    """The Kaiser-Bessel kernel at |x| <= 3 steps of the grid."""
-    return torch.special.i0(_BETA * (1 - (2 * x / _TAPS) ** 2).clamp_(min=0).sqrt_())
+def _kernel(x: Tensor, taps: int) -> Tensor:
+    """The Kaiser-Bessel kernel at |x| <= taps / 2 steps of the grid."""
+    # Not 0, where a square root has no gradient.
+    root = (1 - (2 * x / taps) ** 2).clamp_(min=1e-30).sqrt_()
+    return torch.special.i0(_kernel_shape(taps) * root)
 
 
-def _deconvolution(slope: Tensor, step: Tensor, dtype: torch.dtype) -> Tensor:
+def _kernel_shape(taps: int) -> float:
+    """The parameter that Beatty et al. give: their equation 5."""
+    return math.pi * math.sqrt((taps / _OVERSAMPLING * (_OVERSAMPLING - 0.5)) ** 2 - 0.8)
+
+
+def _deconvolution(slope: Tensor, step: Tensor, taps: int, dtype: torch.dtype) -> Tensor:
     """One over the kernel's transform at the stamp's samples, (n, q, p)."""
     j = _centred(STAMP_SIZE, slope.device)
-    unit = (step * _TAPS / 2)[:, None]
+    unit = (step * taps / 2)[:, None]
     along, across = (unit * j).to(dtype), (unit * slope[:, None] * j).to(dtype)
-    root = (_BETA**2 - (along[:, None] + across[:, :, None]) ** 2).sqrt_()
-    return root / (_TAPS * root.sinh())
+    root = (_kernel_shape(taps) ** 2 - (along[:, None] + across[:, :, None]) ** 2).sqrt_()
+    return root / (taps * root.sinh())
 
 
 def _quintic(k: Tensor) -> Tensor:
@@ -225,14 +242,21 @@ def _quintic(k: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _quintic_table(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Values and their steps to the next. In float32 the formula would lose two digits at small k.
-
-    Bernstein & Gruen 2014, equation 30.
-    """
-    half = _count(_PER_RADIAN * _LAST_RADIAN + 1, device) / (2 * _PER_RADIAN)
-    sinc, square = torch.sinc(half / math.pi), half**2
-    value = sinc**5 * (sinc * (55 - 19 * square) + 2 * half.cos() * (square - 27))
+    """Values and their steps to the next: in float32 the formula loses two digits at small k."""
+    value = _quintic_formula(_count(_PER_RADIAN * _LAST_RADIAN + 1, device) / (2 * _PER_RADIAN))
     return value[:-1].to(dtype), value.diff().to(dtype)
+
+
+def _smooth(k: Tensor) -> Tensor:
+    """The same by its formula: the gradient of a table is that of a broken line."""
+    # Near 0 it is flat, to 1e-14, and sin(x) / x has no second derivative in torch.
+    return _quintic_formula(k.double().abs().clamp(min=_FLAT) / 2).to(k.dtype)
+
+
+def _quintic_formula(half: Tensor) -> Tensor:
+    """Bernstein & Gruen 2014, equation 30, at k / 2 in float64."""
+    sinc, square = torch.sinc(half / math.pi), half**2
+    return sinc**5 * (sinc * (55 - 19 * square) + 2 * half.cos() * (square - 27))
 
 
 def _waves(k: Tensor, dtype: torch.dtype, amplitude: Tensor | None = None) -> Tensor:

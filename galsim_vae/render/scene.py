@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import galsim
 import numpy as np
-import torch
 from galsim.errors import GalSimIncompatibleValuesError, GalSimRangeError, GalSimValueError
 from numpy.typing import NDArray
 from torch import Tensor
 
 from galsim_vae.conditions import Conditions
-from galsim_vae.deviates import draw_seed
-from galsim_vae.geometry import rotation_matrix, shear_matrix
 
-from . import fourier
+from .noise import Noise
+from .placement import Placement
 
-__all__ = [
-    "Drawable", "Noise", "Optics", "Placement", "RenderScene",
-    "add_up", "make_noise", "observe", "place",
-]  # fmt: skip
+__all__ = ["Drawable", "Optics", "RenderScene", "add_up", "find_pixels", "observe", "samples"]
 
 _METHODS = ("auto", "no_pixel")
 
@@ -57,23 +51,11 @@ class Drawable(Protocol):
         ...
 
 
-class Placement(NamedTuple):
-    """Where and how galaxies lie on the sky.
-
-    Attributes
-    ----------
-    factors : fourier.Factors
-        Fourier.Factors. Of each galaxy's map to the sky.
-    shift : tensor (n, 2) float64
-        (x, y) of the stamps' centres from those of the images, arcsec.
-    """
-
-    factors: fourier.Factors
-    shift: Tensor
-
-
 class Optics(NamedTuple):
     """PSFs and pixels.
+
+    All lengths are in the unit of ``scale``: arcsec where pixels are squares along the axes of the
+    sky, else pixels.
 
     Attributes
     ----------
@@ -84,9 +66,11 @@ class Optics(NamedTuple):
     shape : (int, int)
         (ny, nx), pixels.
     scale : float
-        Of a pixel, arcsec.
+        Of a pixel.
     pixel : bool
         Whether the pixel's response is still to be added.
+    to_pixels : ndarray (2, 2)
+        Map from arcsec to the unit of ``scale``.
     """
 
     psfs: list[galsim.GSObject]
@@ -94,75 +78,130 @@ class Optics(NamedTuple):
     shape: tuple[int, int]
     scale: float
     pixel: bool
-
-
-class Noise(NamedTuple):
-    """Noise of the pixels.
-
-    Attributes
-    ----------
-    model : galsim.GaussianNoise or galsim.PoissonNoise
-        Its ``sigma`` or ``sky_level``, counts.
-    seed : int
-        Of the whole set.
-    streams : list of int
-        One a drawn band.
-    """
-
-    model: galsim.GaussianNoise | galsim.PoissonNoise
-    seed: int
-    streams: list[int]
+    to_pixels: NDArray
 
 
 class RenderScene(NamedTuple):
-    """All that is to be drawn; ``weights`` are (n, drawn bands, bands of the stamps)."""
+    """All that is to be drawn.
 
-    galaxies: Drawable
+    Attributes
+    ----------
+    array : ndarray or tensor (n, bands, 64, 64)
+        Stamps.
+    ids : ndarray (n,) int64
+        Of the galaxies.
+    weights : ndarray (n, drawn bands, bands) float64
+        What each stamp counts in each image.
+    flux_ratio : tensor (n,) float64 or None
+        What the images are multiplied by, besides.
+    placement : Placement
+    optics : Optics
+    noise : Noise or None
+    differentiable : bool
+        Whether the images keep gradients.
+    """
+
+    array: NDArray | Tensor
+    ids: NDArray
     weights: NDArray
+    flux_ratio: Tensor | None
     placement: Placement
     optics: Optics
     noise: Noise | None
+    differentiable: bool
 
 
-def place(
-    galaxies: Drawable,
-    shear: Any,
-    rotation: Any,
-    shift: Any,
-) -> Placement:
-    """Return each galaxy's map to the sky.
+def samples(galaxies: Drawable, array: Any, differentiable: bool) -> NDArray | Tensor:
+    """Return the stamps that are drawn: the galaxies' own, or others in their place.
 
     Parameters
     ----------
     galaxies : Drawable
-        The galaxies.
-    shear : galsim.Shear or (n, 2) or (2,)
+    array : array_like or tensor (n, bands, 64, 64), optional
         As in `galsim_vae.render.render`.
-    rotation : galsim.Angle or (n,)
+    differentiable : bool
+        Whether it may ask for gradients.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        Another shape.
+    galsim.GalSimIncompatibleValuesError
+        It asks for gradients, and there are to be none.
+    """
+    if array is None:
+        return galaxies.array
+    if not isinstance(array, Tensor):
+        array = np.asarray(array)
+    elif array.requires_grad and not differentiable:
+        raise GalSimIncompatibleValuesError(
+            "array asks for gradients: draw with differentiable=True, or give array.detach()",
+            differentiable=differentiable,
+        )
+    if tuple(array.shape) != galaxies.array.shape:
+        raise GalSimValueError(
+            f"array must have the shape of the stamps, {galaxies.array.shape}", tuple(array.shape)
+        )
+    return array
+
+
+def find_pixels(
+    scale: float | None, wcs: galsim.BaseWCS | None, image_pos: galsim.PositionD | None
+) -> galsim.BaseWCS:
+    """Return the local WCS of the images.
+
+    Parameters
+    ----------
+    scale : float, optional
+        As in `galsim_vae.render.render`.
+    wcs : galsim.BaseWCS, optional
         As there.
-    shift : galsim.PositionD or (n, 2) or (2,)
+    image_pos : galsim.PositionD, optional
         As there.
 
     Raises
     ------
     galsim.GalSimRangeError
-        A shear that is not below 1.
+        A scale that is not positive.
     galsim.GalSimValueError
-        A shape that does not fit the number of galaxies, or numbers that are not finite.
+        A WCS that is singular.
+    galsim.GalSimIncompatibleValuesError
+        Not one of scale and wcs; a WCS that varies and no position, or a position without one.
+    TypeError
+        Something else than a number or a WCS.
     """
-    n = len(galaxies.array)
-    jacobian = _shear_matrix(shear, n) @ _rotation_matrix(rotation, n) @ galaxies.jacobian
-    if isinstance(shift, galsim.PositionD | galsim.PositionI):
-        shift = (shift.x, shift.y)
-    centre = _each("shift", shift, n, (2,)) - np.einsum("nij,nj->ni", jacobian, galaxies.offset)
-    return Placement(fourier.factorise(jacobian), torch.from_numpy(centre))
+    if isinstance(scale, galsim.BaseWCS):
+        raise TypeError(f"scale must be a number: give wcs={scale!r}")
+    if scale is not None:
+        if wcs is not None or image_pos is not None:
+            raise GalSimIncompatibleValuesError(
+                "Give a scale, or a wcs and, if it varies, image_pos",
+                scale=scale, wcs=wcs, image_pos=image_pos,
+            )  # fmt: skip
+        if not (np.isfinite(scale) and scale > 0):
+            raise GalSimRangeError("scale must be positive", scale, 0)
+        return galsim.PixelScale(float(scale))
+    if wcs is None:
+        raise GalSimIncompatibleValuesError("Give a scale or a wcs", scale=scale, wcs=wcs)
+    if not isinstance(wcs, galsim.BaseWCS):
+        raise TypeError(f"wcs must be a galsim.BaseWCS, not {wcs!r}")
+    if image_pos is None and not wcs.isUniform():
+        raise GalSimIncompatibleValuesError(
+            "This WCS varies: say where with image_pos, or give wcs.local(image_pos)",
+            wcs=wcs, image_pos=image_pos,
+        )  # fmt: skip
+    local = wcs.local(image_pos)
+    area = local.pixelArea()
+    if not (np.isfinite(area) and area > 0):
+        raise GalSimValueError("The WCS is singular", wcs)
+    return local
 
 
 def observe(
     n: int,
     psf: galsim.GSObject | Sequence[galsim.GSObject],
     shape: tuple[int, int],
-    scale: float,
+    wcs: galsim.BaseWCS,
     method: str,
 ) -> Optics:
     """Return the PSFs and pixels of n galaxies.
@@ -175,28 +214,34 @@ def observe(
         As in `galsim_vae.render.render`.
     shape : (int, int)
         (ny, nx).
-    scale : float
-        Pixel scale, arcsec.
+    wcs : galsim.BaseWCS
+        As `find_pixels` returns it.
     method : {"auto", "no_pixel"}
         As in `galsim_vae.render.render`.
 
     Raises
     ------
     galsim.GalSimRangeError
-        A size or scale that is not positive.
+        A size that is not positive.
     galsim.GalSimValueError
         An unknown method; a number of PSFs that is neither 1 nor n.
     TypeError
         A PSF that is no `galsim.GSObject`.
     """
     ny, nx = shape
-    for name, value in (("nx", nx), ("ny", ny), ("scale", scale)):
+    for name, value in (("nx", nx), ("ny", ny)):
         if not (np.isfinite(value) and value > 0):
             raise GalSimRangeError(f"{name} must be positive", value, 0)
     if method not in _METHODS:
         raise GalSimValueError("Unknown method", method, _METHODS)
     psfs, index = _psfs(psf, n)
-    return Optics(psfs, index, (int(ny), int(nx)), float(scale), method == "auto")
+    if isinstance(wcs, galsim.PixelScale):
+        scale, to_pixels = float(wcs.scale), np.eye(2)
+    else:
+        # As GalSim does it: all that is drawn is brought to the frame of the pixels.
+        scale, to_pixels = 1.0, np.linalg.inv(wcs.jacobian().getMatrix())
+        psfs = [wcs.profileToImage(one) for one in psfs]
+    return Optics(psfs, index, (int(ny), int(nx)), scale, method == "auto", to_pixels)
 
 
 def add_up(
@@ -239,42 +284,6 @@ def add_up(
     return np.stack(weights, axis=1)
 
 
-def make_noise(
-    noise: galsim.BaseNoise | None,
-    seed: int | galsim.BaseDeviate | None,
-    bands: list[str | galsim.Bandpass],
-) -> Noise | None:
-    """Return the noise, if there is any.
-
-    Parameters
-    ----------
-    noise : galsim.BaseNoise, optional
-        As in `galsim_vae.render.render`.
-    seed : int or galsim.BaseDeviate, optional
-        As there.
-    bands : list of str or galsim.Bandpass
-        To be drawn.
-
-    Raises
-    ------
-    galsim.GalSimValueError
-        Noise of another kind than GaussianNoise and PoissonNoise.
-    galsim.GalSimIncompatibleValuesError
-        Noise without a seed.
-    """
-    if noise is None:
-        return None
-    if not isinstance(noise, galsim.GaussianNoise | galsim.PoissonNoise):
-        raise GalSimValueError(
-            "Unknown noise; add others to the images", noise, ["GaussianNoise", "PoissonNoise"]
-        )
-    if seed is None:
-        raise GalSimIncompatibleValuesError("Noise needs a seed", noise=noise, seed=seed)
-    seed = draw_seed(seed) if isinstance(seed, galsim.BaseDeviate) else int(seed)
-    streams = [zlib.crc32(str(getattr(band, "name", band)).encode()) for band in bands]
-    return Noise(noise, seed, streams)
-
-
 def _psfs(psf, n: int) -> tuple[list[galsim.GSObject], NDArray]:
     """The distinct PSFs, and which of them each galaxy has."""
     psfs = list(psf) if np.iterable(psf) else [psf]
@@ -286,29 +295,3 @@ def _psfs(psf, n: int) -> tuple[list[galsim.GSObject], NDArray]:
     places: dict[galsim.GSObject, int] = {}
     index = np.array([places.setdefault(one, len(places)) for one in psfs], dtype=np.int64)
     return list(places), np.broadcast_to(index, n)
-
-
-def _each(name: str, value, n: int, shape: tuple[int, ...]) -> NDArray:
-    """Numbers for each galaxy, (n, *shape); zeros for None."""
-    array = np.asarray(0.0 if value is None else value, dtype=np.float64)
-    if value is not None and array.shape not in (shape, (n, *shape)):
-        raise GalSimValueError(f"{name} must have the shape {(n, *shape)} or {shape}", array.shape)
-    if not np.isfinite(array).all():
-        raise GalSimValueError(f"{name} must be finite", value)
-    return np.broadcast_to(array, (n, *shape))
-
-
-def _shear_matrix(shear, n: int) -> NDArray:
-    if isinstance(shear, galsim.Shear):
-        shear = (shear.g1, shear.g2)
-    g1, g2 = _each("shear", shear, n, (2,)).T
-    size = np.hypot(g1, g2)
-    if (size >= 1).any():
-        raise GalSimRangeError("|shear| must be below 1", float(size.max()), 0, 1)
-    return shear_matrix(g1, g2)
-
-
-def _rotation_matrix(rotation, n: int) -> NDArray:
-    if isinstance(rotation, galsim.Angle):
-        rotation = rotation.rad
-    return rotation_matrix(_each("rotation", rotation, n, ()))

@@ -6,7 +6,7 @@ import pytest
 
 from galsim_vae.bands import BANDS, hst_bandpass
 from galsim_vae.filters import find_band, find_bandpass, find_filter, survey_filters
-from galsim_vae.filters.names import band_names, canonical_filter
+from galsim_vae.filters.names import band_names, canonical_filter, canonical_name
 
 FILTERS = survey_filters()
 
@@ -33,6 +33,20 @@ FILTERS = survey_filters()
 def test_names(names, pair):
     for name in names:
         assert find_band(name) is FILTERS[pair] or find_band(name) == FILTERS[pair] == "F814W"
+    assert len({canonical_name(name) for name in names}) == 1
+    assert canonical_name(FILTERS[pair]) == canonical_name(names[0])
+
+
+def test_a_canonical_name_is_that_of_the_survey():
+    assert canonical_name("lsst-r") == "LSST_r" and canonical_name("f158") == "Roman_H158"
+    assert canonical_name("f814w") == "F814W"
+    table = galsim.Bandpass(galsim.LookupTable([500, 600], [1, 1]), "nm")
+    assert canonical_name(table) == str(table)
+    # The throughput of LSST's filter, and another mirror before it.
+    darker = find_bandpass("LSST_r") * galsim.Bandpass("0.9", "nm", blue_limit=300, red_limit=1100)
+    assert canonical_name(darker) != "LSST_r"
+    with pytest.raises(galsim.GalSimValueError, match="nonsense"):
+        canonical_name("nonsense")
 
 
 def test_every_filter_of_every_survey_by_survey_and_name():
