@@ -93,13 +93,13 @@ def errors(draw, images, parameters):
     curvature = torch.autograd.functional.hessian(
         lambda shear: chi_square(draw, images, shear, *rest), shear
     )
-    return torch.linalg.inv(curvature / 2).diagonal().sqrt().numpy()
+    return torch.linalg.inv(torch.as_tensor(curvature) / 2).diagonal().sqrt().numpy()
 
 
 def plot(images, draw, parameters, path):
     """Some images, models and residuals; and the way of the shear."""
     figure = plt.figure(figsize=(9, 6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[3, 2])
+    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=[3, 2]))
     with torch.no_grad():
         shear, shift, flux_ratio = parameters
         model = draw(shear=shear, shift=shift, flux_ratio=flux_ratio)[:, 0].numpy()
