@@ -83,6 +83,10 @@ COMMANDS = {
         "{TRAINING_FILE,STAMPS,FOLDER,NPZ} output=LATENTS [weights=WEIGHTS]",
         "find the latents of galaxies, or of pictures",
     ),
+    "classify": Command(
+        "LATENTS column=NAME [labels=TABLE] [output=FOLDER] [key=value ...]",
+        "learn classes or numbers from a table of labels, and predict them for all galaxies",
+    ),
 }
 
 

@@ -37,6 +37,7 @@ def read_latents(path: str | os.PathLike) -> QTable:
         table = QTable.read(path, format="fits")
     except Exception as error:
         raise OSError(f"{path} is not a table of latents: {error}") from error
+    table.convert_bytestring_to_unicode()
     missing = [name for name in _NEEDED if name not in table.colnames]
     if missing:
         raise GalSimValueError(

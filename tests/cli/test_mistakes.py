@@ -27,6 +27,7 @@ WITHOUT_FILE = {
     "info": ("candels", "a=b"),
     "evaluate": ("candels", "galaxies=many"),
     "clean": ("a.h5", "worst=many"),
+    "classify": ("column=kind", "labels=[1]"),
     "encode": ("output=x.fits", "weights=3"),
     **{f"check {name}": ("a.h5", "weights=3") for name in CHECKS if name != "reconstruction"},
 }

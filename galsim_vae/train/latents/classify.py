@@ -1,0 +1,224 @@
+"""What a user's labels teach: classes or numbers of all galaxies of a table of latents."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from galsim.errors import GalSimValueError
+from numpy.typing import NDArray
+
+from galsim_vae.files import write_whole
+from galsim_vae.latents.pictures import read_pictures, stretch
+from galsim_vae.latents.table import features
+from galsim_vae.model import picture_file
+from galsim_vae.train.fit.pictures import FOLDS
+
+from . import figures, learners
+from .finetune import FineTuning, Task, fine_tune
+
+__all__ = ["Learnt", "are_numbers", "group_of", "learn", "pictures_of", "write"]
+
+logger = logging.getLogger(__name__)
+_FEWEST = 12
+_MOST_CLASSES = 50
+
+
+@dataclass
+class Learnt:
+    """What was learnt of a table of latents.
+
+    Attributes
+    ----------
+    table : Table
+        A row a galaxy, with the given label, what is predicted and, of classes, probabilities.
+        Labelled galaxies are predicted by learners that have seen nothing of their fold.
+    scores : dict
+        Of the labelled galaxies.
+    names : list of str
+        Of the classes; empty for numbers.
+    labels : ndarray (m,)
+        Classes or numbers of the labelled galaxies.
+    found : ndarray (m, classes) or (m,)
+        Their predictions.
+    """
+
+    table: Table
+    scores: dict[str, float]
+    names: list[str]
+    labels: NDArray
+    found: NDArray
+
+
+def are_numbers(values: NDArray) -> bool:
+    """Tell whether labels are numbers to be regressed: of a type with a point, not all whole."""
+    return values.dtype.kind == "f" and bool(np.any(values != np.rint(values)))
+
+
+def group_of(table: Table) -> NDArray:
+    """Return the group of each row, the row itself where the table has none."""
+    return np.asarray(table["group" if "group" in table.colnames else "row"], int)
+
+
+def learn(
+    table: Table, rows: NDArray, values: NDArray, column: str, learner: str,
+    tuning: FineTuning | None = None, progress: bool = False,
+) -> Learnt:  # fmt: skip
+    """Learn labels, judge by four folds, and predict all galaxies.
+
+    Parameters
+    ----------
+    table : Table
+        Of latents.
+    rows : ndarray (m,) int
+        Those with a label.
+    values : ndarray (m,)
+        The labels: texts or whole numbers are classes, other numbers are regressed.
+    column : str
+        Their name; errors of a ``redshift`` are divided by 1 + z.
+    learner : str
+        One of `learners.CLASSIFIERS`.
+    tuning : FineTuning, optional
+        Train the encoder of pictures along, once a fold and once for the unlabelled, and take the
+        mean of the probabilities.
+    progress : bool
+        Show bars.
+
+    Returns
+    -------
+    Learnt
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        Fewer than 12 labels, one class only, or more than 50 classes; fine-tuning without pictures.
+    """
+    if len(values) < _FEWEST:
+        raise GalSimValueError(f"{column} needs at least {_FEWEST} labels", len(values))
+    known, group = features(table), group_of(table)
+    if are_numbers(values):
+        if tuning is not None:
+            raise GalSimValueError("Fine-tuning is for classes, and these are numbers", column)
+        return _numbers(table, known, rows, values.astype(float), group, column, learner, progress)
+    names, labels = np.unique(values.astype(str), return_inverse=True)
+    if len(names) < 2:
+        raise GalSimValueError(f"{column} has one class only: label at least two", names.tolist())
+    if len(names) > _MOST_CLASSES:
+        raise GalSimValueError(
+            f"{column} has more than {_MOST_CLASSES} classes. Is it a name?", len(names)
+        )
+    found = learners.cross_validated(
+        known[rows], labels, group[rows], learner, len(names), progress
+    )
+    every = np.zeros((len(table), len(names)))
+    model = learners.fit_classifier(known[rows], labels, learner)
+    every[:, np.asarray(model.classes_, int)] = model.predict_proba(known)
+    if tuning is not None:
+        folds, whole = _fine_tuned(table, rows, labels, group, tuning, progress)
+        # The geometric mean: a network that is sure of a mistake does not win alone.
+        found, every = (_combined(a, b) for a, b in ((found, folds), (every, whole)))
+    every[rows] = found
+    listed = _listed(table, rows, values.astype(str), column)
+    listed["predicted"] = names[every.argmax(1)]
+    listed["probability"] = every.max(1)
+    for k, name in enumerate(names):
+        listed[f"p_{name}"] = every[:, k]
+    scores = learners.class_scores(labels, found)
+    return Learnt(listed, scores, names.tolist(), labels, found)
+
+
+def _combined(first: NDArray, second: NDArray) -> NDArray:
+    product = np.sqrt(np.maximum(first, 1e-4) * np.maximum(second, 1e-4))
+    return product / product.sum(1, keepdims=True)
+
+
+def _numbers(
+    table: Table, known: NDArray, rows: NDArray, values: NDArray, group: NDArray, column: str,
+    learner: str, progress: bool,
+) -> Learnt:  # fmt: skip
+    found = learners.cross_validated(
+        known[rows], values, group[rows], learner, progress=progress
+    )
+    model = learners.REGRESSORS[learner](len(rows), known.shape[1]).fit(known[rows], values)
+    every = np.asarray(model.predict(known), float)
+    every[rows] = found
+    listed = _listed(table, rows, values, column)
+    listed["predicted"] = every
+    scores = learners.number_scores(values, found, column == "redshift")
+    return Learnt(listed, scores, [], values, found)
+
+
+def _listed(table: Table, rows: NDArray, values: NDArray, column: str) -> Table:
+    listed = Table({"row": np.arange(len(table))})
+    for name in ("name", "identifier"):
+        if name in table.colnames:
+            listed[name] = np.asarray(table[name])
+    given: Any = np.full(len(table), np.nan if values.dtype.kind == "f" else "", values.dtype)
+    given[rows] = values
+    listed[f"given_{column}"] = given
+    listed["held_out_by"] = np.where(np.isin(np.arange(len(table)), rows), "fold", "no label")
+    return listed
+
+
+def pictures_of(table: Table, progress: bool = False) -> tuple[picture_file.PictureModel, NDArray]:
+    """Read the weights and the stretched pictures that a table of latents was made of.
+
+    Raises
+    ------
+    OSError
+        They are no longer there.
+    galsim.GalSimValueError
+        The latents are not of pictures, or the files have changed.
+    """
+    if table.meta.get("KIND") != "pictures":
+        raise GalSimValueError("Only encoders of pictures are trained along, and the latents are "
+                               "of", table.meta.get("KIND"))  # fmt: skip
+    model = picture_file.read(table.meta["WEIGHTS"])
+    pictures = read_pictures(table.meta["INPUT"], progress)
+    if model.sha256 != table.meta["SHA256"] or list(pictures.names) != list(table["name"]):
+        raise GalSimValueError(
+            "The weights or pictures are others than those that were encoded: run galsim-vae "
+            "encode again", (table.meta["WEIGHTS"], table.meta["INPUT"]),
+        )  # fmt: skip
+    config = model.vae.config
+    return model, stretch(pictures.array, config.size, len(config.bands))
+
+
+def _fine_tuned(
+    table: Table, rows: NDArray, labels: NDArray, group: NDArray, tuning: FineTuning,
+    progress: bool,
+) -> tuple[NDArray, NDArray]:  # fmt: skip
+    """Probabilities of the labelled rows, each by a network of other folds, and of all rows."""
+    model, stretched = pictures_of(table, progress)
+    fold, classes = learners.folds_of(group[rows]), int(labels.max()) + 1
+    found = np.zeros((len(rows), classes))
+    for k in range(FOLDS):
+        seen, held = fold != k, fold == k
+        task = {"labels": Task(stretched[rows[seen]], labels[seen])}
+        network = fine_tune(model.vae, task, tuning, progress)
+        part = network.predict(stretched[rows[held]], "labels")
+        found[np.ix_(held, np.arange(part.shape[1]))] = part
+        logger.info("fold %d: %.3f", k, np.mean(part.argmax(1) == labels[held]))
+    if len(rows) == len(table):
+        every = np.zeros((len(table), classes))
+        every[rows] = found
+        return found, every
+    network = fine_tune(model.vae, {"labels": Task(stretched[rows], labels)}, tuning, progress)
+    return found, network.predict(stretched, "labels", progress)
+
+
+def write(learnt: Learnt, column: str, folder: Path) -> list[Path]:
+    """Write predictions.ecsv, scores.ecsv and a picture into a folder; returns their paths."""
+    table, scores, picture = (
+        folder / name for name in ("predictions.ecsv", "scores.ecsv", f"{column}.png")
+    )
+    write_whole(table, learnt.table.write)
+    write_whole(scores, Table([learnt.scores]).write)
+    if learnt.names:
+        figures.draw_classes(learnt.labels, learnt.found, learnt.names, picture)
+    else:
+        text = ", ".join(f"{k} {v:.3g}" for k, v in learnt.scores.items())
+        figures.draw_numbers(learnt.labels, learnt.found, column, picture, text)
+    return [table, scores, picture]

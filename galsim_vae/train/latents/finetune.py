@@ -1,0 +1,223 @@
+"""The encoder of pictures trained along with a classifier, on one or several sets of labels.
+
+The encoder starts from the weights of the autoencoder. Sets that are labelled in other ways (votes,
+attributes) may be trained along with the one that counts: each has a head of its own, and all share
+the encoder. Pictures are turned, mirrored, zoomed and shifted at random; what is predicted of a
+picture is the mean over its eight turns and mirror images.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from galsim.errors import GalSimValueError
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from galsim_vae.model.pictures import PictureVAE
+from galsim_vae.train.fit.autoencoder import moving_average, schedule
+from galsim_vae.train.fit.pictures import augmented
+from galsim_vae.train.fit.recipe import training_settings
+
+__all__ = ["FineTuning", "Network", "Task", "fine_tune"]
+
+_WIDTH = 128
+_DROP = 0.3
+_SMOOTHING = 0.05  # of labels: the share that goes to the other classes
+_GREY = 0.1
+_PART = 64
+
+
+@dataclass(frozen=True)
+class Task:
+    """Pictures and what is known of them.
+
+    Attributes
+    ----------
+    pictures : ndarray (n, bands, size, size) float32
+        Stretched.
+    targets : ndarray
+        (n,) int: a class, 0 and up. Or (n, count) float in [0, 1]: shares, NaN where unknown.
+    """
+
+    pictures: NDArray
+    targets: NDArray
+
+    @property
+    def is_class(self) -> bool:
+        """Whether the targets are classes."""
+        return self.targets.ndim == 1
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of the head."""
+        return int(self.targets.max()) + 1 if self.is_class else self.targets.shape[1]
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How long and how.
+
+    Attributes
+    ----------
+    steps, batch : int
+        Of the optimiser.
+    learning_rate : float
+        Peak of the schedule for the new layers; the encoder's is a third of it.
+    seed : int
+        Of the new layers and of the order and the changes of the pictures.
+    """
+
+    steps: int = 600
+    batch: int = 64
+    learning_rate: float = 3e-3
+    seed: int = 1
+
+
+class Network(nn.Module):
+    """The encoder, a layer that all tasks share, and a head for each."""
+
+    def __init__(self, vae: PictureVAE, outputs: dict[str, int]):
+        super().__init__()
+        self.encoder = copy.deepcopy(vae.encoder).requires_grad_(True)
+        self.shared = nn.Sequential(
+            nn.Dropout(_DROP), nn.Linear(self.encoder.width, _WIDTH), nn.SiLU(), nn.Dropout(_DROP)
+        )
+        self.heads = nn.ModuleDict({name: nn.Linear(_WIDTH, n) for name, n in outputs.items()})
+        self.classes: dict[str, bool] = {}
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return what the heads are given, tensor (n, 128)."""
+        return self.shared(self.encoder.features(pictures))
+
+    @torch.inference_mode()
+    def predict(self, pictures: NDArray, task: str, progress: bool = False) -> NDArray:
+        """Return probabilities of the classes, or shares, (n, outputs) float.
+
+        Parameters
+        ----------
+        pictures : ndarray (n, bands, size, size)
+            Stretched.
+        task : str
+            Name of the task.
+        progress : bool
+            Show a bar.
+        """
+        self.eval()
+        last = (lambda x: x.softmax(1)) if self.classes[task] else torch.sigmoid
+        starts = tqdm(range(0, len(pictures), _PART), "predicting", disable=not progress)
+        parts = []
+        for start in starts:
+            part = torch.from_numpy(pictures[start : start + _PART])
+            seen = [torch.rot90(p, k, (2, 3)) for p in (part, part.flip(3)) for k in range(4)]
+            found = torch.stack([last(self.heads[task](self(p)).float()) for p in seen])
+            parts.append(found.mean(0))
+        return torch.cat(parts).numpy().astype(float)
+
+
+def fine_tune(
+    vae: PictureVAE, tasks: dict[str, Task], config: FineTuning, progress: bool = False
+) -> Network:
+    """Train the encoder and the heads of all tasks together.
+
+    Parameters
+    ----------
+    vae : PictureVAE
+        Its encoder is copied.
+    tasks : dict of str to Task
+        Those to learn; pictures of a step are drawn from all alike.
+    config : FineTuning
+        How long.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Network
+        The moving average of the weights.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        A task with pictures of another size, without pictures, or with one class only.
+    """
+    size, bands = vae.config.size, len(vae.config.bands)
+    for name, task in tasks.items():
+        if task.pictures.shape[1:] != (bands, size, size):
+            raise GalSimValueError(f"{name}: pictures of another size than the weights",
+                                   task.pictures.shape[1:], [(bands, size, size)])  # fmt: skip
+        if not len(task.pictures) or (task.is_class and len(np.unique(task.targets)) < 2):
+            raise GalSimValueError(f"{name}: needs galaxies of at least two classes",
+                                   np.unique(task.targets))  # fmt: skip
+    with training_settings():
+        return _fit(vae, tasks, config, progress)
+
+
+def _fit(
+    vae: PictureVAE, tasks: dict[str, Task], config: FineTuning, progress: bool
+) -> Network:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = Network(vae, {name: task.outputs for name, task in tasks.items()})
+        network.classes = {name: task.is_class for name, task in tasks.items()}
+        average = copy.deepcopy(network)
+        groups: list[dict[str, Any]] = [
+            {"params": list(network.encoder.parameters()), "share": 1 / 3},
+            {"params": [*network.shared.parameters(), *network.heads.parameters()], "share": 1.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.02)
+        generator = torch.Generator().manual_seed(config.seed)
+        of = np.concatenate([np.full(len(t.pictures), k) for k, t in enumerate(tasks.values())])
+        row = np.concatenate([np.arange(len(t.pictures)) for t in tasks.values()])
+        network.train()
+        bar = tqdm(range(config.steps), "fine-tuning", unit="step", disable=not progress)
+        for step in bar:
+            for group in optimizer.param_groups:
+                rate = schedule(step / config.steps)
+                group["lr"] = config.learning_rate * group["share"] * rate
+            index = torch.randint(len(of), (config.batch,), generator=generator).numpy()
+            loss = _loss(network, tasks, of[index], row[index], generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+            optimizer.step()
+            moving_average(average, network, min(0.99, (step + 1) / (step + 10)))
+            if step % 20 == 0:
+                bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
+    return average.eval().requires_grad_(False)
+
+
+def _loss(
+    network: Network, tasks: dict[str, Task], of: NDArray, row: NDArray,
+    generator: torch.Generator,
+) -> Tensor:  # fmt: skip
+    """Mean loss of the pictures of a step: cross-entropy of classes and of shares."""
+    order = np.argsort(of, kind="stable")
+    of, row = of[order], row[order]
+    pictures = np.concatenate([
+        task.pictures[row[of == k]] for k, task in enumerate(tasks.values())
+    ])  # fmt: skip
+    seen = augmented(torch.from_numpy(pictures), generator, _GREY)
+    with torch.autocast("cpu", torch.bfloat16):
+        shared = network(seen)
+    total = torch.zeros(())
+    for k, (name, task) in enumerate(tasks.items()):
+        mine = torch.from_numpy(of == k)
+        if not mine.any():
+            continue
+        found = network.heads[name](shared[mine].float())
+        target = torch.from_numpy(task.targets[row[of == k]])
+        if task.is_class:
+            part = F.cross_entropy(found, target.long(), label_smoothing=_SMOOTHING)
+        else:
+            known = torch.isfinite(target)
+            cost = F.binary_cross_entropy_with_logits(
+                found, torch.where(known, target, 0.0).float(), reduction="none"
+            )
+            part = 3 * (cost * known).sum() / known.sum().clamp(min=1)
+        total = total + part * mine.sum() / len(mine)
+    return total
