@@ -99,7 +99,7 @@ def errors(draw, images, parameters):
 def plot(images, draw, parameters, path):
     """Some images, models and residuals; and the way of the shear."""
     figure = plt.figure(figsize=(9, 6), layout="constrained")
-    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=[3, 2]))
+    grid = figure.add_gridspec(5, 8)
     with torch.no_grad():
         shear, shift, flux_ratio = parameters
         model = draw(shear=shear, shift=shift, flux_ratio=flux_ratio)[:, 0].numpy()
@@ -108,18 +108,18 @@ def plot(images, draw, parameters, path):
         (("image", shown), ("model", model), ("residual", shown - model))
     ):
         for column in range(8):
-            axis = upper.add_subplot(3, 8, 8 * row + column + 1, xticks=[], yticks=[])
+            axis = figure.add_subplot(grid[row, column], xticks=[], yticks=[])
             axis.imshow(np.arcsinh(arrays[column] / SKY), origin="lower", vmin=-3, vmax=5)
             if column == 0:
                 axis.set_ylabel(name)
-    left, right = lower.subplots(1, 2)
+    left, right = (figure.add_subplot(grid[3:, half]) for half in (slice(4), slice(4, 8)))
     for k, name in enumerate(("$g_1$", "$g_2$")):
         left.plot(path[:, k], color=f"C{k}", label=name)
         left.axhline(SHEAR[k], color=f"C{k}", linestyle=":")
     left.set(xlabel="step", ylabel="shear")
     left.legend()
     right.plot(path[:, 2] / shown.size)
-    right.set(xlabel="step", ylabel=r"$\chi^2$ / pixel", yscale="log")
+    right.set(xlabel="step", ylabel=r"$\chi^2$ / pixel")
     os.makedirs(os.path.dirname(OUTPUT), exist_ok=True)
     figure.savefig(OUTPUT, dpi=100)
     plt.close(figure)
