@@ -58,6 +58,7 @@ def contact_sheet(
     path: str | os.PathLike,
     titles: Sequence[str] | None = None,
     panel: float = 1.1,
+    captions: Sequence[str] | None = None,
 ) -> None:
     """Draw pictures in rows and columns and save them as one PNG.
 
@@ -71,6 +72,8 @@ def contact_sheet(
         Of the columns.
     panel : float
         Side of a picture [inch].
+    captions : sequence of str, optional
+        Of the pictures, one after the other, written into them.
     """
     from matplotlib.figure import Figure
 
@@ -82,6 +85,9 @@ def contact_sheet(
             axis.set_axis_off()
         for axis, picture in zip(line, row, strict=False):
             axis.imshow(picture, origin="lower", cmap="gray", vmin=0, vmax=1)
+    shown = [axis for line, row in zip(axes, rows, strict=True) for axis in line[: len(row)]]
+    for axis, caption in zip(shown, captions or (), strict=False):
+        axis.text(0.03, 0.03, caption, transform=axis.transAxes, fontsize=6, color="white")
     for axis, title in zip(axes[0], titles or (), strict=False):
         axis.set_title(title, fontsize=8)
     top = 1 - (0.25 / (panel * len(rows) + 0.25) if titles else 0)

@@ -83,6 +83,10 @@ COMMANDS = {
         "{TRAINING_FILE,STAMPS,FOLDER,NPZ} output=LATENTS [weights=WEIGHTS]",
         "find the latents of galaxies, or of pictures",
     ),
+    "hunt": Command(
+        "LATENTS labels=TABLE [output=PICTURE] [key=value ...]",
+        "look for odd galaxies: shows the most promising, learns from your yes and no",
+    ),
     "classify": Command(
         "LATENTS column=NAME [labels=TABLE] [output=FOLDER] [key=value ...]",
         "learn classes or numbers from a table of labels, and predict them for all galaxies",

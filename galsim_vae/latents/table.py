@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from galsim_vae.files import input_file, write_whole
 
-__all__ = ["column_of", "features", "labels_of", "read_latents", "write_latents"]
+__all__ = ["column_of", "features", "key_of", "labels_of", "read_latents", "write_latents"]
 
 _NEEDED = ("mean", "width", "moments")
 #: Columns that name the rows, the first that a table of labels has in common with the latents.
@@ -126,6 +126,11 @@ def labels_of(table: Table, labels: str | os.PathLike, column: str) -> tuple[NDA
     kept = np.array([_is_label(value) for value in values], bool)
     rows = np.array([places[name] for name in named], int)
     return rows[kept], values[kept]
+
+
+def key_of(table: Table) -> str:
+    """Return the column that names the rows of a table of latents."""
+    return next(k for k in _KEYS if k in table.colnames)
 
 
 def _is_label(value) -> bool:
