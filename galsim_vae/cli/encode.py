@@ -43,7 +43,7 @@ def run(call: Call) -> None:
             f"{path} holds {have}: give weights= of {need}.", keys.weights
         )
     table = (_pictures if of_pictures else _galaxies)(weights, path, call.progress)
-    table.meta |= {"INPUT": str(path.resolve()), "WEIGHTS": str(weights)}
+    table.meta |= {"INPUT": str(path.resolve()), "WEIGHTS": str(weights.resolve())}
     write_latents(output, table)
     call.wrote(output)
 
