@@ -63,9 +63,9 @@ class LoopConfig:
         Decay of the moving average of the weights that is kept.
     seed : int
         Of the network's start and of every random number in training.
-    power, colour, size : float
-        Weights of the misfits of synthetic galaxies' power spectra, colours and sizes; see
-        `galsim_vae.train.fit.truth`.
+    power, colour, size, structure : float
+        Weights of the misfits of synthetic galaxies' power spectra, colours, sizes and structure;
+        see `galsim_vae.train.fit.truth`.
     hidden : float
         Weight of the error of the magnitude that is predicted for a hidden band.
     """
@@ -81,6 +81,7 @@ class LoopConfig:
     power: float = 2000.0
     colour: float = 100.0
     size: float = 10.0
+    structure: float = 500.0
     hidden: float = 2000.0
 
 
@@ -222,7 +223,13 @@ def _truth_misfit(
     power = truth.power_misfit(stamps[:m], true).sum()
     colour = truth.colour_misfit(stamps[:m], true, noise[:m], observed).sum()
     size = truth.size_misfit(stamps[:m], true).sum()
-    return config.power * power + config.colour * colour + config.size * size
+    structure = truth.structure_misfit(stamps[:m], true).sum()
+    return (
+        config.power * power
+        + config.colour * colour
+        + config.size * size
+        + config.structure * structure
+    )
 
 
 def hidden_misfit(batch: Batch, model: Tensor, shown: Tensor) -> Tensor:

@@ -54,6 +54,12 @@ RINGS = (4, 28)
 #: Added to the power of stamps of unit flux (1 at zero cycles), so that rings in which a smooth
 #: galaxy has next to none do not rule the logarithm.
 POWER_FLOOR = 3e-6
+#: Flux of a pixel over that of the galaxy below which structure counts little: about the noise at
+#: S/N 500, and what a disc has at 2.5 half-light radii.
+FAINT = 1e-4
+#: Number of scales, from a pixel in steps of two, and the rms of stretched differences below which
+#: there is little to gain: a tenth of the structure that an average galaxy has on the first.
+STRUCTURE_LEVELS, STRUCTURE_FLOOR = 3, 0.005
 #: Relative error of a flux below which there is little to gain.
 FLUX_FLOOR = 0.02
 #: Noise of a galaxy's flux over that of a pixel, about: between an aperture of twice the half-light

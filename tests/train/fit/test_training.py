@@ -134,7 +134,7 @@ def test_latents_must_hold_the_colours():
 def test_the_truth_counts_with_its_weights(sources):
     torch.manual_seed(1)
     model = VAE(TINY).requires_grad_(False)
-    config = loop.LoopConfig(batch=4, real=0, power=0.0, colour=0.0, size=0.0)
+    config = loop.LoopConfig(batch=4, real=0, power=0.0, colour=0.0, size=0.0, structure=0.0)
     batch, true = loop.draw_batch(config, sources, torch.Generator().manual_seed(1))
 
     def loss(**terms):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from galsim_vae.train.fit import truth
+from galsim_vae.train.fit import constants, truth
 
 SIZE, SIGMA = 64, 0.5
 
@@ -41,6 +41,37 @@ def test_gradient_restores_power(points):
     soft = smoothed(points).clamp(min=1e-8).requires_grad_(True)
     truth.power_misfit(soft, points).sum().backward()
     assert soft.grad is not None and bool((soft.grad[:, :, 32, 32] < 0).all())
+
+
+def rippled(cycles, amplitude):
+    """A flat galaxy with a pattern of so many cycles a stamp, and one without, (1, 1, 64, 64)."""
+    phase = 2 * torch.pi * cycles * (torch.arange(SIZE, dtype=torch.float64) + 0.25) / SIZE
+    pattern = amplitude * (torch.cos(phase)[:, None] + torch.cos(phase))
+    flat = torch.ones(1, 1, SIZE, SIZE, dtype=torch.float64)
+    return flat * (1 + pattern), flat
+
+
+@pytest.mark.parametrize("cycles, level", [(32, 0), (4, 2)])
+def test_structure_counts_by_scale_and_by_relative_size(cycles, level, monkeypatch):
+    monkeypatch.setattr(constants, "STRUCTURE_LEVELS", level)
+    coarser = truth.structure_misfit(*rippled(cycles, 0.2)).item()
+    monkeypatch.setattr(constants, "STRUCTURE_LEVELS", level + 1)
+    strong, weak = (
+        truth.structure_misfit(*rippled(cycles, size)).item() - shift
+        for size, shift in ((0.2, coarser), (0.02, 0.0))
+    )
+    if level == 0:  # all of the pattern is on this scale; differences of 0.2 and 0.02 of the flux
+        assert strong - weak == pytest.approx(2 * np.log(10), abs=0.1)
+    else:  # and here most of it
+        assert strong > coarser / level
+
+
+def test_structure_is_where_it_is_and_flux_does_not_count(points):
+    stamps = gaussians([4.0, 6.0]).double()
+    none = 3 * np.log(constants.STRUCTURE_FLOOR**2)
+    assert truth.structure_misfit(7 * stamps, stamps).numpy() == pytest.approx(none)
+    moved = truth.structure_misfit(stamps.roll(1, 3), stamps)
+    assert (moved > none + 5).all() and (moved < truth.structure_misfit(stamps.roll(3, 3), stamps)).all()
 
 
 def test_colours_count_in_units_of_their_noise(points):
