@@ -51,19 +51,16 @@ def rippled(cycles, amplitude):
     return flat * (1 + pattern), flat
 
 
-@pytest.mark.parametrize("cycles, level", [(32, 0), (4, 2)])
-def test_structure_counts_by_scale_and_by_relative_size(cycles, level, monkeypatch):
-    monkeypatch.setattr(constants, "STRUCTURE_LEVELS", level)
-    coarser = truth.structure_misfit(*rippled(cycles, 0.2)).item()
-    monkeypatch.setattr(constants, "STRUCTURE_LEVELS", level + 1)
-    strong, weak = (
-        truth.structure_misfit(*rippled(cycles, size)).item() - shift
-        for size, shift in ((0.2, coarser), (0.02, 0.0))
-    )
-    if level == 0:  # all of the pattern is on this scale; differences of 0.2 and 0.02 of the flux
-        assert strong - weak == pytest.approx(2 * np.log(10), abs=0.1)
-    else:  # and here most of it
-        assert strong > coarser / level
+def test_structure_counts_by_relative_size_and_by_scale(monkeypatch):
+    def misfit(levels, cycles, amplitude):
+        monkeypatch.setattr(constants, "STRUCTURE_LEVELS", levels)
+        return truth.structure_misfit(*rippled(cycles, amplitude)).item()
+
+    # A checkerboard is on the finest scale, and its size is that of the relative difference.
+    assert misfit(1, 32, 0.2) - misfit(1, 32, 0.02) == pytest.approx(2 * np.log(10), abs=0.1)
+    for scale, cycles in enumerate((32, 8, 3)):
+        scales = np.diff([0, *(misfit(levels, cycles, 0.2) for levels in (1, 2, 3))])
+        assert scales.argmax() == scale
 
 
 def test_structure_is_where_it_is_and_flux_does_not_count(points):
@@ -71,7 +68,8 @@ def test_structure_is_where_it_is_and_flux_does_not_count(points):
     none = 3 * np.log(constants.STRUCTURE_FLOOR**2)
     assert truth.structure_misfit(7 * stamps, stamps).numpy() == pytest.approx(none)
     moved = truth.structure_misfit(stamps.roll(1, 3), stamps)
-    assert (moved > none + 5).all() and (moved < truth.structure_misfit(stamps.roll(3, 3), stamps)).all()
+    farther = truth.structure_misfit(stamps.roll(3, 3), stamps)
+    assert (moved > none + 5).all() and (moved < farther).all()
 
 
 def test_colours_count_in_units_of_their_noise(points):
