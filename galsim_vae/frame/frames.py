@@ -39,6 +39,8 @@ class Frame:
         Numbers that tell an encoder a PSF.
     describe_psf : callable
         Makes these, each a tensor (...), of transforms (..., size, size // 2 + 1).
+    stretched_by_noise : bool
+        Whether an encoder sees pixels in units of their noise as well.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Frame:
     taper: Callable[[int], Tensor]
     psf_numbers: int
     describe_psf: Callable[[Tensor], tuple[Tensor, ...]]
+    stretched_by_noise: bool
 
     def shear(self, g: _Numbers) -> _Numbers:
         """Return the shear that is taken out of galaxies of these |g|; NaN remains NaN."""
@@ -92,10 +95,10 @@ def _width_alone(otf: Tensor) -> tuple[Tensor, ...]:
 
 
 _FADES = 26 / 32
-UPRIGHT = Frame("upright", 0.0, _square_taper, 1, _width_alone)
+UPRIGHT = Frame("upright", 0.0, _square_taper, 1, _width_alone, False)
 # The smallest cap that leaves less than 2 % of the peak at the ends of 99 in 100 galaxies. More
 # would take resolution from the round parts of flat galaxies, which are streaks in the stamp.
-ROUND = Frame("round", 0.6, _circular_taper, 3, psf_shape)
+ROUND = Frame("round", 0.6, _circular_taper, 3, psf_shape, True)
 FRAMES = {frame.name: frame for frame in (UPRIGHT, ROUND)}
 #: Of whatever is not told another: the frame of the shipped weights.
 DEFAULT = UPRIGHT

@@ -15,6 +15,11 @@ __all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig", "activate"
 
 # Brings images of unit flux to values of order one where the galaxy is brighter than the sky.
 _STRETCH = 200.0
+# Signal-to-noise ratio of a pixel from which brightness counts by its logarithm, and the least
+# noise that is allowed for, over the galaxy's flux.
+_SEEN, _LEAST_NOISE = 3.0, 1e-5
+# Of the latents where training begins.
+_FIRST_WIDTH = 0.1
 _CONDITION_WIDTH = 96
 # Of colours, as natural logarithms of flux ratios: width of their distribution, and their error
 # where an untrained encoder begins.
@@ -106,7 +111,8 @@ class Encoder(nn.Module):
             nn.Linear(facts, _CONDITION_WIDTH), nn.SiLU(),
             nn.Linear(_CONDITION_WIDTH, _CONDITION_WIDTH), nn.SiLU(),
         )  # fmt: skip
-        self.stem = nn.Conv2d(2 * config.bands * 16, wide, 3, padding=1)
+        stretches = 2 if self.frame.stretched_by_noise else 1
+        self.stem = nn.Conv2d((stretches + 1) * config.bands * 16, wide, 3, padding=1)
         self.blocks1 = nn.ModuleList(ResidualBlock(wide, _CONDITION_WIDTH) for _ in range(2))
         self.down1 = nn.Conv2d(wide, wider, 3, stride=2, padding=1)
         self.blocks2 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(2))
@@ -115,8 +121,8 @@ class Encoder(nn.Module):
         pooled = wider * (config.size // 16) ** 2
         self.head = nn.Linear(pooled + _CONDITION_WIDTH + facts, 2 * config.latent)
         self.register_buffer("window", _window(config.size), persistent=False)
-        with torch.no_grad():  # start near the prior
-            self.head.weight.mul_(0.1)
+        with torch.no_grad():  # start with little noise, or the decoder learns to ignore latents
+            self.head.bias[config.latent :] = 2 * math.log(_FIRST_WIDTH)
 
     def forward(
         self, images: Tensor, otf: Tensor, noise: Tensor, mask: Tensor
@@ -151,7 +157,10 @@ class Encoder(nn.Module):
         columns = (*psf, level, torch.ones_like(level), *fluxes)
         features = torch.cat([f * observed for f in columns], 1)
         c = self.condition(features)
-        x = F.pixel_unshuffle(torch.cat([pixels, mask.to(pixels.dtype)], 1), 4)
+        channels = [pixels, mask.to(pixels.dtype)]
+        if self.frame.stretched_by_noise:
+            channels.append(_in_units_of_noise(images, noise, scale))
+        x = F.pixel_unshuffle(torch.cat(channels, 1), 4)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         for block in self.blocks1:
             x = block(x, c)
@@ -272,6 +281,12 @@ class VAE(nn.Module):
 def activate(x: Tensor) -> Tensor:
     """Return the activation that the networks share, a leaky ReLU."""
     return F.leaky_relu(x, _LEAK)
+
+
+def _in_units_of_noise(images: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
+    """Stretch images so that what is just above the noise shows, to values of order one."""
+    unit = _SEEN * noise + _LEAST_NOISE * scale[:, None]
+    return torch.asinh(images / unit[:, :, None, None]) / 3
 
 
 def double(x: Tensor) -> Tensor:

@@ -165,6 +165,34 @@ def test_encoders_see_the_shape_of_psfs(generator, tmp_path):
         assert np.allclose(there, mirrored, atol=1e-6) is same
 
 
+def test_faint_structure_of_deep_images_reaches_the_encoder():
+    """Arms at a thousandth of the peak, far above the noise of a deep image."""
+    x = torch.arange(64) - 31.5
+    round_disc = torch.exp(-torch.hypot(x[:, None], x) / 4).expand(1, 5, 64, 64)
+    arms = 1e-3 * round_disc.amax() * torch.cos(x / 2)[:, None] * (x.abs() > 16)
+    otf = torch.ones(1, 5, 64, 33)
+    mask = torch.ones(1, 5, 64, 64, dtype=torch.bool)
+    shift = []
+    for noise in (1e-5, 1e-2):
+        level = torch.full((1, 5), noise)
+        first, second = (
+            _stem_input(VAE(replace(TINY, frame=ROUND.name)), image, otf, level, mask)
+            for image in (round_disc, round_disc + arms)
+        )
+        shift.append((first - second).abs().max().item())
+    assert shift[0] > 0.2 and shift[1] < 0.02
+
+
+def _stem_input(vae, *observed):
+    """What the encoder's first convolution is given."""
+    seen = []
+    hook = vae.encoder.stem.register_forward_pre_hook(lambda _, values: seen.append(values[0]))
+    with torch.no_grad():
+        vae.encoder(*observed)
+    hook.remove()
+    return seen[0]
+
+
 def test_weights_that_name_no_frame_are_upright(tmp_path):
     """As those of format 4."""
     path = untrained(tmp_path, UPRIGHT)
