@@ -101,6 +101,7 @@ class Encoder(nn.Module):
     """Observed canonical stamps, their PSFs and noise -> mean and log-variance of the latent."""
 
     window: Tensor
+    is_colour: Tensor
 
     def __init__(self, config: VAEConfig):
         super().__init__()
@@ -121,6 +122,8 @@ class Encoder(nn.Module):
         pooled = wider * (config.size // 16) ** 2
         self.head = nn.Linear(pooled + _CONDITION_WIDTH + facts, 2 * config.latent)
         self.register_buffer("window", _window(config.size), persistent=False)
+        is_colour = (torch.arange(config.latent) < config.bands - 1).repeat(2)
+        self.register_buffer("is_colour", is_colour, persistent=False)
         with torch.no_grad():  # start with little noise, or the decoder learns to ignore latents
             self.head.bias[config.latent :] = 2 * math.log(_FIRST_WIDTH)
 
@@ -170,9 +173,21 @@ class Encoder(nn.Module):
         x = self.down2(x)
         for block in self.blocks3:
             x = block(x, c)
-        pooled = torch.cat([activate(x).flatten(1), c, features], 1)
-        mean, log_variance = self.head(pooled).float().chunk(2, dim=1)
+        mean, log_variance = self._latents(activate(x).flatten(1), torch.cat([c, features], 1))
         return mean, log_variance.clamp(-12.0, 6.0)
+
+    def _latents(self, pooled: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of what convolutions found and of what is told beside pixels.
+
+        Colours do not train the convolutions: they are told, and errors of theirs, many times what
+        a flux can be known to, would rule what convolutions learn of structure.
+        """
+        found = self.head(torch.cat([pooled, told], 1)).float()
+        if torch.is_grad_enabled():
+            fixed = self.head(torch.cat([pooled.detach(), told], 1)).float()
+            found = torch.where(self.is_colour, fixed, found)
+        mean, log_variance = found.chunk(2, dim=1)
+        return mean, log_variance
 
 
 class Decoder(nn.Module):

@@ -81,7 +81,7 @@ class LoopConfig:
     power: float = 2000.0
     colour: float = 100.0
     size: float = 10.0
-    structure: float = 500.0
+    structure: float = 2500.0
     hidden: float = 2000.0
 
 

@@ -364,3 +364,19 @@ def test_inference_allows_for_noise_where_the_file_states_none(observed):
     assert added.numpy() == pytest.approx(allowed.noise[1].numpy(), rel=1e-2)
     weight = likelihood.inverse_variance(allowed.noise, allowed.noise_area, allowed.mask)
     assert weight.max() < 1e12
+
+
+def test_colours_do_not_train_the_convolutions():
+    config = replace(TINY, latent=8, frame="round")
+    encoder, bands = VAE(config).encoder, config.bands
+    images = torch.rand(2, bands, 64, 64, generator=torch.Generator().manual_seed(1))
+    otf, noise = torch.ones(2, bands, 64, 33), torch.full((2, bands), 0.1)
+    mean, _ = encoder(images, otf, noise, torch.ones_like(images, dtype=torch.bool))
+
+    def slope(values):
+        return torch.autograd.grad(values.sum(), encoder.stem.weight, retain_graph=True)[0].norm()
+
+    assert slope(mean[:, : bands - 1]) == 0 and slope(mean[:, bands - 1 :]) > 0
+    with torch.no_grad():
+        again, _ = encoder(images, otf, noise, torch.ones_like(images, dtype=torch.bool))
+    assert torch.equal(again, mean)
