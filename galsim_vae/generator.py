@@ -21,7 +21,8 @@ from .frame.frames import Frame
 from .galaxy import VAEGalaxy
 from .geometry import residual_shear, rotation_matrix, shear_matrix
 from .model import file as modelfile
-from .model.batches import BATCH_SIZES, in_batches
+from .model.batches import BATCH_SIZES, Batches, in_batches
+from .model.packed import pack
 from .stamps import Stamps
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ __all__ = ["GalaxyGenerator"]
 
 # Stamps whose moments do not converge are drawn again from the galaxy's next noise.
 _ATTEMPTS = 5
+# Rows from which on the four conditions, and the parameters of their splines, fill registers.
+_FEWEST = 8
 # Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].
 _MAX_COLOUR = 10.0
 
@@ -89,6 +92,22 @@ class GalaxyGenerator:
         self._model = modelfile.read(self.path)
         self._model.vae.to(self.device)
         self._model.flows.to(self.device)
+        if self.device.type == "cpu":
+            pack(self._model.vae.decoder)
+            pack(self._model.flows)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What is done with batches: the networks, and the measurement of what they made."""
+        flows, decoder, sizes = self._model.flows, self._model.vae.decoder, self._sizes
+        self._conditions = Batches(
+            lambda z, c: (flows.sample_conditions(z, c),), sizes.flow, self.device, _FEWEST
+        )
+        self._latents = Batches(
+            lambda z, c: (flows.sample_latents(z, c),), sizes.flow, self.device
+        )
+        self._decoder = Batches(lambda z: (decoder(z),), sizes.network, self.device)
+        self._measured = Batches(_measure, sizes.measure, self.device)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -354,8 +373,7 @@ class GalaxyGenerator:
         return torch.from_numpy(np.ascontiguousarray(array))
 
     def _decode(self, latent: Tensor) -> Tensor:
-        decoder = self._model.vae.decoder
-        (stamps,) = in_batches(lambda z: (decoder(z),), self._sizes.network, self.device, latent)
+        (stamps,) = self._decoder(latent)
         return stamps
 
     def _complete(self, asked: cond.Conditions, seed: int) -> cond.Conditions:
@@ -364,11 +382,8 @@ class GalaxyGenerator:
             return asked
         count = len(cond.NAMES)
         uniforms = galaxy_uniforms(seed, asked.id, count + 1)
-        flows = self._model.flows
-        (drawn,) = in_batches(
-            lambda z, c: (flows.sample_conditions(z, c),), self._sizes.flow, self.device,
-            _as_float32(normal(uniforms[:, :count])), _as_float32(asked.values),
-        )  # fmt: skip
+        noise = _as_float32(normal(uniforms[:, :count]))
+        (drawn,) = self._conditions(noise, _as_float32(asked.values))
         drawn = drawn.numpy().astype(np.float64)
         for column, name in enumerate(cond.NAMES):
             drawn[:, column] = np.clip(drawn[:, column], *self._model.ranges[name])
@@ -402,20 +417,15 @@ class GalaxyGenerator:
     def _decode_noise(self, values: NDArray, ids: NDArray, seed: int, attempt: int) -> _Decoded:
         width = self._model.vae.config.latent
         noise = _as_float32(normal(galaxy_uniforms(seed, ids, width, attempt)))
-        flows = self._model.flows
-        reference = BANDS.index(REFERENCE)
-
-        def measure(image: Tensor) -> tuple[Tensor, ...]:
-            moments, radius, good = shapes.measure(image)
-            return *moments[:4], radius, good
-
-        (latent,) = in_batches(
-            lambda z, c: (flows.sample_latents(z, c),), self._sizes.flow, self.device,
-            noise, _as_float32(values),
-        )  # fmt: skip
+        (latent,) = self._latents(noise, _as_float32(values))
         array = self._decode(latent)
-        measured = in_batches(measure, self._sizes.measure, self.device, array[:, reference])
+        measured = self._measured(array[:, BANDS.index(REFERENCE)])
         return _Decoded(array, *measured)
+
+
+def _measure(image: Tensor) -> tuple[Tensor, ...]:
+    moments, radius, good = shapes.measure(image)
+    return *moments[:4], radius, good
 
 
 def _as_float32(values: NDArray) -> Tensor:

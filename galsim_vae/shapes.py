@@ -25,9 +25,15 @@ __all__ = [
 
 # Half-light radius of a round Gaussian in units of its sigma.
 GAUSSIAN_HALF_LIGHT = math.sqrt(2 * math.log(2))
-# Powers of x and of y in the log of an elliptical Gaussian: x, y, x^2, x y, y^2.
-_X, _Y = [1, 0, 2, 1, 0], [0, 1, 0, 1, 2]
-_X2, _Y2 = ([[a + b for b in powers] for a in powers] for powers in (_X, _Y))
+# Of the moments y^j x^i, element 5 j + i each: those of the log of an elliptical Gaussian, x, y,
+# x^2, x y, y^2, and of their products.
+_FIRST = [1, 5, 2, 6, 10]
+_SECOND = [[a + b for b in _FIRST] for a in _FIRST]
+# The covariance of x^2, x y, y^2 in a Gaussian of matrix m = (xx, xy, yy) is m_a m_b + m_c m_d.
+_A = [[0, 0, 1], [0, 0, 1], [1, 1, 2]]
+_B = [[0, 1, 1], [1, 2, 2], [1, 2, 2]]
+_C = [[0, 0, 1], [0, 1, 1], [1, 1, 2]]
+_D = [[0, 1, 1], [1, 1, 2], [1, 2, 2]]
 # Largest relative change of the moments in one step; below 1 the weight stays an ellipse.
 _LARGEST_STEP = 0.7
 # Apertures are last evaluated on a grid finer by this factor.
@@ -100,16 +106,24 @@ def _axis(size: int, like: Tensor, finer: int = 1) -> Tensor:
     return torch.arange(size * finer, dtype=like.dtype, device=like.device) / finer - (size - 1) / 2
 
 
-def _powers(axis: Tensor, centre: Tensor, unit: Tensor, count: int) -> Tensor:
-    """Powers 0 to count - 1 of distances from centres (n,) in units (n,), (n, count, points)."""
-    distance = (axis - centre[:, None]) / unit[:, None]
-    return torch.stack([distance**k for k in range(count)], 1)
+def _powers(axis: Tensor, centre: Tensor, unit: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Powers 0 to count - 1, at most 5, of distances in x and in y, two (n, count, points).
+
+    From centres (n, 2), in units (n,).
+    """
+    distance = (axis - centre[:, :, None]) / unit[:, None, None]
+    square = distance * distance
+    powers = [torch.ones_like(square), distance, square]
+    if count > 3:
+        powers += [square * distance, square * square]
+    x, y = torch.stack(powers, 2).unbind(1)
+    return x, y
 
 
 def _quadratic_form(x: Tensor, y: Tensor, xx: Tensor, xy: Tensor, yy: Tensor) -> Tensor:
     """Images of xx x^2 + 2 xy x y + yy y^2 for `_powers` x and y, coefficients (n,)."""
-    rows = torch.stack([xx[:, None] * x[:, 2], 2 * xy[:, None] * x[:, 1], yy[:, None] * x[:, 0]], 1)
-    return y[:, :3].mT @ rows
+    rows = torch.stack([yy, 2 * xy, xx], 1)[:, :, None] * x[:, :3]
+    return y[:, :3].mT @ rows.flip(1)
 
 
 def adaptive_moments(
@@ -144,25 +158,28 @@ def adaptive_moments(
     """
     n, size, _ = images.shape
     axis = _axis(size, images)
+    newton = _Newton(images.device)
     centre = images.new_zeros(n, 2, dtype=torch.float64)
     matrix = centre.new_tensor([sigma**2, 0.0, sigma**2]).repeat(n, 1)  # xx, xy, yy
     converged = torch.zeros(n, dtype=torch.bool, device=images.device)
     for _ in range(iterations):
-        unit = _determinant(matrix) ** 0.25
-        scaled = matrix / unit.square()[:, None]
+        area = _determinant(matrix).sqrt()
+        unit, area = area.sqrt(), area[:, None]
+        scaled = matrix / area
         sums = _weighted_moments(images, axis, centre, unit, scaled)
-        shift, growth, change = _newton_step(sums / sums[:, :1, :1], scaled)
+        shift, growth, change = newton.step(sums / sums[:, :1], scaled)
         moving = ~converged[:, None]  # a settled galaxy does not depend on its batch
         centre = torch.where(moving, centre + shift * unit[:, None], centre)
-        matrix = torch.where(moving, matrix + growth * unit.square()[:, None], matrix)
+        matrix = torch.where(moving, matrix + growth * area, matrix)
         converged = converged | (change < tolerance)
         if bool((converged | ~torch.isfinite(change)).all()):
             break
     (x, y), (xx, xy, yy) = centre.to(images).unbind(1), matrix.to(images).unbind(1)
     det = xx * yy - xy * xy
-    scale = xx + yy + 2 * det.clamp(min=0).sqrt()
+    root = det.clamp(min=0).sqrt()
+    scale = xx + yy + 2 * root
     good = converged & (det > 0) & (x.abs() < size / 2) & (y.abs() < size / 2)
-    return Moments(x, y, (xx - yy) / scale, 2 * xy / scale, det.clamp(min=0) ** 0.25, good)
+    return Moments(x, y, (xx - yy) / scale, 2 * xy / scale, root.sqrt(), good)
 
 
 def _determinant(matrix: Tensor) -> Tensor:
@@ -173,16 +190,16 @@ def _determinant(matrix: Tensor) -> Tensor:
 def _weighted_moments(
     images: Tensor, axis: Tensor, centre: Tensor, unit: Tensor, matrix: Tensor
 ) -> Tensor:
-    """Sums (n, 5, 5) of image * weight * y^j x^i from the centre; lengths in units of `unit`."""
-    x, y = (_powers(axis, c, unit.to(axis), 5) for c in centre.to(axis).unbind(1))
+    """Sums (n, 25) of image * weight * y^j x^i from the centre; lengths in units of `unit`."""
+    x, y = _powers(axis, centre.to(axis), unit.to(axis), 5)
     xx, xy, yy = matrix.to(axis).unbind(1)  # of determinant 1
     exponent = _quadratic_form(x, y, -0.5 * yy, 0.5 * xy, -0.5 * xx)
     weighted = exponent.clamp_(min=-60.0).exp_().mul_(images)  # no denormals
-    return (y @ weighted @ x.mT).double()
+    return (y @ weighted @ x.mT).flatten(1).double()
 
 
-def _newton_step(moments: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Change of centre (n, 2) and matrix (n, 3) of the weight, and how large it is, (n,).
+class _Newton:
+    """Newton's step to the weight that matches an image.
 
     The logarithm of the weight changes by t . f, f = (x, y, x^2, x y, y^2), and the weighted mean
     of f by cov(f, f) t. Were it matched, the mean would be K t farther from where it is, with K
@@ -191,27 +208,34 @@ def _newton_step(moments: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tenso
     may lead away; take one of the iteration of plain moments (Hirata & Seljak 2003), t with K t
     what the mean lacks.
     """
-    mean = moments[:, _Y, _X]
-    covariance = moments[:, _Y2, _X2] - mean[:, :, None] * mean[:, None]
-    xx, xy, yy = matrix.unbind(1)
-    zero = torch.zeros_like(xx)
-    rows = [
-        [xx, xy, zero, zero, zero],
-        [xy, yy, zero, zero, zero],
-        [zero, zero, xx * xx, xx * xy, xy * xy],
-        [zero, zero, xx * xy, 0.5 * (xx * yy + xy * xy), xy * yy],
-        [zero, zero, xy * xy, xy * yy, yy * yy],
-    ]
-    own = torch.stack([torch.stack(row, 1) for row in rows], 1)
-    lacks = mean - 0.5 * torch.stack([zero, zero, xx, xy, yy], 1)
-    factor, failed = torch.linalg.cholesky_ex(own - covariance)
-    plain, _ = torch.linalg.cholesky_ex(own)
-    factor = torch.where((failed > 0)[:, None, None], plain, factor)
-    step = torch.cholesky_solve(lacks[:, :, None], factor)
-    moved = own @ step
-    change = 2 * (step * moved).sum((1, 2)).clamp(min=0).sqrt()
-    moved = moved[:, :, 0] * (_LARGEST_STEP / change).clamp(max=1)[:, None]
-    return moved[:, :2], 2 * moved[:, 2:], change
+
+    def __init__(self, device: torch.device):
+        self.first, self.second = (torch.tensor(i, device=device) for i in (_FIRST, _SECOND))
+        self.products = [torch.tensor(i, device=device) for i in (_A, _B, _C, _D)]
+        self.square = torch.tensor([[0, 1], [1, 2]], device=device)
+
+    def step(self, moments: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Change of centre (n, 2) and matrix (n, 3) of the weight, and how large it is, (n,).
+
+        Of moments (n, 25), divided by the first, and the matrix (n, 3) of the weight.
+        """
+        mean = moments[:, self.first]
+        covariance = moments[:, self.second] - mean[:, :, None] * mean[:, None]
+        a, b, c, d = (matrix[:, index] for index in self.products)
+        own = torch.zeros_like(covariance)
+        own[:, :2, :2] = matrix[:, self.square]
+        own[:, 2:, 2:] = 0.5 * (a * b + c * d)
+        lacks = mean.clone()
+        lacks[:, 2:] -= 0.5 * matrix
+        factor, failed = torch.linalg.cholesky_ex(own - covariance)
+        if bool(failed.any()):
+            plain, _ = torch.linalg.cholesky_ex(own)
+            factor = torch.where((failed > 0)[:, None, None], plain, factor)
+        step = torch.cholesky_solve(lacks[:, :, None], factor)
+        moved = own @ step
+        change = 2 * (step * moved).sum((1, 2)).clamp(min=0).sqrt()
+        moved = moved[:, :, 0] * (_LARGEST_STEP / change).clamp(max=1)[:, None]
+        return moved[:, :2], 2 * moved[:, 2:], change
 
 
 def half_light_radius(images: Tensor, moments: Moments) -> Tensor:
@@ -346,12 +370,6 @@ def elliptical_radius(images: Tensor, moments: Moments) -> Tensor:
     return geometry.elliptical_radius(x, y, xx, -minus_xy, yy)
 
 
-def _offsets(axis: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
-    """`_powers` of the distances in x and y from galaxies' centres."""
-    unit = torch.ones_like(moments.x)
-    return _powers(axis, moments.x, unit, 3), _powers(axis, moments.y, unit, 3)
-
-
 def _unit_area(moments: Moments) -> tuple[Tensor, Tensor, Tensor]:
     """Elements xx, xy, yy of A = M^-1 sqrt(det M), (n,): r^2 = d^T A d has the ellipse's area."""
     g_squared = moments.g1**2 + moments.g2**2
@@ -366,7 +384,8 @@ def _edges(axis: Tensor, moments: Moments, step: float) -> tuple[Tensor, Tensor]
 
     Clamped to 0 to 1, it falls over one step across the ellipse of that radius.
     """
-    x, y = _offsets(axis, moments)
+    centre = torch.stack([moments.x, moments.y], 1)
+    x, y = _powers(axis, centre, torch.ones_like(moments.x), 3)
     a, b, c = _unit_area(moments)
     # The gradient of r is |A d| / r.
     square = _quadratic_form(x, y, a, b, c).flatten(1).clamp_(min=1e-6)

@@ -1,8 +1,8 @@
-"""Networks applied to many galaxies: always to batches of one size, so that neighbours do not tell.
+"""Networks applied to many galaxies in batches, so that neighbours do not tell.
 
-The rounding of a matrix product depends on its shape. A galaxy's pixels are to be the same bits
-whatever galaxies are drawn with it, so every batch is filled up to the same size, which is a
-constant of the kind of device.
+The rounding of a matrix product may depend on its shape. A galaxy's pixels are to be the same bits
+whatever galaxies are drawn with it, so every batch is filled up to one size, which is a constant of
+the kind of device, or to a smaller one that has been seen to give the same bits on this machine.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from galsim_vae.devices import in_halves, in_single_threads
+from galsim_vae.devices import in_halves, in_single_threads, one_thread
 
-__all__ = ["BATCH_SIZES", "BatchSizes", "in_batches"]
+__all__ = ["BATCH_SIZES", "BatchSizes", "Batches", "in_batches"]
 
 
 class BatchSizes(NamedTuple):
@@ -27,9 +27,59 @@ class BatchSizes(NamedTuple):
     measure: int
 
 
-#: One galaxy costs as much as a batch, and a simulation may ask for them one by one: on a CPU the
-#: sizes are small, at the cost of about a tenth for large sets. A GPU wants to be kept busy.
+#: On a CPU a batch has to fit into the processor's cache. A GPU wants to be kept busy.
 BATCH_SIZES = {"cpu": BatchSizes(32, 16, 16), "cuda": BatchSizes(1024, 256, 256)}
+
+
+class Batches:
+    """A function of batches, which takes few galaxies in a small batch where no bit shows it.
+
+    The first few that are asked for, on a CPU, are computed in a batch of the usual size too, each
+    of its places filled with them in turn. If all values agree to the bit, they do for all later
+    ones: nothing but the shape decides in which order a processor adds.
+
+    Parameters
+    ----------
+    function : callable
+        Takes tensors (size, ...) on the device, and returns others.
+    size : int
+        Galaxies a batch.
+    device : torch.device
+        Where to compute.
+    fewest : int, optional
+        The smallest batch to try; powers of two of it come next. Below, torch evaluates some
+        function elementwise: the last elements of a tensor, which do not fill a register of the
+        processor, have rounding of their own.
+    """
+
+    def __init__(
+        self, function: Callable[..., Sequence[Tensor]], size: int, device: torch.device,
+        fewest: int = 1,
+    ):  # fmt: skip
+        self.function, self.size, self.device = function, size, device
+        self._fewest = fewest
+        self._same: dict[int, bool] = {}
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Apply the function to tensors (n, ...) on the CPU, see `in_batches`."""
+        n, small = len(tensors[0]), self._fewest
+        while small < n:
+            small *= 2
+        if not n or small >= self.size or self.device.type != "cpu":
+            return in_batches(self.function, self.size, self.device, *tensors)
+        if small not in self._same:
+            self._same[small] = self._agrees(small, tensors)
+        size = small if self._same[small] else self.size
+        return in_batches(self.function, size, self.device, *tensors)
+
+    @torch.inference_mode()
+    def _agrees(self, small: int, tensors: Sequence[Tensor]) -> bool:
+        """Whether a small batch has the same bits as galaxies at any place of a whole one."""
+        place = torch.arange(self.size) % len(tensors[0])
+        with one_thread():
+            few = self.function(*(_filled(t, small) for t in tensors))
+            whole = self.function(*(t[place] for t in tensors))
+        return all(_same(f[place], w) for f, w in zip(few, whole, strict=True))
 
 
 def in_batches(
@@ -84,6 +134,10 @@ def in_batches(
             for start in starts:
                 run(start)
     return tuple(whole)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 def _apply(

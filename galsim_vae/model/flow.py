@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from galsim_vae.bands import HALF_LIGHT_PIXELS
 from galsim_vae.conditions import NAMES
 
+from .packed import product
 from .spline import SplineCoupling
 
 __all__ = ["CouplingFlow", "FlowConfig", "Flows"]
@@ -98,6 +99,9 @@ class CouplingFlow(nn.Module):
                 )
             )
         self.transform = CompositeTransform(layers)
+        for layer in range(config.layers):
+            order = _order_before(*layers[2 * layer : 2 * layer + 2])
+            self.register_buffer(f"order{layer}", order, persistent=False)
         self.base = nn.Sequential(
             nn.Linear(context, _BASE_WIDTH), nn.SiLU(), nn.Linear(_BASE_WIDTH, 2 * dimensions)
         )
@@ -139,7 +143,7 @@ class CouplingFlow(nn.Module):
 
     def restore(self, unit: Tensor) -> Tensor:
         """Values (n, dimensions) of components from `standardise`."""
-        return unit @ self.root + self.mean
+        return product(unit, self.root) + self.mean
 
     def log_prob(self, values: Tensor, context: Tensor) -> Tensor:
         """Log density of `values` (n, dimensions) given `context`, tensor (n,)."""
@@ -156,7 +160,10 @@ class CouplingFlow(nn.Module):
 
     def from_noise(self, noise: Tensor, context: Tensor) -> Tensor:
         """Turn standard normal `noise` (n, dimensions) into samples given `context`."""
-        values, _ = self.transform.inverse(noise, context)
+        values = noise
+        couplings = list(self.transform._transforms)[1::2]
+        for layer, coupling in reversed(list(enumerate(couplings))):
+            values = coupling.undo(values, context).index_select(1, getattr(self, f"order{layer}"))
         mean, log_width = self._base(context)
         return self.restore(values * torch.exp(log_width) + mean)
 
@@ -243,6 +250,12 @@ class Flows(nn.Module):
         values = self.population.from_noise(noise, self.context(conditions))
         unit = torch.sigmoid(values) * (self.limits[1] - self.limits[0]) + self.limits[0]
         return torch.where(torch.isfinite(conditions), conditions, _from_variables(unit))
+
+
+def _order_before(permutation: Permutation, coupling: SplineCoupling) -> Tensor:
+    """Where, in the values that `coupling.undo` returns, those before the permutation are."""
+    split = torch.cat([coupling.identity_features, coupling.transform_features])
+    return split.argsort()[permutation._permutation.argsort()]
 
 
 def _axes(covariance: Tensor) -> Tensor:

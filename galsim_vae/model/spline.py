@@ -23,14 +23,38 @@ class SplineCoupling(PiecewiseRationalQuadraticCouplingTransform):
     def _piecewise_cdf(
         self, inputs: Tensor, transform_params: Tensor, inverse: bool = False
     ) -> tuple[Tensor, Tensor]:
+        bins = self._bins(transform_params.to(inputs.dtype))
+        return (inverse_spline if inverse else spline)(inputs, *bins, self.tail_bound)
+
+    def _bins(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Knots and slopes of parameters (n, features, 3 bins - 1), as `bins_of` returns them."""
         # Bins first: loops over a handful of neighbours in memory are not vectorised.
         # Knots are sums of widths, too fine for the half precision of a network in training.
-        parameters = transform_params.to(inputs.dtype).movedim(-1, 0).contiguous()
+        parameters = parameters.movedim(-1, 0).contiguous()
         shape, slopes = parameters.tensor_split([2 * self.num_bins])
         shape = shape.unflatten(0, (2, self.num_bins))
         shape = shape / math.sqrt(self.transform_net.hidden_features)
-        bins = bins_of(shape, slopes, self.tail_bound, self.min_bin_width, self.min_derivative)
-        return (inverse_spline if inverse else spline)(inputs, *bins, self.tail_bound)
+        return bins_of(shape, slopes, self.tail_bound, self.min_bin_width, self.min_derivative)
+
+    def undo(self, outputs: Tensor, context: Tensor) -> Tensor:
+        """Return what `inverse` does, without the determinant, and in another order.
+
+        Parameters
+        ----------
+        outputs : tensor (n, features)
+            Of the layer.
+        context : tensor (n, context)
+
+        Returns
+        -------
+        tensor (n, features)
+            First those that the layer leaves as they are, then those that it transforms.
+        """
+        kept = outputs.index_select(1, self.identity_features)
+        moved = outputs.index_select(1, self.transform_features)
+        parameters = self.transform_net(kept, context).to(outputs.dtype)
+        bins = self._bins(parameters.unflatten(1, (moved.shape[1], -1)))
+        return torch.cat([kept, _solved(moved, *bins, self.tail_bound)[0]], 1)
 
 
 def bins_of(
@@ -81,6 +105,13 @@ def inverse_spline(y: Tensor, knots: Tensor, slopes: Tensor, bound: float) -> tu
     the quadratic equation, that is taken in which nothing cancels, and what rounding makes of a
     discriminant of zero is no error: so it holds in float32 however far out.
     """
+    x, part, s, d0, d1, inside = _solved(y, knots, slopes, bound)
+    _, log_slope = _curve(part, s, d0, d1)
+    return x, torch.where(inside, -log_slope, 0.0)
+
+
+def _solved(y: Tensor, knots: Tensor, slopes: Tensor, bound: float) -> tuple[Tensor, ...]:
+    """Where the spline is y; the part of its bin that this is, and the arguments of `_curve`."""
     clamped = y.clamp(-bound, bound)
     x0, width, y0, height, d0, d1 = _bins_at(clamped, 1, knots, slopes)
     s = height / width
@@ -88,10 +119,10 @@ def inverse_spline(y: Tensor, knots: Tensor, slopes: Tensor, bound: float) -> tu
     bend = risen * (d0 + d1 - 2 * s)
     a, b, c = s - d0 + bend, d0 - bend, -s * risen
     q = 0.5 * (b.abs() + (b * b - 4 * a * c).clamp(min=0).sqrt())
-    part = (torch.where(b >= 0, -c, q) / torch.where(b >= 0, q, a)).clamp(0, 1)
-    _, log_slope = _curve(part, s, d0, d1)
+    up = b >= 0
+    part = (torch.where(up, -c, q) / torch.where(up, q, a)).clamp(0, 1)
     inside = clamped == y
-    return torch.where(inside, x0 + width * part, y), torch.where(inside, -log_slope, 0.0)
+    return torch.where(inside, x0 + width * part, y), part, s, d0, d1, inside
 
 
 def _bins_at(values: Tensor, axis: int, knots: Tensor, slopes: Tensor) -> tuple[Tensor, ...]:
