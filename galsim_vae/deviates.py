@@ -49,7 +49,9 @@ def draw_seed(rng: galsim.BaseDeviate) -> int:
     return (rng.raw() << 32) | rng.raw()
 
 
-def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> NDArray:
+def galaxy_uniforms(
+    seed: int | NDArray, ids: NDArray, count: int, attempt: int = 0
+) -> NDArray:
     """Draw uniform deviates for each galaxy, whatever other galaxies are asked for.
 
     Philox is a counter-based generator (Salmon et al. 2011, SC '11): the galaxy's id is part of
@@ -58,8 +60,8 @@ def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> ND
 
     Parameters
     ----------
-    seed : int
-        64-bit seed of the set.
+    seed : int, or ndarray (n,) uint64
+        64-bit seed of the set, or one a galaxy.
     ids : ndarray (n,) int64
         One a galaxy.
     count : int
@@ -72,9 +74,11 @@ def galaxy_uniforms(seed: int, ids: NDArray, count: int, attempt: int = 0) -> ND
     ndarray (n, count) float64
         In the open interval (0, 1).
     """
-    key = np.array([seed, attempt], dtype=np.uint64)
+    seeds = np.broadcast_to(np.asarray(seed, dtype=np.uint64), len(ids))
+    numbers = np.asarray(ids, dtype=np.int64).astype(np.uint64)
     raw = np.empty((len(ids), count), dtype=np.uint64)
-    for row, number in enumerate(np.asarray(ids, dtype=np.int64).astype(np.uint64)):
+    for row, (own, number) in enumerate(zip(seeds, numbers, strict=True)):
+        key = np.array([own, attempt], dtype=np.uint64)
         counter = np.array([0, 0, number, 0], dtype=np.uint64)
         raw[row] = np.random.Philox(counter=counter, key=key).random_raw(count)
     return ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import galsim
 import numpy as np
 import torch
-from galsim.errors import GalSimError, GalSimRangeError, GalSimValueError
+from galsim.errors import (
+    GalSimError,
+    GalSimIncompatibleValuesError,
+    GalSimRangeError,
+    GalSimValueError,
+)  # fmt: skip
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -22,7 +27,7 @@ from .galaxy import VAEGalaxy
 from .geometry import residual_shear, rotation_matrix, shear_matrix
 from .model import file as modelfile
 from .model.batches import BATCH_SIZES, Batches, in_batches
-from .model.packed import pack
+from .model.packed import FEWEST_ROWS, pack
 from .stamps import Stamps
 
 if TYPE_CHECKING:
@@ -104,7 +109,7 @@ class GalaxyGenerator:
             lambda z, c: (flows.sample_conditions(z, c),), sizes.flow, self.device, _FEWEST
         )
         self._latents = Batches(
-            lambda z, c: (flows.sample_latents(z, c),), sizes.flow, self.device
+            lambda z, c: (flows.sample_latents(z, c),), sizes.flow, self.device, FEWEST_ROWS
         )
         self._decoder = Batches(lambda z: (decoder(z),), sizes.network, self.device)
         self._measured = Batches(_measure, sizes.measure, self.device)
@@ -139,6 +144,10 @@ class GalaxyGenerator:
             f"galsim_vae.GalaxyGenerator({str(self.path)!r}, device={str(self.device)!r}, "
             f"exact={self.exact}, extrapolate={self.extrapolate})"
         )
+
+    def __reduce__(self):
+        # Packed weights are in an order of this machine; another process reads the file.
+        return type(self), (self.path, str(self.device), self.exact, self.extrapolate)
 
     @pinned_torch()
     def sample_conditions(self, n: int, rng: galsim.BaseDeviate, first: int = 0) -> QTable:
@@ -213,15 +222,54 @@ class GalaxyGenerator:
         galsim.GalSimError
             No usable stamp could be drawn for a row.
         """
-        asked = cond.from_table(
+        asked = self._asked(table, extrapolate)
+        return self._sample(asked, np.full(len(asked.id), draw_seed(rng), np.uint64), exact)
+
+    @pinned_torch()
+    def sample_each(
+        self, table, seeds: ArrayLike, exact: bool | None = None, extrapolate: bool | None = None
+    ) -> Stamps:
+        """Draw one galaxy for each row of a table, each of a seed of its own.
+
+        Each is as in `sample` with a deviate that gives its seed.
+
+        Parameters
+        ----------
+        table : astropy.table.QTable, Table or dict of arrays
+            As in `sample`.
+        seeds : array_like (n,) of int
+            Of 64 bits, as `galsim_vae.deviates.draw_seed` takes them from a deviate.
+        exact, extrapolate : bool, optional
+            As in `sample`.
+
+        Returns
+        -------
+        Stamps
+            Of the n rows.
+
+        Raises
+        ------
+        galsim.GalSimError
+            As in `sample`, and where there is not one seed for each row.
+        """
+        asked = self._asked(table, extrapolate)
+        if np.shape(seeds) != asked.id.shape:
+            raise GalSimIncompatibleValuesError(
+                f"the table has {len(asked.id)} rows; give as many seeds", seeds=seeds
+            )
+        return self._sample(asked, np.asarray(seeds, np.uint64), exact)
+
+    def _asked(self, table, extrapolate: bool | None) -> cond.Conditions:
+        return cond.from_table(
             table,
             self._model.ranges,
             extrapolate=self.extrapolate if extrapolate is None else extrapolate,
             bands=BANDS,
         )
-        seed = draw_seed(rng)
-        complete = self._complete(asked, seed)
-        decoded = self._draw(complete, seed)
+
+    def _sample(self, asked: cond.Conditions, seeds: NDArray, exact: bool | None) -> Stamps:
+        complete = self._complete(asked, seeds)
+        decoded = self._draw(complete, seeds)
         exact = self.exact if exact is None else exact
         pixels = float(self._model.flows.half_light_pixels)
         jacobian, offset = _geometry(decoded, complete, exact, pixels, self.frame)
@@ -376,7 +424,7 @@ class GalaxyGenerator:
         (stamps,) = self._decoder(latent)
         return stamps
 
-    def _complete(self, asked: cond.Conditions, seed: int) -> cond.Conditions:
+    def _complete(self, asked: cond.Conditions, seed: int | NDArray) -> cond.Conditions:
         """Fill in missing conditions and position angles from each galaxy's own noise."""
         if np.isfinite(asked.values).all() and np.isfinite(asked.angle).all():
             return asked
@@ -394,14 +442,16 @@ class GalaxyGenerator:
         angle = np.where(np.isfinite(asked.angle), asked.angle, np.pi * uniforms[:, count])
         return cond.Conditions(values, angle, asked.id, asked.band_magnitudes)
 
-    def _draw(self, complete: cond.Conditions, seed: int) -> _Decoded:
+    def _draw(self, complete: cond.Conditions, seeds: NDArray) -> _Decoded:
         """Decode each galaxy's own noise, again where its moments do not converge."""
-        decoded = self._decode_noise(complete.values, complete.id, seed, attempt=1)
+        decoded = self._decode_noise(complete.values, complete.id, seeds, attempt=1)
         for attempt in range(2, _ATTEMPTS + 1):
             bad = ~decoded.converged.numpy()
             if not bad.any():
                 return decoded
-            again = self._decode_noise(complete.values[bad], complete.id[bad], seed, attempt)
+            again = self._decode_noise(
+                complete.values[bad], complete.id[bad], seeds[bad], attempt
+            )
             where = torch.from_numpy(bad)
             with torch.inference_mode():
                 for old, new in zip(decoded, again, strict=True):
@@ -414,9 +464,11 @@ class GalaxyGenerator:
             )
         return decoded
 
-    def _decode_noise(self, values: NDArray, ids: NDArray, seed: int, attempt: int) -> _Decoded:
+    def _decode_noise(
+        self, values: NDArray, ids: NDArray, seeds: NDArray, attempt: int
+    ) -> _Decoded:
         width = self._model.vae.config.latent
-        noise = _as_float32(normal(galaxy_uniforms(seed, ids, width, attempt)))
+        noise = _as_float32(normal(galaxy_uniforms(seeds, ids, width, attempt)))
         (latent,) = self._latents(noise, _as_float32(values))
         array = self._decode(latent)
         measured = self._measured(array[:, BANDS.index(REFERENCE)])

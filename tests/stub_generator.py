@@ -33,22 +33,25 @@ class StubGenerator:
     def sample_conditions(self, n, rng, first=0):
         ids = first + np.arange(n)
         missing = Conditions(np.full((n, len(NAMES)), np.nan), np.full(n, np.nan), ids)
-        return to_table(complete(missing, int(rng.raw())))
+        return to_table(complete(missing, [int(rng.raw())] * n))
 
     def sample(self, table, rng, exact=None, extrapolate=None):
         self.calls += 1
         extrapolate = self.extrapolate if extrapolate is None else extrapolate
         asked = from_table(table, self.ranges, extrapolate=extrapolate)
+        return self._sample(asked, [int(rng.raw())] * len(asked))
+
+    def sample_each(self, table, seeds, exact=None, extrapolate=None):
+        self.calls += 1
+        extrapolate = self.extrapolate if extrapolate is None else extrapolate
+        asked = from_table(table, self.ranges, extrapolate=extrapolate)
+        return self._sample(asked, [seed >> 32 for seed in seeds])  # a deviate's first draw
+
+    def _sample(self, asked, seeds):
         self.sizes.append(len(asked))
-        seed = int(rng.raw())
-        conditions = complete(asked, seed)
-        array, offset = zip(
-            *(
-                decode(g, seed, i)
-                for g, i in zip(conditions.values[:, 2], conditions.id, strict=True)
-            ),
-            strict=True,
-        )
+        conditions = complete(asked, seeds)
+        rows = zip(conditions.values[:, 2], seeds, conditions.id, strict=True)
+        array, offset = zip(*(decode(*row) for row in rows), strict=True)
         array = np.stack(array)
         for band, magnitude in conditions.band_magnitudes.items():
             flux = 10 ** (-0.4 * (magnitude - conditions.values[:, 0]))
@@ -69,11 +72,11 @@ class StubGenerator:
         return self.sample(table, rng).galaxy(0, band, zeropoint, gsparams)
 
 
-def complete(asked, seed):
+def complete(asked, seeds):
     """Fill in what is missing with uniform draws in the ranges."""
     values, angle = asked.values.copy(), asked.angle.copy()
     low, high = np.array([DEFAULT_RANGES[name] for name in NAMES]).T
-    for i, name in enumerate(asked.id):
+    for i, (seed, name) in enumerate(zip(seeds, asked.id, strict=True)):
         rng = np.random.default_rng([seed, int(name), 0])
         drawn = low + (high - low) * rng.uniform(size=len(NAMES))
         missing = np.isnan(values[i])

@@ -1,5 +1,7 @@
 """The shipped weights through the generator: exact truth, population, reproducibility, errors."""
 
+import pickle
+
 import galsim
 import numpy as np
 import pytest
@@ -201,6 +203,65 @@ def test_same_seed_same_galaxies_whatever_the_batch(gen, table):
         assert np.array_equal(getattr(whole, name)[::-1], getattr(backward, name))
     other = gen.sample(table, galsim.BaseDeviate(6))
     assert not np.array_equal(whole.array, other.array)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_few_galaxies_have_the_bits_of_many(gen, table, n):
+    """Few are computed in a smaller batch: all rows, one after the other, population too."""
+    asked = {name: table[name] for name in ("magnitude", "g1", "g2", "id")}
+    whole = gen.sample(asked, galsim.BaseDeviate(5))
+    for start in range(0, 40, n):
+        rows = slice(start, start + n)
+        few = gen.sample({k: v[rows] for k, v in asked.items()}, galsim.BaseDeviate(5))
+        for name in ("array", "jacobian", "offset"):
+            assert np.array_equal(getattr(whole, name)[rows], getattr(few, name))
+        assert all(few.table == whole.table[rows])
+
+
+def test_few_galaxies_are_computed_in_a_smaller_batch(monkeypatch):
+    """So that the test above tests something: this processor's products allow it."""
+    gen = galsim_vae.GalaxyGenerator("candels", device="cpu")
+    asked = {"magnitude": np.full(1, 22.0)}
+    gen.sample(asked, galsim.BaseDeviate(5))
+    monkeypatch.setattr(gen._decoder, "function", decoded := Counted(gen._decoder.function))
+    gen.sample(asked, galsim.BaseDeviate(5))
+    assert decoded.sizes == [1]
+
+
+class Counted:
+    """A function of batches that notes their sizes."""
+
+    def __init__(self, function):
+        self.function, self.sizes = function, []
+
+    def __call__(self, *tensors):
+        self.sizes.append(len(tensors[0]))
+        return self.function(*tensors)
+
+
+def test_a_pickle_makes_the_same_galaxies(gen):
+    other = pickle.loads(pickle.dumps(gen))
+    assert repr(other) == repr(gen)
+    found, expected = (
+        g.sample({"magnitude": [22.0]}, galsim.BaseDeviate(5)).array for g in (other, gen)
+    )
+    assert np.array_equal(found, expected)
+
+
+def test_each_of_a_seed_of_its_own(gen, table):
+    seeds = [draw_seed(galsim.BaseDeviate(100 + i)) for i in range(6)]
+    rows = {name: table[name][:6] for name in ("magnitude", "half_light_radius", "id")}
+    together = gen.sample_each(rows, seeds)
+    for i in range(6):
+        one = {name: column[i : i + 1] for name, column in rows.items()}
+        alone = gen.sample(one, galsim.BaseDeviate(100 + i))
+        for name in ("array", "jacobian", "offset"):
+            assert np.array_equal(getattr(together, name)[i], getattr(alone, name)[0])
+
+
+def test_each_needs_as_many_seeds_as_rows(gen):
+    with pytest.raises(galsim.GalSimIncompatibleValuesError, match="2 rows; give as many seeds"):
+        gen.sample_each({"magnitude": [22.0, 23.0]}, [1])
 
 
 def test_same_pixels_whatever_the_number_of_threads(gen, table):

@@ -14,7 +14,8 @@ import galsim.config
 from galsim.errors import GalSimConfigError, GalSimConfigValueError, GalSimDeprecationWarning
 
 from galsim_vae.bands import REFERENCE
-from galsim_vae.conditions import NAMES, one_row
+from galsim_vae.conditions import NAMES
+from galsim_vae.deviates import draw_seed
 from galsim_vae.filters import check_reach, in_reach
 from galsim_vae.filters.bandpass import warn_if_extrapolated
 from galsim_vae.galaxy import ChromaticVAEGalaxy
@@ -22,8 +23,10 @@ from galsim_vae.stamps import Stamps, in_counts
 
 from .ahead import Reached, rng_state
 from .current import Current, remember
+from .foresee import Asked, only_foreseen
 from .generator import GeneratorInput
 from .rows import CONDITIONS, catalog_of, has_input, parse_row, uses_catalog
+from .single import made
 
 __all__ = ["build_galaxy"]
 
@@ -60,6 +63,8 @@ def build_galaxy(
             "VAEGalaxy: a magnitude, half_light_radius or ellipticity makes a new galaxy; the "
             "vae_catalog is not used",
         )  # fmt: skip
+    if in_catalog:
+        only_foreseen(base, None)
     build = _from_catalog if in_catalog else _from_generator
     # BuildGSObject applies flux, but leaves it to the builders to allow the key.
     made = build(config, base, [*ignore, "num", "flux"], logger)
@@ -206,9 +211,12 @@ def _from_generator(config: dict, base: dict, ignore: list[str], logger: Any) ->
     else:
         source = GeneratorInput()
     logger.debug("obj %d: VAEGalaxy kwargs = %s", base.get("obj_num", 0), keys)
-    table = one_row(**{name: keys.get(name) for name in CONDITIONS})
-    stamps = source.sample(table, rng)
-    return _Made(stamps, 0, keys, False, source, "ellipticity" not in keys)
+    conditions = {name: keys[name] for name in CONDITIONS if name in keys}
+    asked = Asked(conditions, draw_seed(rng.duplicate()), source)
+    only_foreseen(base, asked)
+    stamps, i = made(base, asked)
+    rng.discard(2)  # not before: an object that cannot be made may be tried again
+    return _Made(stamps, i, keys, False, source, "ellipticity" not in keys)
 
 
 def _from_catalog(config: dict, base: dict, ignore: list[str], logger: Any) -> _Made:

@@ -67,6 +67,19 @@ class GeneratorInput:
             generator = load_generator(self.weights, self.device)
             return generator.sample(table, rng, exact=self.exact, extrapolate=self.extrapolate)
 
+    @property
+    def settings(self) -> tuple[str, str, bool, bool]:
+        """What a galaxy depends on, besides its conditions and its seed."""
+        return self.weights, self.device, self.exact, self.extrapolate
+
+    def sample_each(self, table: dict[str, Any], seeds: list[int]) -> Stamps:
+        """Decode a few rows, each of a seed of its own: see `GalaxyGenerator.sample_each`."""
+        with _threads(alone=True):
+            generator = load_generator(self.weights, self.device)
+            return generator.sample_each(
+                table, seeds, exact=self.exact, extrapolate=self.extrapolate
+            )
+
     def sample_conditions(self, n: int, rng: galsim.BaseDeviate, first: int = 0) -> QTable:
         """Draw conditions from the population, see `GalaxyGenerator.sample_conditions`."""
         with _threads(alone=False):

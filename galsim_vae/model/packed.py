@@ -23,7 +23,7 @@ _USUAL_BATCH = 16
 def product(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return rows (n, k) times a matrix (k, m), plus a bias (m,), rounded alike for any n."""
     n = len(rows)
-    if n < FEWEST_ROWS:
+    if 0 < n < FEWEST_ROWS:
         rows = torch.cat([rows, rows[-1:].expand(FEWEST_ROWS - n, -1)])
     values = rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
     return values[:n]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from galsim_vae.model.batches import in_batches
+from galsim_vae.model.batches import Batches, in_batches
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -70,3 +70,62 @@ def test_devices_agree(device):
     (there,) = in_batches(lambda x: (network(x),), 8, torch.device(device), x)
     assert there.device == CPU
     assert (here - there).abs().max() < 1e-6 * here.abs().max()
+
+
+class Noted:
+    """Twice the rows, and rounded otherwise in batches of which it is told; notes their sizes."""
+
+    def __init__(self, *otherwise):
+        self.otherwise, self.sizes = otherwise, []
+
+    def __call__(self, x):
+        self.sizes.append(len(x))
+        return (2 * x + (1e-6 if len(x) in self.otherwise else 0.0),)
+
+
+@pytest.mark.parametrize(("n", "small"), [(1, 1), (2, 2), (3, 4), (5, 8), (8, 8)])
+def test_few_galaxies_take_a_small_batch(n, small):
+    function, x = Noted(), torch.arange(1.0, 1 + 3 * n).reshape(n, 3)
+    batches = Batches(function, 16, CPU)
+    assert torch.equal(batches(x)[0], 2 * x)
+    assert function.sizes == [small, 16, small]  # the first time it is compared
+    assert torch.equal(batches(x)[0], 2 * x)
+    assert function.sizes[3:] == [small]
+
+
+def test_a_small_batch_that_rounds_otherwise_is_not_taken():
+    function, x = Noted(1), torch.ones(1, 3)
+    batches = Batches(function, 16, CPU)
+    for _ in range(2):
+        assert torch.equal(batches(x)[0], 2 * x)
+    assert function.sizes == [1, 16, 16, 16]
+    assert torch.equal(batches(torch.ones(2, 3))[0], torch.full((2, 3), 2.0))
+    assert function.sizes[4:] == [2, 16, 2]
+
+
+def test_a_small_batch_must_agree_with_every_place_of_a_whole_one():
+    def uneven(x):
+        return (x + torch.where(torch.arange(len(x)) == 13, 1e-6, 0.0)[:, None],)
+
+    batches = Batches(uneven, 16, CPU)
+    batches(torch.ones(1, 3))
+    assert batches(torch.ones(14, 3))[0][13, 0] != 1
+    sizes = []
+    batches.function = lambda x: sizes.append(len(x)) or uneven(x)
+    batches(torch.ones(1, 3))
+    assert sizes == [16]
+
+
+def test_batches_do_not_fall_below_the_fewest_nor_exceed_the_size():
+    function = Noted()
+    batches = Batches(function, 16, CPU, fewest=4)
+    for n in (0, 1, 16, 40):
+        assert torch.equal(batches(torch.ones(n, 3))[0], torch.full((n, 3), 2.0))
+    assert set(function.sizes) == {4, 16}
+
+
+def test_values_that_are_not_numbers_agree():
+    function = lambda x: (torch.where(x > 0, torch.nan, x),)  # noqa: E731
+    batches = Batches(function, 8, CPU)
+    batches(torch.ones(1, 2))
+    assert batches(torch.ones(3, 2))[0].isnan().all()

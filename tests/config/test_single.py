@@ -1,0 +1,161 @@
+"""Galaxies asked for one by one are decoded ahead, and nobody can tell but by the clock."""
+
+import copy
+
+import galsim
+import numpy as np
+import pytest
+import yaml
+
+import galsim_vae.config.single
+from galsim_vae.config.foresee import can_foresee, following
+
+CONFIG = """
+modules: [galsim_vae]
+image:
+  type: Scattered
+  nobjects: 7
+  size: 96
+  stamp_size: 32
+  pixel_scale: 0.2
+  random_seed: 1234
+psf: {type: Gaussian, fwhm: {type: RandomGaussian, mean: 0.7, sigma: 0.01}}
+gal:
+  type: VAEGalaxy
+  magnitude: {type: Random, min: 22, max: 24}
+  half_light_radius: $0.3 + 0.01 * obj_num
+  zeropoint: 30
+  shear: {type: G1G2, g1: 0.02, g2: 0}
+"""
+
+
+def config(**updates):
+    """The config with items of some fields changed."""
+    fields = yaml.safe_load(CONFIG)
+    for name, update in updates.items():
+        fields[name] = {**fields.get(name, {}), **copy.deepcopy(update)}
+    return fields
+
+
+def drawn(fields):
+    galsim.config.ImportModules(fields)
+    return galsim.config.BuildImage(fields).array
+
+
+def one_by_one(fields, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(galsim_vae.config.single, "can_foresee", lambda base: False)
+        return drawn(fields)
+
+
+FORESEEN = {
+    "as it is": {},
+    "nothing asked for": {"gal": {"magnitude": 23}},
+    "catalog": {"gal": {"redshift": {"type": "List", "items": [0.3, 0.5, 0.9, 1.1]}}},
+    "skipped ones": {"stamp": {"skip": {"type": "Random", "p": 0.4}}},
+    "a PSF that is skipped": {"psf": {"skip": {"type": "Random", "p": 0.3}}},
+    "two seeds": {"image": {"random_seed": [5, 6]}, "gal": {"rng_num": 1}},
+    "tiles": {"image": {"type": "Tiled", "nx_tiles": 3, "ny_tiles": 3}},
+    "size drawn": {"image": {"nobjects": {"type": "Random", "min": 5, "max": 9}}},
+    "rejected": {"stamp": {"reject": {"type": "Random", "p": 0.5}, "retry_failures": 30}},
+    "sizes of stamps": {"stamp": {"size": {"type": "Random", "min": 20, "max": 40}}},
+    "the image's deviate": {"gal": {"magnitude": {
+        "type": "Random", "min": 22, "max": 24, "rng_index_key": "image_num"}}},
+}  # fmt: skip
+
+
+def fields_of(name):
+    fields = config(**FORESEEN[name])
+    if fields["image"]["type"] == "Tiled":
+        fields["image"].pop("nobjects"), fields["image"].pop("size")
+    if "size" in fields.get("stamp", {}):
+        fields["image"].pop("stamp_size")
+    return fields
+
+
+@pytest.mark.parametrize("name", FORESEEN)
+def test_pixels_are_those_of_one_by_one(name, generator, monkeypatch):
+    expected = one_by_one(fields_of(name), monkeypatch)
+    assert set(generator.sizes) == {1}
+    generator.sizes.clear()
+    np.testing.assert_array_equal(drawn(fields_of(name)), expected)
+    assert max(generator.sizes) > 1
+
+
+@pytest.mark.parametrize("nproc", [2, 3])
+def test_pixels_do_not_depend_on_processes(nproc, generator):
+    expected = drawn(config())
+    np.testing.assert_array_equal(drawn(config(image={"nproc": nproc})), expected)
+
+
+def test_blocks_grow_and_end_with_the_image(generator):
+    drawn(config())
+    assert generator.sizes == [2, 4, 1]
+
+
+def test_what_is_foreseen_comes(generator):
+    """Every galaxy that was decoded is drawn: conditions and seeds were foreseen to the bit."""
+    fields = config(image={"nobjects": 30})
+    drawn(fields)
+    assert generator.sizes == [2, 4, 8, 16]
+
+
+def test_blocks_that_are_not_used_are_given_up(generator):
+    """A deviate that belongs to the image has moved on by the time that the next object is made."""
+    drawn(config(**FORESEEN["the image's deviate"], image={"nobjects": 12}))
+    assert sum(generator.sizes) < 2 * 12
+
+
+STATEFUL = {
+    "no seed": {"image": {"random_seed": None}},
+    "global random numbers": {"gal": {"redshift": "$np.random.uniform(0.5, 1)"}},
+    "a ring": {"stamp": {"type": "Ring", "num": 2}},
+    "another module": {"modules": ["galsim_vae", "wave"]},
+    "a type of the user's": {"gal": {"redshift": {"type": "Counted"}}},
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_what_may_have_a_state_is_not_read_ahead(name, generator):
+    calls = []
+
+    def counted(config, base, value_type):
+        calls.append(base["obj_num"])
+        return 0.5 + 0.01 * len(calls), False
+
+    galsim.config.RegisterValueType("Counted", counted, [float])
+    updates = {key: value for key, value in STATEFUL[name].items() if key != "modules"}
+    fields = config(**updates)
+    fields["modules"] = STATEFUL[name].get("modules", fields["modules"])
+    if name == "no seed":
+        del fields["image"]["random_seed"]
+    drawn(fields)
+    assert set(generator.sizes) == {1}
+    assert calls == sorted(set(calls))
+
+
+def test_an_error_comes_with_its_own_object(generator):
+    """Galaxies before the one out of range are drawn, and the message is that of a single one."""
+    gal = {"magnitude": {"type": "List", "items": [23, 23, 23, 23, 99]}}
+    fields = config(gal=gal)
+    galsim.config.ImportModules(fields)
+    galsim.config.SetupConfigImageNum(fields, 0, 0)
+    for number in range(4):
+        galsim.config.BuildStamp(fields, obj_num=number)
+    with pytest.raises(galsim.GalSimRangeError, match=r"magnitude.* 99") as error:
+        galsim.config.BuildStamp(fields, obj_num=4)
+    assert "row" not in str(error.value)
+
+
+def test_nothing_of_the_config_is_moved(generator):
+    fields = config()
+    galsim.config.ImportModules(fields)
+    galsim.config.SetupConfigImageNum(fields, 0, 0)
+    galsim.config.BuildStamp(fields, obj_num=0)
+    rng = fields["rng"].duplicate()
+    before = {"image": fields["image_num_rng"].duplicate(), "current": fields["gal"]["current"]}
+    assert can_foresee(fields)
+    assert len(following(fields, 0, 4)) == 4
+    assert fields["rng"] == rng and fields["obj_num"] == 0
+    assert fields["image_num_rng"] == before["image"]
+    assert fields["gal"]["current"] is before["current"]
