@@ -10,7 +10,7 @@ from astropy.table import Table
 from galsim_vae.files import input_file, output_folder, write_whole
 from galsim_vae.model import file as modelfile
 from galsim_vae.settings import key
-from galsim_vae.train.training_file import read
+from galsim_vae.train.training_file import read, read_held_out
 
 from .call import Call
 
@@ -23,6 +23,10 @@ class Keys:
 
     weights: str = key("name of shipped weights, or a file", "candels")
     output: Path = key("folder of tables and pictures", Path("checks"))
+    training_file: Path | None = key(
+        "reconstruction: says which galaxies are held out, every fifth of a set if absent; "
+        "population: its HST galaxies are compared with synthetic ones", None
+    )
 
 
 def run(call: Call) -> None:
@@ -38,7 +42,13 @@ def run(call: Call) -> None:
         others = {key: value for key, value in call.variables.items() if key not in names}
         _reconstruction(replace(call, variables=others), replace(call, variables=own).read(Keys))
     else:
-        CHECKS[name](call, call.read(Keys))
+        keys = call.read(Keys)
+        if keys.training_file is not None and name != "population":
+            raise galsim.GalSimConfigValueError(
+                f"check {name} has no key training_file: its training file is given without a key.",
+                str(keys.training_file),
+            )
+        CHECKS[name](call, keys)
 
 
 def _reconstruction(call: Call, keys: Keys) -> None:
@@ -47,10 +57,13 @@ def _reconstruction(call: Call, keys: Keys) -> None:
 
     config = call.load("configuration of ingest, such as weights/real.yaml")
     readers, vae = IngestConfig.from_dict(config).readers(), _model(keys).vae
+    known = None
+    if keys.training_file is not None:
+        known = read_held_out(input_file(keys.training_file))
     folder = output_folder(keys.output)
     for reader in readers:
         reader.check()
-    reconstruction.write(readers, vae, folder).pprint(max_lines=-1, max_width=-1)
+    reconstruction.write(readers, vae, folder, known).pprint(max_lines=-1, max_width=-1)
     for label in ("sn50", "native"):
         call.wrote(*(folder / f"reconstruction_{label}.{ending}" for ending in ("ecsv", "png")))
 
@@ -74,8 +87,11 @@ def _psf_freeness(call: Call, keys: Keys) -> None:
 
 
 def _population(call: Call, keys: Keys) -> None:
-    from galsim_vae.train.check.population import catalogues, compare, model
+    from galsim_vae.train.check.population import catalogues, compare, model, structure
 
+    real = None
+    if keys.training_file is not None:  # looked at before the work
+        real = structure.chosen(read(input_file(keys.training_file)))
     data = catalogues.read(call.file("folder that holds the catalogues"))
     folder = output_folder(keys.output)
     drawn = model.DrawnPopulation(data)
@@ -83,6 +99,12 @@ def _population(call: Call, keys: Keys) -> None:
     compare.write(folder, table, data, drawn)
     table.pprint_all()
     call.wrote(folder / "population.ecsv", folder)
+    if real is not None:
+        found = structure.measure(real)
+        beside = structure.compare(found)
+        beside.pprint_all()
+        structure.write(folder, beside, found)
+        call.wrote(folder / "population_structure.ecsv")
 
 
 def _beside_real(call: Call, keys: Keys) -> None:

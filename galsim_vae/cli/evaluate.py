@@ -15,8 +15,10 @@ __all__ = ["Keys", "run"]
 class Keys:
     """What can be given as ``key=value``."""
 
-    data: Path | None = key("training file; its held-out galaxies are a second reference set", None)
+    data: Path | None = key("training file, whose held-out galaxies are compared too", None)
     galaxies: int = key("synthetic held-out galaxies", 20_000)
+    sheared: int = key("of these, those whose shear response is measured", 5000)
+    draws: int = key("galaxies drawn for each real one whose shear response is measured", 20)
     seed: int = key("of the random numbers", 1)
     output: Path = key("folder of tables, figures and Markdown", Path("evaluation"))
     work: Path | None = key("folder of unfinished work, output/pieces if absent", None)
@@ -28,5 +30,7 @@ def run(call: Call) -> None:
     data = None if keys.data is None else input_file(keys.data)
     from galsim_vae.train.evaluate.run import evaluate
 
-    evaluate(weights, keys.output, keys.work, keys.galaxies, keys.seed, data)
+    evaluate(
+        weights, keys.output, keys.work, keys.galaxies, keys.seed, data, keys.sheared, keys.draws
+    )
     call.wrote(keys.output)

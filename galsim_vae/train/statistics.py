@@ -68,16 +68,27 @@ def sigma68(values: NDArray) -> float:
     return float(high - low) / 2
 
 
-def wasserstein(reference: NDArray, other: NDArray) -> float:
+def wasserstein(
+    reference: NDArray, other: NDArray, reach: float = np.inf, least: float = 0.0
+) -> float:
     """Return the W1 distance of two samples in units of the reference's `sigma68`.
 
     Parameters
     ----------
     reference, other : ndarray (n,)
         (m,). NaN is left out.
+    reach : float
+        What is farther from the reference's median than so many units counts as just so far, so
+        that no outlier rules the distance.
+    least : float
+        The unit is at least this.
     """
     reference, other = (values[np.isfinite(values)] for values in (reference, other))
-    return float(wasserstein_distance(reference, other)) / sigma68(reference)
+    unit, centre = max(sigma68(reference), least), np.median(reference)
+    if np.isfinite(reach):
+        limits = centre - reach * unit, centre + reach * unit
+        reference, other = (np.clip(values, *limits) for values in (reference, other))
+    return float(wasserstein_distance(reference, other)) / unit
 
 
 def ring_means(spectrum: Tensor, rings: Sequence[int], stamp: int | None = None) -> Tensor:

@@ -24,6 +24,7 @@ __all__ = [
     "is_validation",
     "read",
     "read_header",
+    "read_held_out",
     "read_places",
     "read_rejected",
     "read_sources",
@@ -366,6 +367,30 @@ def read_sources(path) -> NDArray:
     """
     with _open(path) as file:
         return file["source"].asstr()[()].astype(np.str_)
+
+
+def read_held_out(path) -> set[tuple[str, int]]:
+    """Read which galaxies are held out.
+
+    Parameters
+    ----------
+    path : str or Path
+        The training file.
+
+    Returns
+    -------
+    set of (str, int)
+        Source and row in it.
+
+    Raises
+    ------
+    OSError
+        As from `read`.
+    """
+    with _open(path) as file:
+        chosen = file["valid"][()]
+        names, rows = file["source"].asstr()[()][chosen], file["source_index"][()][chosen]
+    return set(zip(map(str, names), map(int, rows), strict=True))
 
 
 def read_places(path) -> tuple[NDArray, NDArray, NDArray, NDArray]:

@@ -1,28 +1,24 @@
 """The two frames: what they take out, how stamps end, how PSFs are described."""
 
 import json
-from dataclasses import replace
 
 import galsim
 import numpy as np
 import pytest
 import torch
 from made_observation import BAND, galaxy, observe
+from made_weights import untrained
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 import galsim_vae
 from galsim_vae import shapes
-from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.frame import ROUND, UPRIGHT, canonical
 from galsim_vae.frame.frames import find_frame
 from galsim_vae.frame.psf_shape import psf_shape
 from galsim_vae.geometry import rotation_matrix, sheared_shape
 from galsim_vae.model import file as modelfile
-from galsim_vae.model.flow import FlowConfig, Flows
-from galsim_vae.model.vae import VAE, VAEConfig
-
-TINY = VAEConfig(latent=8, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8))
+from galsim_vae.model.vae import VAEConfig
 
 
 def transform(psf):
@@ -67,20 +63,6 @@ def test_moments_of_a_gaussian_psf(shear):
     assert (e1.item(), e2.item()) == pytest.approx((shear.e1, shear.e2), abs=2e-3)
     nothing = psf_shape(torch.zeros(2, 64, 33))
     assert all(torch.isfinite(value).all() for value in nothing)
-
-
-def untrained(folder, frame, seed=2):
-    torch.manual_seed(seed)
-    flow = FlowConfig(layers=2, hidden=8)
-    config = replace(TINY, frame=frame.name)
-    vae = VAE(config)
-    with torch.no_grad():  # galaxies that differ
-        for parameter in vae.decoder.parameters():
-            parameter += 0.03 * torch.randn_like(parameter)
-    flows = Flows(config.latent, DEFAULT_RANGES, flow)
-    path = folder / f"{frame.name}.safetensors"
-    modelfile.write(path, modelfile.Model(vae, flows, DEFAULT_RANGES, {"data": "none"}, flow))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ and prints the medians.
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -226,12 +226,24 @@ def _fit_amplitude(
     return top / bottom if bottom > 0 else 0.0
 
 
-def held_out(readers: Iterable[Reader]) -> Iterator[Source]:
-    """Real galaxies that are usable and were not trained on."""
+def held_out(
+    readers: Iterable[Reader], known: set[tuple[str, int]] | None = None
+) -> Iterator[Source]:
+    """Yield real galaxies that are usable and were not trained on.
+
+    Parameters
+    ----------
+    readers : iterable of Reader
+    known : set of (str, int), optional
+        Source and row of those that are held out, of `training_file.read_held_out`; if absent,
+        every fifth row of a reader is.
+    """
     for reader in readers:
         for chunk in range(len(reader)):
             for source in reader.read(chunk):
-                if is_validation(source.index) and not source.reason:
+                row = source.name, source.index
+                chosen = is_validation(source.index) if known is None else row in known
+                if chosen and not source.reason:
                     yield source
 
 
@@ -270,14 +282,14 @@ def reconstruct_one(
 
 
 def reconstruct_all(
-    readers: Iterable[Reader], vae: VAE, seed: int, signal_to_noise: float | None
+    sources: Sequence[Source], vae: VAE, seed: int, signal_to_noise: float | None
 ) -> list[Reconstruction]:
-    """Reconstruct every held-out galaxy; galaxy k has the noise of seed + k.
+    """Reconstruct galaxies; galaxy k has the noise of seed + k.
 
     Those that are left out are counted in the log, by the reason.
     """
     rows, left_out = [], Counter()
-    for k, source in enumerate(tqdm(list(held_out(readers)), unit="galaxy")):
+    for k, source in enumerate(tqdm(sources, unit="galaxy")):
         try:
             rng = galsim.BaseDeviate(seed + k)
             row, reason = reconstruct_one(source, vae, rng, signal_to_noise)
@@ -353,7 +365,12 @@ def _convolved(stamp: NDArray, psf: NDArray) -> NDArray:
     return np.fft.irfft2(np.fft.rfft2(stamp) * otf, s=stamp.shape[-2:])
 
 
-def write(readers: Iterable[Reader], vae: VAE, output: Path) -> Table:
+def write(
+    readers: Iterable[Reader],
+    vae: VAE,
+    output: Path,
+    known: set[tuple[str, int]] | None = None,
+) -> Table:
     """Reconstruct the held-out galaxies at two levels of noise, and write tables and pictures.
 
     Parameters
@@ -364,6 +381,8 @@ def write(readers: Iterable[Reader], vae: VAE, output: Path) -> Table:
         The network.
     output : Path
         Folder.
+    known : set of (str, int), optional
+        See `held_out`.
 
     Returns
     -------
@@ -375,9 +394,9 @@ def write(readers: Iterable[Reader], vae: VAE, output: Path) -> Table:
     galsim.GalSimValueError
         There is no held-out galaxy that ingest accepts.
     """
-    parts = []
+    parts, sources = [], list(held_out(readers, known))
     for label, level in (("sn50", SIGNAL_TO_NOISE), ("native", None)):
-        rows = reconstruct_all(readers, vae, 100, level)
+        rows = reconstruct_all(sources, vae, 100, level)
         if not rows:
             raise galsim.GalSimValueError("No galaxy is held out and usable", len(rows))
         results = table(rows)

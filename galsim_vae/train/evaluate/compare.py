@@ -24,16 +24,8 @@ from torch import Tensor
 from galsim_vae import shapes
 from galsim_vae.bands import HALF_LIGHT_PIXELS, REFERENCE, ZEROPOINTS
 from galsim_vae.conditions import NAMES
-from galsim_vae.generator import GalaxyGenerator
-from galsim_vae.geometry import rotation_matrix, shear_matrix
-from galsim_vae.model import file as modelfile
-from galsim_vae.model.likelihood import sample_posterior
-from galsim_vae.render import sersic
+from galsim_vae.frame.frames import UPRIGHT
 from galsim_vae.stamps import Stamps
-from galsim_vae.train.fit import constants, flow_constants
-from galsim_vae.train.fit.autoencoder import Sources
-from galsim_vae.train.fit.observe import RadialPSFTable, observe
-from galsim_vae.train.synthetic.colours import colour_table
 
 from . import frame, lanusse
 from .observables import (
@@ -43,23 +35,43 @@ from .observables import (
     power_rings,
     stretched_images,
 )
+from .samples import (
+    Context,
+    as_asked,
+    as_table,
+    decode,
+    encode,
+    exactly_framed,
+    of_equal_flux,
+    sersic_fits,
+    uncorrected,
+)
 
-__all__ = ["Context", "HeldOut", "compare", "sersic_fits"]
+__all__ = ["HeldOut", "InFrame", "compare"]
 
 # Images on the sky: pixels, and arcsec a pixel for galaxies below and above a radius [arcsec].
 _SKY_SIZE, _SKY_SCALE, _LARGE_SCALE, _LARGE = 96, 0.06, 0.48, 0.4
 
 
-class Context:
-    """What every piece needs: the generator, its networks, SEDs and PSF models."""
+class InFrame(NamedTuple):
+    """Galaxies in the frame of the networks.
 
-    def __init__(self, weights):
-        self.generator = GalaxyGenerator(weights, device="cpu")
-        model = modelfile.read(self.generator.path)
-        self.vae = model.vae
-        self.half_light_pixels = float(model.flows.half_light_pixels)
-        frame = model.vae.config.canonical_frame
-        self.sources = Sources(colour_table(), RadialPSFTable.hst(), frame=frame)
+    Attributes
+    ----------
+    image : tensor (n, bands, 64, 64)
+        Without PSF, F814W = 1, or as observed.
+    observing : Observing
+        How they are observed.
+    taken : tensor (n,)
+        Shears along +x that the frame has taken out.
+    noisy : bool
+        Whether they are as observed.
+    """
+
+    image: Tensor
+    observing: Observing
+    taken: Tensor
+    noisy: bool = False
 
 
 class HeldOut(NamedTuple):
@@ -75,15 +87,24 @@ class HeldOut(NamedTuple):
         How they were.
     stamps : tensor (n, bands, 64, 64), optional
         Without PSF, F814W = 1; None where nobody knows them.
-    framed : tensor (n, bands, 64, 64), optional
-        The same in the frame of the networks.
+    framed : InFrame, optional
+        In the frame of the networks; None where they are not known in it.
+    fits : tensor (n, bands, 64, 64), optional
+        Sersic fits, of `samples.sersic_fits`; made if absent.
+    place : ndarray (n, 2, 2), optional
+        See `samples.as_asked`.
+    arcsec : tensor (n,), optional
+        Pixel scale on the sky, if ``observing.pixel_scale`` is not.
     """
 
     conditions: NDArray
     seen: Tensor
     observing: Observing
     stamps: Tensor | None = None
-    framed: Tensor | None = None
+    framed: InFrame | None = None
+    fits: Tensor | None = None
+    place: NDArray | None = None
+    arcsec: Tensor | None = None
 
 
 def compare(
@@ -122,6 +143,8 @@ def compare(
 
         ``images`` (n, 64, 64) float16, the band of structure over its noise, arcsinh-stretched.
 
+        ``frame_power`` (n, 32), the same in the frame of the networks, if that is another one.
+
         ``drawn`` (n, 2), radius [arcsec] and abs(g) of the stamps of ``free``.
 
         ``sky`` (n, 3), g1, g2 and F814W magnitude of galaxies of ``model`` and ``free``, drawn on
@@ -129,33 +152,36 @@ def compare(
 
         ``adaptive`` (n, 4) of ``held_out``, ``model`` and ``free``, see `lanusse.adaptive`.
     """
-    conditions, seen, observing, held_out, framed = galaxies
+    conditions, seen, observing, held_out, framed, fits, place, _ = galaxies
     n = len(seen)
     angle = np.pi * torch.rand(n, generator=random).numpy().astype(float)
     rng = galsim.BaseDeviate(int(torch.randint(1, 2**31, (1,), generator=random)))
-    drawn = context.generator.sample(_table(conditions, angle, ids), rng, exact=True)
-    taken = context.sources.frame.shear(drawn.conditions.values[:, NAMES.index("g")])
-    free = _uncorrected(drawn, taken, context.half_light_pixels)
-    stamps = {"held_out": held_out, "model": _as_asked(drawn), "free": _as_asked(free)}
+    drawn = context.generator.sample(as_table(conditions, angle, ids), rng, exact=True)
+    taken = context.frame.shear(drawn.conditions.values[:, NAMES.index("g")])
+    free = uncorrected(drawn, taken, context.half_light_pixels)
+    stamps = {"held_out": held_out, "model": as_asked(drawn, place)}
+    stamps["free"] = as_asked(free, place)
     result = {
         "conditions": drawn.conditions.values,
-        "drawn": _measured(stamps["free"], drawn),
+        "drawn": _measured(as_asked(free), drawn),
         "sky/model": _on_the_sky(drawn),
         "sky/free": _on_the_sky(free),
     }
+    decoded = {}
     if baselines:
         latent = torch.randn(n, context.vae.config.latent, generator=random)
+        decoded["normal"] = decode(latent, context)
+        if held_out is not None and framed is not None:
+            latent = encode(framed.image, observing.pixel_scale, framed.taken, context, random)
+            decoded["rebuilt"] = decode(latent, context)
         shear = torch.from_numpy(taken).float()
-        stamps["normal"] = _decode(latent, shear, context)
-        if framed is not None:
-            latent = _encode(framed, observing.pixel_scale, shear, context, random)
-            stamps["rebuilt"] = _decode(latent, shear, context)
-        stamps["sersic"] = sersic_fits(seen, observing)
+        stamps |= {name: frame.put_back(image, shear) for name, image in decoded.items()}
+        stamps["sersic"] = sersic_fits(seen, observing) if fits is None else fits
     for name, clean in stamps.items():
         observed = seen
         if clean is not None:
             if held_out is None and name != "sersic":
-                clean = _of_equal_flux(clean, seen, observing)
+                clean = of_equal_flux(clean, seen, observing)
             through = frame.see(clean, observing.otf)
             result[f"edges/{name}"] = edge_flux(clean)
             result[f"fluxes/{name}"] = through.sum((2, 3)).numpy()
@@ -169,65 +195,25 @@ def compare(
             result[f"adaptive/{name}"] = lanusse.adaptive(observed, observing)
         if images and name in ("held_out", "model", "sersic"):
             result[f"images/{name}"] = stretched_images(observed, observing)
+    if framed is not None and context.frame != UPRIGHT:
+        shears = framed.taken.double().numpy()
+        decoded["model"] = exactly_framed(drawn, shears, place)
+        decoded["free"] = exactly_framed(free, shears, place)
+        result |= _power_in_frame(framed, decoded)
     return result
 
 
-def _table(conditions: NDArray, angle: NDArray, ids: NDArray) -> dict[str, NDArray]:
-    """Conditions (n, 4) and position angles as `GalaxyGenerator.sample` takes them."""
-    magnitude, radius, g, redshift = conditions.T
-    return {
-        "magnitude": np.ma.masked_invalid(magnitude),
-        "half_light_radius": np.ma.masked_invalid(radius),
-        "g1": g * np.cos(2 * angle),
-        "g2": g * np.sin(2 * angle),
-        "redshift": np.ma.masked_invalid(redshift),
-        "id": ids,
-    }
-
-
-def _as_asked(drawn: Stamps) -> Tensor:
-    """The stamps as the generator lays them on the sky, in the canonical frame that was asked for.
-
-    Their jacobians and offsets, less the position angle and the pixel scale.
-    """
-    matrix = np.linalg.inv(drawn.jacobian) @ _frame_of(drawn, HALF_LIGHT_PIXELS)
-    matrix, offset = (torch.from_numpy(v).float() for v in (matrix, drawn.offset))
-    return frame.resample(torch.from_numpy(drawn.array), matrix, offset)
-
-
-def _frame_of(drawn: Stamps, pixels: float) -> NDArray:
-    """Maps to the sky of stamps with the asked angle, and the asked radius in so many pixels."""
-    angle, scale = drawn.conditions.angle, drawn.conditions.values[:, 1] / pixels
-    return rotation_matrix(angle) * scale[:, None, None]
-
-
-def _uncorrected(drawn: Stamps, taken: NDArray, pixels: float) -> Stamps:
-    """The same stamps as exact=False would lay them on the sky."""
-    offset = np.zeros_like(drawn.offset)
-    jacobian = _frame_of(drawn, pixels) @ shear_matrix(taken, 0.0)
-    return Stamps(drawn.array, drawn.conditions, jacobian, offset, drawn.bands)
-
-
-def _encode(
-    stamps: Tensor,
-    pixel_scale: Tensor,
-    taken: Tensor,
-    context: Context,
-    random: torch.Generator,
-) -> Tensor:
-    """Latents of galaxies seen as sharply and deeply as those that the flow is trained on."""
-    n = len(stamps)
-    level = torch.full((n,), flow_constants.ENCODED_SIGNAL_TO_NOISE)
-    sharp = torch.full((n,), constants.SHARPEST)
-    seen = observe(stamps, pixel_scale, context.sources.psfs, random, level, True, sharp, taken)
-    with torch.inference_mode():
-        mean, log_variance = context.vae.encoder(seen.image, seen.otf, seen.noise, seen.mask)
-        return sample_posterior(mean, log_variance, random)
-
-
-def _decode(latent: Tensor, taken: Tensor, context: Context) -> Tensor:
-    """Decoded stamps with the shear that the frame has taken out."""
-    return frame.put_back(torch.from_numpy(context.generator.decode(latent.numpy())), taken)
+def _power_in_frame(framed: InFrame, decoded: dict[str, Tensor]) -> dict[str, NDArray]:
+    """``power`` in the frame of the networks; of Sersic fits it is not known."""
+    image, observing, _, noisy = framed
+    result = {}
+    if noisy:
+        result["frame_power/held_out"] = power_rings(image, observing, noisy=True)
+    else:
+        decoded = decoded | {"held_out": image}
+    for name, clean in decoded.items():
+        result[f"frame_power/{name}"] = power_rings(frame.see(clean, observing.otf), observing)
+    return result
 
 
 def _measured(stamps: Tensor, drawn: Stamps) -> NDArray:
@@ -254,35 +240,3 @@ def _on_the_sky(drawn: Stamps) -> NDArray:
         found = np.column_stack([moments.g1.numpy(), moments.g2.numpy(), magnitude])
         values[rows] = np.where(moments.converged.numpy()[:, None], found, np.nan)
     return values
-
-
-def sersic_fits(seen: Tensor, observing: Observing) -> Tensor:
-    """Single-Sersic galaxies fitted to observed ones: what simulators use today.
-
-    Fitted to the band of structure, as for GalSim's COSMOS parametric catalogue; every other band
-    gets the same profile with its own best flux.
-
-    Returns
-    -------
-    tensor (n, bands, 64, 64), without PSF.
-    """
-    rows = torch.arange(len(seen))
-    usable, otf = observing.mask[rows, observing.band], observing.otf[rows, observing.band, None]
-
-    def one_band(stamps: Tensor) -> Tensor:
-        return frame.see(stamps[:, None], otf)[:, 0] * usable
-
-    parameters = sersic.fit(seen[rows, observing.band] * usable, one_band)
-    stamps = sersic.stamps(parameters)[:, None].expand_as(seen)
-    through = frame.see(stamps, observing.otf) * observing.mask
-    flux = (through * seen).sum((2, 3)) / through.square().sum((2, 3)).clamp_min(1e-20)
-    return stamps * flux.clamp_min(0)[:, :, None, None]
-
-
-def _of_equal_flux(stamps: Tensor, seen: Tensor, observing: Observing) -> Tensor:
-    """Scale stamps to the flux that was observed, through PSF and mask, in the structure's band."""
-    rows = torch.arange(len(seen))
-    mask = observing.mask[rows, observing.band]
-    through = frame.see(stamps, observing.otf)[rows, observing.band]
-    own = (seen[rows, observing.band] * mask).sum((1, 2))
-    return stamps * (own / (through * mask).sum((1, 2)))[:, None, None, None]

@@ -82,9 +82,13 @@ def on_sky(measured: Truth, taken: Tensor) -> Tensor:
     return sheared_shape(torch.complex(measured.g1, measured.g2), taken)
 
 
-def put_back(stamps: Tensor, taken: Tensor) -> Tensor:
-    """Bring stamps (n, bands, 64, 64) out of a frame that has taken shears (n,) out."""
-    return resample(stamps, _stretch(-taken), taken.new_zeros(len(taken), 2))
+def put_back(stamps: Tensor, taken: Tensor, centre: float = 0.0) -> Tensor:
+    """Bring stamps (n, bands, 64, 64) out of a frame that has taken shears (n,) out.
+
+    The point whose x and y are both ``centre``, from the middle of a stamp [pixel], stays.
+    """
+    matrix = _stretch(-taken)
+    return resample(stamps, matrix, centre * (1 - matrix.sum(2)))
 
 
 def _stretch(g: Tensor) -> Tensor:

@@ -13,15 +13,23 @@ from galsim_vae.plots import contact_sheet
 
 from . import calibration, lanusse
 from .calibration import Bin
+from .ends import FAINTEST_SHOWN
 from .features import FEATURES
 from .lanusse import Line
-from .rows import COMPARED, Estimate, Row, as_table
+from .rows import COMPARED, GROUPS, Estimate, Row, as_table
 from .scorecard import power_ratio
 
-__all__ = ["headline", "write"]
+__all__ = ["headline", "printed", "write"]
 
 _COLOURS = {"held_out": "black", "model": "tab:blue", "sersic": "tab:orange", "normal": "tab:green"}
 _SHEET = 16  # galaxies of the contact sheet
+_PICTURES = {
+    "galaxies": "Held-out, drawn and Sersic galaxies in three rows",
+    "ends": "Bright drawn galaxies at a stretch that shows a ten-thousandth of the peak",
+    "features": "Distribution of each feature of held-out, drawn, Sersic and flow-less galaxies",
+    "power": "Power spectra over that of held-out galaxies",
+    "calibration": "Bias by the asked value",
+}
 
 
 def write(
@@ -42,7 +50,7 @@ def write(
     name : str
         First part of the files' names: ``<name>_scorecard.ecsv``, ``<name>_calibration.ecsv``,
         ``<name>_lanusse.ecsv``, ``<name>.md`` and the figures ``<name>_features.png``, ``_power``,
-        ``_calibration`` and ``_galaxies``.
+        ``_calibration``, ``_galaxies`` and ``_ends``.
     facts : dict
         Kept in the tables' headers.
     """
@@ -59,12 +67,14 @@ def write(
         compared = lanusse.as_table(lines)
         compared.meta.update(facts)
         write_whole(folder / f"{name}_lanusse.ecsv", lambda path: _ecsv(compared, path))
-    text = _markdown(rows, bins, lines, facts)
+    text = _markdown(name, rows, bins, lines, facts)
     write_whole(folder / f"{name}.md", lambda path: path.write_text(text))
     for kind, draw in (("features", _features_figure), ("power", _power_figure)):
         drawn = draw(measured)
         write_whole(folder / f"{name}_{kind}.png", lambda path, f=drawn: f.savefig(path, dpi=100))
     write_whole(folder / f"{name}_galaxies.png", lambda path: _galaxies(measured, path))
+    if "bright/model" in measured:
+        write_whole(folder / f"{name}_ends.png", lambda path: _ends(measured, path))
 
 
 def _ecsv(table: Table, path: Path) -> None:
@@ -76,7 +86,7 @@ def _ecsv(table: Table, path: Path) -> None:
 
 
 def headline(rows: list[Row], facts: dict[str, Any]) -> str:
-    """What was evaluated, and how many targets were met."""
+    """Return what was evaluated, and how many targets were met."""
     judged = [row.met for row in rows if row.met is not None]
     return (
         f"{facts['weights']} (sha256 {facts['sha256'][:12]}), {facts['held_out_galaxies']:,} "
@@ -84,20 +94,60 @@ def headline(rows: list[Row], facts: dict[str, Any]) -> str:
     )
 
 
-def _markdown(rows: list[Row], bins: list[Bin], lines: list[Line], facts: dict[str, Any]) -> str:
-    """The scorecard, the calibration and the comparison with Lanusse et al. as Markdown."""
+def printed(name: str, rows: list[Row], facts: dict[str, Any]) -> str:
+    """Return the scorecard as it is printed: a line a metric.
+
+    Parameters
+    ----------
+    name : str
+        Of the comparison.
+    rows : list of Row
+    facts : dict
+        As in `write`.
+    """
+    heads = ("", "value", "floor", "target", "met")
+    lines = [(f"  {row.metric}", *_short(row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+
+    def line(cells: tuple[str, ...]) -> str:
+        return "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
+
+    text = [f"{name}: {headline(rows, facts)}", line(heads)]
+    for number, title in GROUPS.items():
+        group = [cells for row, cells in zip(rows, lines, strict=True) if row.number == number]
+        text += [f"{title}", *map(line, group)] if group else []
+    return "\n".join(text)
+
+
+def _short(row: Row) -> tuple[str, str, str, str]:
+    """Value, floor, target and whether it is met."""
+    sign = ">=" if row.at_least else "<="
+    target = "" if row.limit is None else f"{sign} {row.limit:.3g}"
+    value = _text(row.values.get(row.judged))
+    unclear = "unclear" if target and value else ""
+    met = {None: unclear, True: "yes", False: "NO"}[row.met]
+    return value, _text(row.values.get("floor")), target, met
+
+
+def _markdown(
+    name: str, rows: list[Row], bins: list[Bin], lines: list[Line], facts: dict[str, Any]
+) -> str:
+    """Return the page of a comparison: pictures, scorecard, calibration, Lanusse et al."""
+    beside = [c for c in COMPARED if c not in ("model", "floor")]
     text = [
         headline(rows, facts) + ".",
         "",
-        "| # | metric | target | met | " + " | ".join(COMPARED) + " |",
-        "|---|---|---|---|" + "---|" * len(COMPARED),
+        "| metric | model | floor | target | met | " + " | ".join(beside) + " |",
+        "|---|---|---|---|---|" + "---|" * len(beside),
     ]
-    for row in rows:
-        target = "" if row.limit is None else f"{'≥' if row.at_least else '≤'} {row.limit:g}"
-        values = [_text(row.values.get(name)) for name in COMPARED]
-        metric = row.metric.replace("|", "\\|")
-        cells = [str(row.number), metric, target, _yes(row.met), *values]
-        text.append("| " + " | ".join(cells) + " |")
+    for number, title in GROUPS.items():
+        group = [row for row in rows if row.number == number]
+        if group:
+            text.append(f"| **{number}. {title}** |" + " |" * (4 + len(beside)))
+        text += [_row(row, beside) for row in group]
+    for kind, caption in _PICTURES.items():
+        if bins or kind not in ("calibration", "ends"):
+            text += ["", f"![{caption}]({name}_{kind}.png)"]
     if bins:
         met = [b.met for b in bins if np.isfinite(b.bias_limit)]
         text += [
@@ -119,6 +169,16 @@ def _markdown(rows: list[Row], bins: list[Bin], lines: list[Line], facts: dict[s
         ]
         text += [_line(line) for line in lines]
     return "\n".join(text) + "\n"
+
+
+def _row(row: Row, beside: list[str]) -> str:
+    _, _, target, met = _short(row)
+    target = target.replace(">=", "≥").replace("<=", "≤")
+    met = "**no**" if met == "NO" else met
+    columns = [_text(row.values.get(name)) for name in ("model", "floor")]
+    others = [_text(row.values.get(name)) for name in beside]
+    cells = [row.metric.replace("|", "\\|"), *columns, target, met, *others]
+    return "| " + " | ".join(cells) + " |"
 
 
 def _text(estimate: Estimate | None) -> str:
@@ -228,3 +288,11 @@ def _galaxies(measured: dict[str, NDArray], path: Path) -> None:
         peak = measured["images/held_out"][:_SHEET].astype(float).max((1, 2), keepdims=True)
         rows.append(list(np.clip(0.1 + 0.9 * images / np.maximum(peak, 1e-9), 0, 1)))
     contact_sheet(rows, path)
+
+
+def _ends(measured: dict[str, NDArray], path: Path) -> None:
+    """Bright galaxies with an arcsinh stretch that shows `FAINTEST_SHOWN` of the peak."""
+    images = np.maximum(measured["bright/model"], 0) / FAINTEST_SHOWN
+    images = np.arcsinh(images) / np.arcsinh(1 / FAINTEST_SHOWN)
+    half = len(images) // 2
+    contact_sheet([list(images[:half]), list(images[half:])], path)

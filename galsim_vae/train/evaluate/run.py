@@ -3,12 +3,14 @@
 Interrupted, it goes on from the pieces in its work folder and ends as if it had not been.
 """
 
+import hashlib
 import logging
 import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import galsim
 import torch
@@ -17,33 +19,41 @@ from tqdm import tqdm
 
 from galsim_vae.devices import one_thread
 from galsim_vae.files import output_folder
+from galsim_vae.generator import GalaxyGenerator
 from galsim_vae.model import file as modelfile
 from galsim_vae.train import training_file as dataset
 
 from . import calibration, lanusse, report, scorecard
-from .compare import Context
-from .pieces import (
-    FEWEST,
-    PIECE,
-    Task,
-    askable,
-    join,
-    read_piece,
-    real_pieces,
-    synthetic_piece,
-    write_piece,
-)
+from .ends import population_ends
+from .pieces import PIECE, join, read_piece, write_piece
+from .real_pieces import FEWEST, RealTask, askable, known_features, real_piece, real_tasks
 from .rows import against_sersic
+from .samples import Context
+from .synthetic_pieces import Task, synthetic_piece
+from .two_samples import IMAGES
 
-__all__ = ["GALAXIES", "evaluate"]
+__all__ = ["DRAWS", "GALAXIES", "SHEARED", "evaluate"]
 
 logger = logging.getLogger(__name__)
 
 GALAXIES = 20_000
+#: Synthetic galaxies that are sheared, and draws of each real one that are.
+SHEARED, DRAWS = 5000, 20
 _BASELINES = 5000  # galaxies of the baselines that are slow to make
-_FORMAT = 6  # of the pieces: increase it when they change
+_FORMAT = 7  # of the pieces: increase it when they change
+
+_METRICS = 13  # steps of the bar
 
 _context: Context | None = None  # of a worker
+_data: dataset.Dataset | None = None
+
+
+class _Job(NamedTuple):
+    """A piece to be made, its galaxies and its file."""
+
+    task: Task | RealTask
+    size: int
+    file: Path
 
 
 def evaluate(
@@ -53,8 +63,10 @@ def evaluate(
     galaxies: int = GALAXIES,
     seed: int = 1,
     data: Path | None = None,
+    sheared: int = SHEARED,
+    draws: int = DRAWS,
 ) -> None:
-    """Evaluate weights and write tables, figures and Markdown.
+    """Evaluate weights, print the scorecards, and write tables, figures and Markdown.
 
     Parameters
     ----------
@@ -70,37 +82,46 @@ def evaluate(
     seed : int
         Of everything random.
     data : Path, optional
-        Training file, whose held-out galaxies are the second reference set.
+        Training file, of any canonical frame, whose held-out galaxies that were seen from space
+        are compared too.
+    sheared : int
+        Synthetic galaxies whose shear response is measured.
+    draws : int
+        Drawn galaxies for each real one whose shear response is measured; 0 for none.
 
     Raises
     ------
     galsim.GalSimRangeError
-        Too few galaxies, synthetic or of the training file, or a negative seed.
+        Too few galaxies, synthetic or of the training file, or a negative number.
     OSError
         Weights or training file cannot be read.
     """
     if galaxies < FEWEST:
         raise galsim.GalSimRangeError("Too few galaxies to compare", galaxies, FEWEST)
-    if seed < 0:
-        raise galsim.GalSimRangeError("seed must not be negative", seed, 0)
+    for name, value in (("seed", seed), ("sheared", sheared), ("draws", draws)):
+        if value < 0:
+            raise galsim.GalSimRangeError(f"{name} must not be negative", value, 0)
     path = modelfile.find(weights)
-    ranges = modelfile.read(path).ranges
     real = rows = None
     if data is not None:
         real = dataset.read(data)
-        rows = askable(real, ranges)
+        rows = askable(real, modelfile.read(path).ranges)
     output = output_folder(output)
     work = output_folder(output / "pieces" if work is None else work)
     with one_thread():  # sums depend on how they are shared out
-        _finish("synthetic", _synthetic(path, work, galaxies, seed), path, output, seed)
-        if real is not None and rows is not None:
-            pieces = real_pieces(real, rows, Context(path), seed)
-            _finish("real", join(pieces), path, output, seed)
+        measured = _synthetic(path, work, galaxies, seed, sheared)
+        measured |= population_ends(GalaxyGenerator(path, device="cpu"), seed)
+        _finish("synthetic", measured, path, output, seed)
+        if real is not None and rows is not None and data is not None:
+            measured = _real(path, work, data, rows, seed, draws)
+            known = known_features(real, seed)
+            measured |= {} if known is None else {"features/training": known}
+            _finish("real", measured, path, output, seed)
 
 
 def _finish(name: str, measured: dict[str, NDArray], path: Path, output: Path, seed: int) -> None:
-    """Score one comparison and write its files."""
-    with tqdm(desc=f"scoring {name}", unit="metric") as bar:
+    """Score one comparison, write its files and print it."""
+    with tqdm(desc=f"scoring {name}", unit="metric", total=_METRICS) as bar:
 
         def progress(part: str) -> None:
             bar.set_postfix_str(part)
@@ -108,8 +129,8 @@ def _finish(name: str, measured: dict[str, NDArray], path: Path, output: Path, s
 
         rows = scorecard.scorecard(measured, seed, progress)
         bins = []
+        progress("calibration")
         if name == "synthetic":
-            progress("calibration")
             bins = calibration.calibration(measured, seed)
         else:
             rows = against_sersic(rows)
@@ -122,50 +143,77 @@ def _finish(name: str, measured: dict[str, NDArray], path: Path, output: Path, s
         "seed": seed,
     }
     report.write(output, name, rows, bins, lines, measured, facts)
-    print(f"{name}: {report.headline(rows, facts)}; see {output / name}.md")
+    print(report.printed(name, rows, facts))
 
 
-def _synthetic(path: Path, work: Path, galaxies: int, seed: int) -> dict[str, NDArray]:
-    """Make the pieces that are not there yet, on all cores, and join them."""
+def _synthetic(
+    path: Path, work: Path, galaxies: int, seed: int, sheared: int
+) -> dict[str, NDArray]:
+    """Return the synthetic comparison."""
     count = -(-galaxies // PIECE)
     size = min(PIECE, galaxies)
-    tasks = [
-        Task(k, seed, k * PIECE < _BASELINES, k * PIECE < scorecard.IMAGES, size)
-        for k in range(count)
-    ]
-    stem = f"{modelfile.read(path).sha256[:12]}-v{_FORMAT}"
-    files = [
-        work / f"{stem}-s{t.seed}-n{t.size}-{t.number}-{int(t.baselines)}{int(t.images)}.npz"
-        for t in tasks
-    ]
-    missing = [(t, file) for t, file in zip(tasks, files, strict=True) if not file.exists()]
-    bar = tqdm(total=count * size, initial=(count - len(missing)) * size, unit="galaxy")
-    with bar:
-        for _ in _work(path, missing):
+    jobs = []
+    for k in range(count):
+        baselines, images = k * PIECE < _BASELINES, k * PIECE < IMAGES
+        task = Task(k, seed, baselines, images, size, min(max(sheared - k * PIECE, 0), size))
+        name = f"s{seed}-n{size}-{k}-{int(baselines)}{int(images)}-{task.responses}.npz"
+        jobs.append(_Job(task, size, work / f"{_stem(path)}-{name}"))
+    return _made(path, None, jobs, "synthetic")
+
+
+def _real(
+    path: Path, work: Path, data: Path, rows: NDArray, seed: int, draws: int
+) -> dict[str, NDArray]:
+    """Return the comparison of real galaxies."""
+    with data.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    jobs = []
+    for task in real_tasks(rows, seed, draws):
+        name = f"{digest}-s{seed}-{task.number}-{draws}.npz"
+        jobs.append(_Job(task, len(task.rows), work / f"{_stem(path)}-{name}"))
+    return _made(path, data, jobs, "real")
+
+
+def _stem(path: Path) -> str:
+    return f"{modelfile.read(path).sha256[:12]}-v{_FORMAT}"
+
+
+def _made(path: Path, data: Path | None, jobs: list[_Job], name: str) -> dict[str, NDArray]:
+    """Make the pieces that are not there yet, on all cores, and join all."""
+    missing = [job for job in jobs if not job.file.exists()]
+    done = sum(job.size for job in jobs) - sum(job.size for job in missing)
+    total = sum(job.size for job in jobs)
+    with tqdm(desc=name, total=total, initial=done, unit="galaxy") as bar:
+        for size in _work(path, data, missing):
             bar.update(size)
-    return join([read_piece(file) for file in files])
+    return join([read_piece(job.file) for job in jobs])
 
 
-def _work(path: Path, missing: list[tuple[Task, Path]]) -> Iterator[None]:
-    workers = min(len(os.sched_getaffinity(0)), len(missing))
+def _work(path: Path, data: Path | None, jobs: list[_Job]) -> Iterator[int]:
+    workers = min(len(os.sched_getaffinity(0)), len(jobs))
     if workers < 2:
-        if missing:
-            _start(path)
-        yield from map(_make, missing)
+        if jobs:
+            _start(path, data)
+        yield from map(_make, jobs)
         return
     # Not by fork: torch's threads do not survive it.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(path,)) as pool:
-        yield from pool.map(_make, missing)
+    with ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(path, data)) as pool:
+        yield from pool.map(_make, jobs)
 
 
-def _start(path: Path) -> None:
-    global _context
+def _start(path: Path, data: Path | None) -> None:
+    global _context, _data
     torch.set_num_threads(1)
     _context = Context(path)
+    _data = None if data is None else dataset.read(data)
 
 
-def _make(item: tuple[Task, Path]) -> None:
-    task, file = item
+def _make(job: _Job) -> int:
     assert _context is not None
-    write_piece(file, synthetic_piece(task, _context))
+    if isinstance(job.task, RealTask):
+        assert _data is not None
+        write_piece(job.file, real_piece(job.task, _data, _context))
+    else:
+        write_piece(job.file, synthetic_piece(job.task, _context))
+    return job.size

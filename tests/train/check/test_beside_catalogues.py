@@ -36,7 +36,8 @@ def report(catalogues, model):
 
 @needs_data
 def test_catalogues_mean_what_they_should(catalogues):
-    shapes, spectra, stamps, goods, hdf, _ = catalogues
+    shapes, spectra, stamps, goods, hdf = catalogues[:5]
+    assert (len(catalogues.three_d_hst), len(catalogues.figs)) > (3000, 2000)
     assert (len(shapes), len(goods), len(hdf)) == (54_236, 150, 1067)
     # Axis ratios of the flattest discs, not needles: e1, e2 are distortions.
     flattest = np.percentile(shapes["g"], 99)

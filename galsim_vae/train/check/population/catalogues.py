@@ -22,6 +22,8 @@ from galsim_vae.frame.observation import Observation
 from galsim_vae.train.failures import failure
 from galsim_vae.train.synthetic.colours import TEMPLATES, igm_transmission
 
+from .goods import figs, three_d_hst
+
 __all__ = [
     "ILBERT",
     "Catalogues",
@@ -60,6 +62,8 @@ class Catalogues(NamedTuple):
     candels: Table
     hubble_deep_field: Table
     instruments: dict[str, tuple[galsim.GSObject, float]]
+    three_d_hst: Table
+    figs: Table
 
 
 def read(shared: Path) -> Catalogues:
@@ -81,6 +85,8 @@ def read(shared: Path) -> Catalogues:
         candels(shared),
         hubble_deep_field(shared),
         instruments(shared),
+        three_d_hst(shared),
+        figs(shared),
     )
 
 

@@ -99,7 +99,7 @@ def compare(data: Catalogues, model: DrawnPopulation) -> Table:
         data's number alone gives the distance; its expectation for Wasserstein and
         Kolmogorov-Smirnov), required (NaN where nothing was asked for).
     """
-    shapes, spectra, sizes, goods, hdf, _ = data
+    shapes, spectra, sizes, goods, hdf = data[:5]
     known = sizes[np.asarray(sizes["redshift"]) > 0]
     rows = [
         _counts("COSMOS", shapes["magnitude"], 20.0, 23.4, model),
@@ -121,6 +121,9 @@ def compare(data: Catalogues, model: DrawnPopulation) -> Table:
     rows += _colours("HDF-N", hdf, "redshift", _intervals(REDSHIFT_EDGES), model)
     rows += _colours("HDF-N", hdf, "magnitude", _steps(*LIMITS, 1.0), model)
     rows += _colours("CANDELS", goods, "magnitude", _steps(21.0, 24.0, 1.0), model)
+    for name, table in (("3D-HST", data.three_d_hst), ("FIGS", data.figs)):
+        rows += _colours(name, table, "redshift", _intervals(REDSHIFT_EDGES), model)
+        rows += _colours(name, table, "magnitude", _steps(*LIMITS, 1.0), model)
     names = ("relation", "sample", "by", "low", "high", "n", "data", "model", "distance_kind",
              "distance", "error", "required")  # fmt: skip
     table = Table(rows=rows, names=names)

@@ -165,33 +165,32 @@ def redshifts(data: Catalogues, model: DrawnPopulation) -> Figure:
 
 def colours(data: Catalogues, model: DrawnPopulation) -> Figure:
     """Integrated colours against redshift (above) and magnitude (below)."""
-    figure = Figure(figsize=(11.5, 6.6), layout="constrained")
-    axes = figure.subplots(2, 3)
-    hdf, goods = data.hubble_deep_field, data.candels
-    inside = (hdf["magnitude"] >= LIMITS[0]) & (hdf["magnitude"] < LIMITS[1])
+    figure = Figure(figsize=(15, 6.6), layout="constrained")
+    axes = figure.subplots(2, len(COLOURS))
+    samples = (
+        ("HDF-N", data.hubble_deep_field, DATA, "o"), ("CANDELS", data.candels, OTHER, "s"),
+        ("3D-HST", data.three_d_hst, THIRD, "^"), ("FIGS", data.figs, "tab:red", "v"),
+    )  # fmt: skip
     edges = np.array([0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.6, 2.0, 2.5, 3.0, 3.5])
+    steps = np.arange(20.0, 25.6, 0.5)
     for column, name in enumerate(COLOURS):
         faint = 24.0 if name == "F814W-F125W" else LIMITS[1]
-        part = hdf[inside & np.isfinite(hdf[name]) & (hdf["magnitude"] < faint)]
         ours = model.natural[model.conditions[model.natural, 0] < faint]
-        upper, lower = axes[0, column], axes[1, column]
+        upper, lower = axes[:, column]
         _band(upper, model.conditions[ours, 3], model.colours[name][ours], edges)
-        for yes, marker in ((True, "o"), (False, ".")):
-            some = part[np.asarray(part["spectroscopic"]) == yes]
-            label = f"HDF-N, {'spectroscopic' if yes else 'photometric'} z"
-            upper.plot(some["redshift"], some[name], marker, ms=4, mfc="none", color=DATA,
-                       alpha=0.7, label=label)  # fmt: skip
-        upper.set(xlabel="redshift", ylabel=f"{name} [AB]", xlim=(0, 3.6), ylim=(-0.6, 2.4))
-        steps = np.arange(20.0, 25.6, 0.5)
         _band(lower, model.conditions[:, 0], model.colours[name], steps)
-        _points(lower, part["magnitude"], part[name], np.arange(20, faint + 0.1, 1.0), "HDF-N",
-                DATA)  # fmt: skip
-        if name in goods.colnames:
-            _points(lower, goods["magnitude"], goods[name], np.arange(19.6, 25.0, 1.0), "CANDELS",
-                    OTHER, "s")  # fmt: skip
+        for label, table, colour, marker in samples:
+            if name not in table.colnames:
+                continue
+            bright = (table["magnitude"] >= LIMITS[0]) & (table["magnitude"] < faint)
+            part = table[bright & np.isfinite(table[name])]
+            if "redshift" in table.colnames:
+                _points(upper, part["redshift"], part[name], edges, label, colour, marker)
+            _points(lower, part["magnitude"], part[name], np.arange(20, faint + 0.1, 1.0), label,
+                    colour, marker)  # fmt: skip
+        upper.set(xlabel="redshift", ylabel=f"{name} [AB]", xlim=(0, 3.6), ylim=(-0.6, 2.4))
         lower.set(xlabel="F814W [AB]", ylabel=f"{name} [AB]", xlim=(20, 25.5), ylim=(-0.4, 2))
         lower.legend(fontsize=8)
-    axes[0, 0].legend(fontsize=8)
     return figure
 
 

@@ -27,7 +27,9 @@ DRAWS = 500  # of the population
 LIMITS = (20.0, 25.0)  # F814W, of the project's acceptance criteria
 # F450W lies between F435W and F606W: log-linear in wavelength, its colour is this share of theirs.
 F450W_SHARE = np.log(592 / 456) / np.log(592 / 433)
-COLOURS = {"F450W-F606W": (0, 1), "F606W-F814W": (1, 2), "F814W-F125W": (2, 3)}
+COLOURS = {
+    "F450W-F606W": (0, 1), "F606W-F814W": (1, 2), "F814W-F125W": (2, 3), "F125W-F160W": (3, 4)
+}  # fmt: skip
 
 
 class DrawnPopulation:
