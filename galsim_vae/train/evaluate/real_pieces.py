@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.conditions import NAMES
@@ -138,7 +139,8 @@ def known_features(data: Dataset, seed: int) -> NDArray | None:
     """
     training, random = np.flatnonzero(~data.valid), seeded(seed, 2)
     parts = [training[i : i + PIECE] for i in range(0, len(training), PIECE)]
-    found = [observed_features(*observe(upright(data[part]), random)) for part in parts]
+    bar = tqdm(parts, desc="training galaxies", unit="piece")
+    found = [observed_features(*observe(upright(data[part]), random)) for part in bar]
     return np.concatenate(found) if found else None
 
 

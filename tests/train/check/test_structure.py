@@ -18,7 +18,7 @@ def galaxies():
     noise = data.noise[:, :, None, None] * random.normal(size=data.image.shape)
     data.image[:] = (data.image + noise) * data.mask
     seen = data.mask.any((2, 3))
-    data.filters[:] = np.where(seen, np.array(BANDS), "")
+    data.filters = np.where(seen, np.array(BANDS), "")
     return data[structure.chosen(data).source_index]
 
 
@@ -45,13 +45,13 @@ def test_galaxies_of_the_population_are_like_the_population(found):
 def test_a_colour_and_structure_that_differ_are_found(galaxies, found):
     changed = structure.chosen(galaxies)
     changed.image[:, BANDS.index("F125W")] *= 1.3
-    y, x = np.indices((64, 64)) - 31.5
-    lumps = 1 + 0.5 * np.cos(2 * np.pi * x / 8) * np.cos(2 * np.pi * y / 8)
+    x = np.arange(64) - 31.5
+    lumps = 1 + 0.5 * np.cos(2 * np.pi * x / 8)  # 8 cycles a stamp
     changed.image[:, BANDS.index(REFERENCE)] *= lumps
     before, after = lines(found), lines(structure.measure(changed, seed=3, repeats=2))
     colour, power = (
         after[name]["difference"] - before[name]["difference"]
-        for name in ("F814W-F125W", "power at 12 cycles")
+        for name in ("F814W-F125W", "power at 8 cycles")
     )
     assert colour == pytest.approx(-2.5 * np.log10(1.3), abs=0.1)
     assert power < -0.15
