@@ -102,10 +102,11 @@ def evaluate(
         if value < 0:
             raise galsim.GalSimRangeError(f"{name} must not be negative", value, 0)
     path = modelfile.find(weights)
+    ranges = modelfile.read(path).ranges
     real = rows = None
     if data is not None:
         real = dataset.read(data)
-        rows = askable(real, modelfile.read(path).ranges)
+        rows = askable(real, ranges)
     output = output_folder(output)
     work = output_folder(output / "pieces" if work is None else work)
     with one_thread():  # sums depend on how they are shared out
