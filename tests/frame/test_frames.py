@@ -1,13 +1,14 @@
 """The two frames: what they take out, how stamps end, how PSFs are described."""
 
 import json
+from dataclasses import replace
 
 import galsim
 import numpy as np
 import pytest
 import torch
 from made_observation import BAND, galaxy, observe
-from made_weights import untrained
+from made_weights import TINY, untrained
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -18,7 +19,7 @@ from galsim_vae.frame.frames import find_frame
 from galsim_vae.frame.psf_shape import psf_shape
 from galsim_vae.geometry import rotation_matrix, sheared_shape
 from galsim_vae.model import file as modelfile
-from galsim_vae.model.vae import VAEConfig
+from galsim_vae.model.vae import VAE, VAEConfig
 
 
 def transform(psf):
