@@ -8,7 +8,7 @@ half_light_radius   sqrt(ab) of the half-light ellipse, arcsec
 g1, g2              ellipticity as a `galsim.Shear`, |g| = (a - b) / (a + b)
 redshift            true redshift
 id                  integer; names the galaxy: its noise depends on (seed, id) only
-mag_<BAND>          AB magnitude in another band (``mag_F606W``)
+mag_<filter>        AB magnitude in another filter (``mag_F606W``, ``mag_LSST_r``)
 =================== ============================================================
 
 A column that is absent, or masked in a row, is left to be drawn from the population.
@@ -16,7 +16,7 @@ A column that is absent, or masked in a row, is left to be drawn from the popula
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,11 +39,13 @@ __all__ = [
     "NAMES",
     "Conditions",
     "as_columns",
+    "check_magnitude",
     "from_table",
     "of_row",
     "one_row",
     "surface_density",
     "to_table",
+    "with_magnitude",
 ]
 
 #: The conditions, in the order of the columns of `Conditions.values`.
@@ -64,6 +66,8 @@ _PHYSICAL = {
     "g": (0.0, np.nextafter(1, 0)),
     "redshift": (0.0, np.inf),
 }
+# mag beyond the trained range that may follow from other filters' magnitudes.
+_SLACK = 0.05
 _UNITS = {"half_light_radius": units.arcsec}
 #: What errors call the conditions: nobody is asked for g.
 LABELS = {name: name for name in NAMES} | {"g": "ellipticity |g|"}
@@ -83,7 +87,7 @@ class Conditions:
     id : ndarray (n,) int64
         Names of the galaxies.
     band_magnitudes : dict of str to (n,) float64
-        AB magnitudes asked for in other bands than the reference.
+        AB magnitudes asked for in other bands than the reference, and in filters; by name.
     """
 
     values: np.ndarray
@@ -110,6 +114,7 @@ def from_table(
     *,
     extrapolate: bool = False,
     bands: Iterable[str] = BANDS,
+    check_filter: Callable[[str], None] | None = None,
 ) -> Conditions:
     """Read and check a table of conditions.
 
@@ -125,6 +130,9 @@ def from_table(
     bands : iterable of str
         Bands for which a ``mag_<BAND>`` column may be given (the reference band's is
         ``magnitude``).
+    check_filter : callable, optional
+        Takes what follows ``mag_`` in any other column, and raises if it is no filter to be asked
+        for; without it there is none.
 
     Returns
     -------
@@ -142,6 +150,11 @@ def from_table(
     """
     table = as_columns(table)
     mag_columns = {f"mag_{band}": band for band in bands if band != REFERENCE}
+    if check_filter is not None:
+        for name in table:
+            if name.startswith("mag_") and name not in (*mag_columns, f"mag_{REFERENCE}"):
+                check_filter(name.removeprefix("mag_"))
+                mag_columns[name] = name.removeprefix("mag_")
     _check_names(list(table), mag_columns)
     columns = {name: _column(column, name) for name, column in table.items()}
     n = _common_length(columns)
@@ -238,6 +251,42 @@ def one_row(
     }
     # Quantities keep their unit.
     return {name: np.atleast_1d(value) for name, value in table.items() if value is not None}
+
+
+def with_magnitude(conditions: Conditions, magnitude: np.ndarray) -> Conditions:
+    """Return the same conditions with other F814W magnitudes (n,)."""
+    values = conditions.values.copy()
+    values[:, NAMES.index("magnitude")] = magnitude
+    return Conditions(values, conditions.angle, conditions.id, conditions.band_magnitudes)
+
+
+def check_magnitude(
+    magnitude: np.ndarray, trained: tuple[float, float], rows: np.ndarray
+) -> None:
+    """Check F814W magnitudes that follow from others.
+
+    Parameters
+    ----------
+    magnitude : ndarray (n,)
+    trained : (low, high)
+        Trained range. Where the networks were given its end, the galaxy may be a little beyond.
+    rows : ndarray (n,) bool
+        Which to check.
+
+    Raises
+    ------
+    galsim.GalSimRangeError
+        One of them is out of the range.
+    """
+    low, high = trained
+    outside = rows & ((magnitude < low - _SLACK) | (magnitude > high + _SLACK))
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise GalSimRangeError(
+            f"The F814W magnitude that follows from the mag_<filter>{of_row(row, outside)} is out "
+            "of range. extrapolate=True allows values outside the trained range.",
+            float(magnitude[row]), low, high,
+        )  # fmt: skip
 
 
 def of_row(row: int, bad: np.ndarray) -> str:

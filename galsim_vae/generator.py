@@ -22,6 +22,7 @@ from . import shapes
 from .bands import BANDS, REFERENCE, STAMP_SIZE
 from .deviates import draw_seed, galaxy_uniforms, normal
 from .devices import find_device, pinned_torch
+from .filters.asked import first_guess, match_magnitudes, read_asked
 from .frame.frames import Frame
 from .galaxy import VAEGalaxy
 from .geometry import residual_shear, rotation_matrix, shear_matrix
@@ -39,8 +40,12 @@ __all__ = ["GalaxyGenerator"]
 _ATTEMPTS = 5
 # Rows from which on the four conditions, and the parameters of their splines, fill registers.
 _FEWEST = 8
+# Trials of the F814W magnitude of a galaxy that is asked for by others, how near to each other two
+# of them are to be [mag], and how what comes out may change with what goes in.
+_PASSES, _NEAR, _SLOPES = 5, 0.02, (-2.0, 0.7)
 # Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].
 _MAX_COLOUR = 10.0
+_MAGNITUDE = cond.NAMES.index("magnitude")
 
 
 class _Decoded(NamedTuple):
@@ -198,7 +203,10 @@ class GalaxyGenerator:
         ----------
         table : astropy.table.QTable, Table or dict of arrays
             Any of the columns magnitude [AB mag], half_light_radius [arcsec], g1 and g2, redshift,
-            id and mag_<BAND>; missing conditions are drawn from the population given those present.
+            id and mag_<filter> (`galsim_vae.filters.names`); missing conditions are drawn from the
+            population given those present. A galaxy has the mag_<filter> that it is asked for, by
+            the smallest change of its spectrum; without a magnitude, the networks are given the
+            F814W magnitude that it then comes out with, to a few hundredths.
         rng : galsim.BaseDeviate
             Two of its draws are used.
         exact, extrapolate : bool, optional
@@ -218,12 +226,15 @@ class GalaxyGenerator:
         galsim.GalSimValueError
             A column that is unknown, of a wrong unit or not finite; ``rng`` is no deviate.
         galsim.GalSimIncompatibleValuesError
-            Columns of unlike lengths, none at all, or one of g1 and g2 alone.
+            Columns of unlike lengths, none at all, or one of g1 and g2 alone; magnitudes that
+            contradict each other.
         galsim.GalSimError
             No usable stamp could be drawn for a row.
         """
         asked = self._asked(table, extrapolate)
-        return self._sample(asked, np.full(len(asked.id), draw_seed(rng), np.uint64), exact)
+        return self._sample(
+            asked, np.full(len(asked.id), draw_seed(rng), np.uint64), exact, extrapolate
+        )
 
     @pinned_torch()
     def sample_each(
@@ -257,25 +268,24 @@ class GalaxyGenerator:
             raise GalSimIncompatibleValuesError(
                 f"the table has {len(asked.id)} rows; give as many seeds", seeds=seeds
             )
-        return self._sample(asked, np.asarray(seeds, np.uint64), exact)
+        return self._sample(asked, np.asarray(seeds, np.uint64), exact, extrapolate)
 
     def _asked(self, table, extrapolate: bool | None) -> cond.Conditions:
-        return cond.from_table(
-            table,
-            self._model.ranges,
-            extrapolate=self.extrapolate if extrapolate is None else extrapolate,
-            bands=BANDS,
-        )
+        extrapolate = self.extrapolate if extrapolate is None else extrapolate
+        return read_asked(table, self._model.ranges, extrapolate)
 
-    def _sample(self, asked: cond.Conditions, seeds: NDArray, exact: bool | None) -> Stamps:
-        complete = self._complete(asked, seeds)
+    def _sample(
+        self, asked: cond.Conditions, seeds: NDArray, exact: bool | None, extrapolate: bool | None
+    ) -> Stamps:
+        extrapolate = self.extrapolate if extrapolate is None else extrapolate
+        complete = self._complete(self._with_magnitudes(asked, seeds, extrapolate), seeds)
         decoded = self._draw(complete, seeds)
         exact = self.exact if exact is None else exact
         pixels = float(self._model.flows.half_light_pixels)
         jacobian, offset = _geometry(decoded, complete, exact, pixels, self.frame)
         array = decoded.array.numpy()
-        _fix_band_fluxes(array, complete)
-        return Stamps(array, complete, jacobian, offset, BANDS)
+        complete = self._fix_fluxes(array, asked, complete, extrapolate)
+        return Stamps(array, complete, jacobian, offset, BANDS, self.sha256)
 
     def galaxy(
         self,
@@ -442,6 +452,62 @@ class GalaxyGenerator:
         angle = np.where(np.isfinite(asked.angle), asked.angle, np.pi * uniforms[:, count])
         return cond.Conditions(values, angle, asked.id, asked.band_magnitudes)
 
+    def _with_magnitudes(
+        self, asked: cond.Conditions, seeds: NDArray, extrapolate: bool
+    ) -> cond.Conditions:
+        """Find the F814W magnitudes of galaxies that are asked for by their light in filters.
+
+        Each is decoded with its own noise, at a guess and at what comes out, and where the two
+        differ again by the secant method.
+        """
+        guess = first_guess(asked)
+        rows = np.flatnonzero(np.isnan(asked.values[:, _MAGNITUDE]) & np.isfinite(guess))
+        if len(rows) == 0:
+            return asked
+        low, high = (-np.inf, np.inf) if extrapolate else self._model.ranges["magnitude"]
+        values = asked.values[:, _MAGNITUDE].copy()
+        values[rows] = np.clip(guess[rows], low, high)
+        slope = np.zeros(len(rows))
+        before = None
+        for _ in range(_PASSES):
+            trial = cond.with_magnitude(asked, values)[rows]
+            decoded = self._draw(self._complete(trial, seeds[rows]), seeds[rows])
+            fluxes = decoded.array.sum((2, 3), dtype=torch.float64).numpy()
+            found = match_magnitudes(fluxes, asked[rows], extrapolate).magnitude
+            now = values[rows]
+            if before is not None:
+                moved = now - before[0]
+                slope = (found - before[1]) / np.where(moved == 0, 1.0, moved)
+                slope = np.clip(slope, *_SLOPES)
+            values[rows] = np.clip(now + (found - now) / (1 - slope), low, high)
+            far = np.abs(found - now) > _NEAR
+            rows, slope, before = rows[far], slope[far], (now[far], found[far])
+            if len(rows) == 0:
+                break
+        return cond.with_magnitude(asked, values)
+
+    def _fix_fluxes(
+        self, array: NDArray, asked: cond.Conditions, complete: cond.Conditions, extrapolate: bool
+    ) -> cond.Conditions:
+        """Scale the stamps in place to the magnitudes asked for; return what is then true."""
+        free = np.isnan(asked.values[:, _MAGNITUDE])
+        given = {name: np.isfinite(mag) for name, mag in asked.band_magnitudes.items()}
+        there = np.zeros(len(asked), bool)
+        for name, rows in given.items():
+            there |= rows if name not in BANDS else rows & free
+        _fix_band_fluxes(array, complete, ~there)
+        rows = np.flatnonzero(there)
+        if len(rows) == 0:
+            return complete
+        fluxes = array[rows].sum((2, 3), dtype=np.float64)
+        magnitude, scale = match_magnitudes(fluxes, asked[rows], extrapolate)
+        array[rows] *= scale[:, :, None, None].astype(np.float32)
+        values = complete.values[:, _MAGNITUDE].copy()
+        values[rows] = magnitude
+        if not extrapolate:
+            cond.check_magnitude(values, self._model.ranges["magnitude"], there & free)
+        return cond.with_magnitude(complete, values)
+
     def _draw(self, complete: cond.Conditions, seeds: NDArray) -> _Decoded:
         """Decode each galaxy's own noise, again where its moments do not converge."""
         decoded = self._decode_noise(complete.values, complete.id, seeds, attempt=1)
@@ -522,12 +588,14 @@ def _geometry(
     return np.einsum("n,nij,njk->nik", scale, turn, stretch), offset
 
 
-def _fix_band_fluxes(array: NDArray, complete: cond.Conditions) -> None:
-    """Scale the bands whose magnitude was asked for, in place; colour gradients are kept."""
-    magnitude = complete.values[:, cond.NAMES.index("magnitude")]
+def _fix_band_fluxes(array: NDArray, complete: cond.Conditions, rows: NDArray) -> None:
+    """Scale bands of some rows to the magnitudes asked for, in place; colour gradients are kept."""
+    magnitude = complete.values[:, _MAGNITUDE]
     for band, asked in complete.band_magnitudes.items():
+        given = np.isfinite(asked) & rows
+        if not given.any():
+            continue
         images = array[:, BANDS.index(band)]
-        given = np.isfinite(asked)
         far = given & (np.abs(asked - magnitude) > _MAX_COLOUR)
         if far.any():
             row = int(np.argmax(far))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import math
 import operator
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -13,9 +16,12 @@ import galsim
 import numpy as np
 from astropy.table import QTable
 from galsim.errors import GalSimIncompatibleValuesError, GalSimIndexError, GalSimValueError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from .bands import BANDS, REFERENCE, ZEROPOINTS
 from .conditions import NAMES, Conditions, to_table
+from .files import input_file, output_file, write_whole
 from .filters.bandpass import ab_zeropoint, check_reach, in_reach, warn_if_extrapolated
 from .filters.names import find_band
 from .filters.spectrum import band_weights, node_values, photon_spectra
@@ -25,6 +31,7 @@ from .galaxy import ChromaticVAEGalaxy, VAEGalaxy
 __all__ = ["Stamps", "in_counts"]
 
 _MAGNITUDE, _REDSHIFT = NAMES.index("magnitude"), NAMES.index("redshift")
+_FORMAT = "galsim_vae stamps 1"
 _ADVICE = (
     "Stamps are no sequence: write stamps.galaxy(i, band, zeropoint) for i in range(len(stamps)), "
     "or stamps[i:j] for some of them, or stamps.array (n, bands, 64, 64)"
@@ -48,6 +55,8 @@ class Stamps:
         (x, y) of the centroid from the centre of the stamp, canonical pixels.
     bands : tuple of str
         The bands of ``array``.
+    sha256 : str
+        Digest of the weights that they were decoded with; "" if that is not known.
     """
 
     array: np.ndarray
@@ -55,6 +64,7 @@ class Stamps:
     jacobian: np.ndarray
     offset: np.ndarray
     bands: tuple[str, ...] = BANDS
+    sha256: str = ""
 
     def __len__(self) -> int:
         return len(self.array)
@@ -75,7 +85,79 @@ class Stamps:
             self.jacobian[rows],
             self.offset[rows],
             self.bands,
+            self.sha256,
         )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the galaxies to a safetensors file; it appears under its name when complete.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, ``.safetensors``; one that is there is replaced.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        tensors = {name: np.ascontiguousarray(value) for name, value in self._tensors().items()}
+        header = {"format": _FORMAT, "bands": json.dumps(self.bands), "weights_sha256": self.sha256}
+        header["sha256"] = _digest(header, tensors)
+        write_whole(output_file(path), lambda place: save_file(tensors, place, metadata=header))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Stamps:
+        """Read a file of `save`, and check that it is what was written.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Returns
+        -------
+        Stamps
+            To the bit; compare ``sha256`` with that of a `GalaxyGenerator` before mixing them.
+
+        Raises
+        ------
+        OSError
+            There is no such file, it is cut off, or it is none of stamps.
+        galsim.GalSimValueError
+            Its contents are not those that were written.
+        """
+        path = input_file(path)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = dict(file.metadata() or {})
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise OSError(f"{path}: not a complete safetensors file ({error}). Save the stamps "
+                          "again") from error  # fmt: skip
+        found = header.pop("sha256", None)
+        if header.get("format") != _FORMAT or found is None:
+            raise OSError(f"{path}: no stamps of galsim_vae, or of another version of it")
+        if _digest(header, tensors) != found:
+            raise GalSimValueError(
+                f"{path}: contents do not match their sha256; the file was changed or damaged. "
+                "Save the stamps again", found,
+            )  # fmt: skip
+        magnitudes = {
+            name.removeprefix("mag_"): value
+            for name, value in tensors.items() if name.startswith("mag_")
+        }  # fmt: skip
+        conditions = Conditions(tensors["values"], tensors["angle"], tensors["id"], magnitudes)
+        return cls(
+            tensors["array"], conditions, tensors["jacobian"], tensors["offset"],
+            tuple(json.loads(header["bands"])), header["weights_sha256"],
+        )  # fmt: skip
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        found = self.conditions
+        named = {"values": found.values, "angle": found.angle, "id": found.id}
+        named |= {"array": self.array, "jacobian": self.jacobian, "offset": self.offset}
+        return named | {f"mag_{name}": value for name, value in found.band_magnitudes.items()}
 
     def __iter__(self) -> NoReturn:
         raise TypeError(_ADVICE)
@@ -434,6 +516,16 @@ class Stamps:
             # Stamps of one filter alone do not know the fluxes in the bands.
             truth=self.truth(i) if set(BANDS) <= set(self.bands) else None,
         )
+
+
+def _digest(header: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
+    """Sha256 of a file's header and contents, whatever their order."""
+    found = hashlib.sha256(json.dumps(sorted(header.items())).encode())
+    for name in sorted(tensors):
+        value = np.ascontiguousarray(tensors[name])
+        found.update(f"{name} {value.dtype.str} {value.shape}".encode())
+        found.update(value.tobytes())
+    return found.hexdigest()
 
 
 def in_counts(

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from astropy.io.registry import IORegistryError
 from astropy.table import QTable, Table
-from astropy.utils.exceptions import AstropyUserWarning
+from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyUserWarning
 from galsim.errors import GalSimError, GalSimValueError
 
 from .settings import how_to_install
@@ -279,6 +279,8 @@ def _read_astropy(path: str, kind: type, hdu: str | int | None) -> Any:
         with warnings.catch_warnings():
             # A file that is cut off raises by itself, or lacks no more than its filling.
             warnings.filterwarnings("ignore", "File may have been truncated", AstropyUserWarning)
+            # Else the first table is read instead.
+            warnings.filterwarnings("error", "Specified hdu=", AstropyDeprecationWarning)
             return kind.read(path, **options)
     except IORegistryError as error:
         # Its message is a list of forty formats.

@@ -4,7 +4,8 @@ import numpy as np
 
 from galsim_vae import Stamps
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
-from galsim_vae.conditions import DEFAULT_RANGES, NAMES, Conditions, from_table, to_table
+from galsim_vae.conditions import DEFAULT_RANGES, NAMES, Conditions, to_table
+from galsim_vae.filters import read_asked
 
 # An exponential disc of unit flux has its half-light radius at 1.678 scale lengths.
 SCALE = HALF_LIGHT_PIXELS / 1.678
@@ -38,13 +39,13 @@ class StubGenerator:
     def sample(self, table, rng, exact=None, extrapolate=None):
         self.calls += 1
         extrapolate = self.extrapolate if extrapolate is None else extrapolate
-        asked = from_table(table, self.ranges, extrapolate=extrapolate)
+        asked = read_asked(table, self.ranges, extrapolate=extrapolate)
         return self._sample(asked, [int(rng.raw())] * len(asked))
 
     def sample_each(self, table, seeds, exact=None, extrapolate=None):
         self.calls += 1
         extrapolate = self.extrapolate if extrapolate is None else extrapolate
-        asked = from_table(table, self.ranges, extrapolate=extrapolate)
+        asked = read_asked(table, self.ranges, extrapolate=extrapolate)
         return self._sample(asked, [seed >> 32 for seed in seeds])  # a deviate's first draw
 
     def _sample(self, asked, seeds):

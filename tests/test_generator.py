@@ -490,3 +490,44 @@ def test_power_falls_as_that_of_the_training_galaxies(gen):
 def test_what_is_no_deviate_is_refused():
     with pytest.raises(galsim.GalSimValueError, match="must be a galsim.BaseDeviate"):
         draw_seed(1234)
+
+
+# Magnitudes in filters.
+
+
+def test_a_magnitude_in_a_filter_alone(gen):
+    """Exact, and the flow is conditioned on the F814W magnitude that comes out."""
+    table = {"mag_LSST_r": np.linspace(22, 25, 24), "redshift": np.full(24, 0.7)}
+    stamps = gen.sample(table, galsim.BaseDeviate(5))
+    np.testing.assert_allclose(stamps.magnitude("LSST_r"), table["mag_LSST_r"], atol=1e-6)
+    magnitude = stamps.magnitude("F814W")
+    np.testing.assert_allclose(magnitude, stamps.conditions.values[:, 0], atol=1e-6)
+    # Asked for by that magnitude, the same noise gives nearly the same colours.
+    again = gen.sample({"magnitude": magnitude, "redshift": table["redshift"]},
+                       galsim.BaseDeviate(5))  # fmt: skip
+    difference = np.abs(again.magnitude("LSST_r") - table["mag_LSST_r"])
+    assert np.quantile(difference, 0.95) < 0.05
+    np.testing.assert_allclose(stamps.array.sum((2, 3))[:, 2], 1, rtol=1e-5)
+    alone = gen.sample({name: column[7:8] for name, column in table.items()} | {"id": [7]},
+                       galsim.BaseDeviate(5))  # fmt: skip
+    np.testing.assert_array_equal(alone.array[0], stamps.array[7])
+    assert alone.galaxy(0, "LSST_r", 30) == stamps.galaxy(7, "LSST_r", 30)
+
+
+def test_magnitudes_in_several_filters(gen):
+    first = gen.sample({"magnitude": np.full(6, 23.0)}, galsim.BaseDeviate(5))
+    wanted = {f"mag_{n}": first.magnitude(n) + d for n, d in
+              (("LSST_g", 0.2), ("LSST_r", 0.0), ("H158", -0.1))}  # fmt: skip
+    for table in (wanted, wanted | {"magnitude": np.full(6, 22.95)}):
+        stamps = gen.sample(table, galsim.BaseDeviate(5))
+        for name, mag in wanted.items():
+            np.testing.assert_allclose(stamps.magnitude(name[4:]), mag, atol=5e-6)
+        if "magnitude" in table:
+            np.testing.assert_array_equal(stamps.conditions.values[:, 0], 22.95)
+
+
+def test_magnitudes_that_lead_out_of_the_range(gen):
+    with pytest.raises(galsim.GalSimRangeError, match=r"F814W magnitude that follows.*of row 1"):
+        gen.sample({"mag_LSST_r": [23.0, 30.0]}, galsim.BaseDeviate(5))
+    with pytest.raises(galsim.GalSimIncompatibleValuesError, match="contradict"):
+        gen.sample({"mag_LSST_i": [22.0], "mag_HSC_i": [23.0]}, galsim.BaseDeviate(5))

@@ -18,8 +18,9 @@ import galsim.config
 import numpy as np
 from galsim.errors import GalSimConfigError, GalSimConfigValueError, GalSimRangeError, GalSimWarning
 
-from galsim_vae.conditions import Conditions, from_table, surface_density
+from galsim_vae.conditions import Conditions, surface_density
 from galsim_vae.deviates import checked_seed
+from galsim_vae.filters import read_asked
 from galsim_vae.stamps import Stamps
 
 from .ahead import Span, coming_rows, first_galaxy, span_of
@@ -270,7 +271,7 @@ class CatalogInput(GeneratorInput):
         return galsim.BaseDeviate(self.seed) if self._file is not None else self._population.rng
 
     def _conditions(self, table: dict[str, Any]) -> Conditions:
-        return from_table(table, self.ranges, extrapolate=self.extrapolate)
+        return read_asked(table, self.ranges, extrapolate=self.extrapolate)
 
     def _decode(self, rows: list[int]) -> Stamps:
         with warnings.catch_warnings():
