@@ -186,7 +186,7 @@ def _solve(
 
 
 def _smallest(slopes: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest changes (n, 5), and a brightness (n,), with slopes . change + brightness = target.
+    """The smallest changes (n, 5), and a brightness (n,): slopes . change + brightness = target.
 
     With Lagrange's multipliers l (n, k): change = slopes^T l, and the sum of l is zero.
     """
