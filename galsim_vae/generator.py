@@ -472,7 +472,7 @@ class GalaxyGenerator:
         for _ in range(_PASSES):
             trial = cond.with_magnitude(asked, values)[rows]
             decoded = self._draw(self._complete(trial, seeds[rows]), seeds[rows])
-            fluxes = decoded.array.sum((2, 3), dtype=torch.float64).numpy()
+            fluxes = decoded.array.numpy().sum((2, 3), dtype=np.float64)
             found = match_magnitudes(fluxes, asked[rows], extrapolate).magnitude
             now = values[rows]
             if before is not None:
