@@ -1,7 +1,5 @@
 """The training file: canonical galaxies in HDF5, and the list of those that were rejected."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,7 +10,7 @@ from galsim.errors import GalSimValueError
 from numpy.typing import NDArray
 
 from galsim_vae.bands import BANDS, STAMP_SIZE
-from galsim_vae.files import input_file
+from galsim_vae.files import input_file, write_whole
 from galsim_vae.frame.frames import DEFAULT, FRAMES, Frame
 
 __all__ = [
@@ -248,33 +246,34 @@ def write(
     """
     if isinstance(parts, Dataset):
         frame, parts = parts.frame, [(parts, None)]
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
+    def save(temporary: Path) -> None:
         with h5py.File(temporary, "w") as file:
-            _create(file, _LAYOUT)
-            _create(file.create_group("rejected"), _REJECTED)
-            file.create_group("catalogue")
-            for galaxies, rejected in parts:
-                if galaxies is not None:
-                    if galaxies.frame != frame:
-                        raise ValueError(f"galaxies in the {galaxies.frame.name} frame")
-                    _append_catalogue(file, galaxies)
-                    _append(file, _LAYOUT, galaxies)
-                if rejected is not None:
-                    _append(file["rejected"], _REJECTED, rejected)
+            _write_parts(file, parts, frame)
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs["bands"] = list(BANDS)
             file.attrs["frame"] = frame.name
             file.attrs["provenance"] = provenance
             for source, text in band_maps.items():
                 file.attrs[f"band_map_{source}"] = text
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+
+    write_whole(path, save)
+
+
+def _write_parts(
+    file: h5py.File, parts: Iterable[tuple[Dataset | None, Rejected | None]], frame: Frame
+) -> None:
+    """Write galaxies and rejected objects one after the other."""
+    _create(file, _LAYOUT)
+    _create(file.create_group("rejected"), _REJECTED)
+    file.create_group("catalogue")
+    for galaxies, rejected in parts:
+        if galaxies is not None:
+            if galaxies.frame != frame:
+                raise ValueError(f"galaxies in the {galaxies.frame.name} frame")
+            _append_catalogue(file, galaxies)
+            _append(file, _LAYOUT, galaxies)
+        if rejected is not None:
+            _append(file["rejected"], _REJECTED, rejected)
 
 
 def _create(group, layout) -> None:

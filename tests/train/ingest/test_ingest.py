@@ -88,7 +88,7 @@ def test_killed_process_restarts_without_loss(tmp_path):
     parts = ingest.parts_folder(output)
     for wanted in (1, 2):
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None and len(list(parts.glob("*.h5"))) < wanted:
+            while process.poll() is None and len(list(parts.glob("stamps.*.h5"))) < wanted:
                 time.sleep(0.02)
             os.kill(process.pid, signal.SIGKILL)
     assert not output.exists() and len(list(parts.glob("stamps.*.h5"))) == 2
