@@ -49,11 +49,13 @@ _MAGNITUDE = cond.NAMES.index("magnitude")
 
 
 class _Decoded(NamedTuple):
-    """Stamps (n, bands, size, size) and what was measured on their reference band, each (n,).
+    """Latents (n, latent), stamps (n, bands, size, size), and what was measured on their reference
+    band, each (n,).
 
     On the CPU.
     """
 
+    latent: Tensor
     array: Tensor
     x: Tensor
     y: Tensor
@@ -280,12 +282,174 @@ class GalaxyGenerator:
         extrapolate = self.extrapolate if extrapolate is None else extrapolate
         complete = self._complete(self._with_magnitudes(asked, seeds, extrapolate), seeds)
         decoded = self._draw(complete, seeds)
+        return self._laid(decoded, asked, complete, exact, extrapolate)
+
+    def _laid(
+        self, decoded: _Decoded, asked: cond.Conditions, complete: cond.Conditions,
+        exact: bool | None, extrapolate: bool,
+    ) -> Stamps:  # fmt: skip
+        """Stamps as they lie on the sky, with the fluxes that were asked for."""
         exact = self.exact if exact is None else exact
         pixels = float(self._model.flows.half_light_pixels)
         jacobian, offset = _geometry(decoded, complete, exact, pixels, self.frame)
         array = decoded.array.numpy()
         complete = self._fix_fluxes(array, asked, complete, extrapolate)
         return Stamps(array, complete, jacobian, offset, BANDS, self.sha256)
+
+    @pinned_torch()
+    def latents(self, table, rng: galsim.BaseDeviate) -> tuple[NDArray, QTable]:
+        """Return the latents that `sample` decodes, and the conditions, all filled in.
+
+        Parameters
+        ----------
+        table : astropy.table.QTable, Table or dict of arrays
+            As in `sample`, which raises the same errors.
+        rng : galsim.BaseDeviate
+            Two of its draws are used.
+
+        Returns
+        -------
+        latent : ndarray (n, latent) float32
+            To be decoded.
+        conditions : astropy.table.QTable
+            Of `galsim_vae.to_table`.
+        """
+        asked = self._asked(table, None)
+        seeds = np.full(len(asked), draw_seed(rng), np.uint64)
+        complete = self._complete(self._with_magnitudes(asked, seeds, self.extrapolate), seeds)
+        return self._draw(complete, seeds).latent.numpy(), cond.to_table(complete)
+
+    @pinned_torch()
+    def from_latents(self, latent: ArrayLike, table, exact: bool | None = None) -> Stamps:
+        """Decode latents and lay the stamps on the sky as conditions say.
+
+        Parameters
+        ----------
+        latent : array_like (n, latent)
+            From `latents`, `encode` or `from_noise`.
+        table : astropy.table.QTable, Table or dict of arrays
+            Every condition of each row, as in `sample`.
+        exact : bool, optional
+            As in `sample`.
+
+        Returns
+        -------
+        Stamps
+            Of the n rows.
+
+        Raises
+        ------
+        galsim.GalSimValueError
+            An array of the wrong shape; a condition that is missing.
+        galsim.GalSimError
+            A stamp cannot be measured.
+        """
+        complete = self._all_conditions(table)
+        width = self._model.vae.config.latent
+        decoded = self._decoded(self._tensor("latent", latent, (len(complete), width)))
+        bad = ~decoded.converged.numpy()
+        if bad.any():
+            raise GalSimError(f"no usable stamp of this latent{_of_first(bad, complete)}")
+        return self._laid(decoded, complete, complete, exact, self.extrapolate)
+
+    @pinned_torch()
+    def to_noise(self, latent: ArrayLike, table) -> NDArray:
+        """Return the noise (n, latent) from which the flow makes latents, given conditions.
+
+        Parameters
+        ----------
+        latent : array_like (n, latent)
+            The latents.
+        table : astropy.table.QTable, Table or dict of arrays
+            Every condition of each row, as in `sample`.
+
+        Returns
+        -------
+        ndarray (n, latent) float32
+            Standard normal for galaxies as the flow draws them.
+
+        Raises
+        ------
+        galsim.GalSimValueError
+            An array of the wrong shape; a condition that is missing.
+        """
+        return self._through_flow("latent_noise", latent, table)
+
+    @pinned_torch()
+    def from_noise(self, noise: ArrayLike, table) -> NDArray:
+        """Return the latents (n, latent) that the flow makes of noise, given conditions.
+
+        The inverse of `to_noise`, with the same arguments and errors.
+        """
+        return self._through_flow("sample_latents", noise, table)
+
+    def _through_flow(self, method: str, values: ArrayLike, table) -> NDArray:
+        complete = self._all_conditions(table)
+        shape = (len(complete), self._model.vae.config.latent)
+        function = getattr(self._model.flows, method)
+        (found,) = in_batches(
+            lambda v, c: (function(v, c),), self._sizes.flow, self.device,
+            self._tensor("values", values, shape), _as_float32(complete.values),
+        )  # fmt: skip
+        return found.numpy()
+
+    def _all_conditions(self, table) -> cond.Conditions:
+        asked = self._asked(table, None)
+        missing = ~np.isfinite(asked.values).all(1)
+        if missing.any():
+            raise GalSimValueError(
+                f"Every condition is needed, and row {int(np.argmax(missing))} lacks one",
+                list(cond.NAMES),
+            )
+        # A round galaxy may lie in any way.
+        return cond.Conditions(
+            asked.values, np.nan_to_num(asked.angle), asked.id, asked.band_magnitudes
+        )
+
+    @pinned_torch()
+    def follow_population(self, table, redshift: ArrayLike) -> QTable:
+        """Move galaxies in redshift and let magnitude, size and ellipticity follow the population.
+
+        A galaxy keeps its place among those of its redshift: the noise from which the population's
+        flow makes its conditions given the redshift.
+
+        Parameters
+        ----------
+        table : astropy.table.QTable, Table or dict of arrays
+            Every condition of each row, as in `sample`.
+        redshift : array_like (n,)
+            Where each is moved to.
+
+        Returns
+        -------
+        astropy.table.QTable
+            The conditions there, clipped to the trained ranges.
+
+        Raises
+        ------
+        galsim.GalSimValueError
+            A condition that is missing.
+        """
+        there = self._all_conditions(table)
+        z = cond.NAMES.index("redshift")
+        values = there.values.copy()
+        values[:, z] = np.broadcast_to(redshift, len(values))
+        (moved,) = in_batches(
+            lambda c, n: (self._model.flows.moved_conditions(c, n),), self._sizes.flow, self.device,
+            _as_float32(there.values), _as_float32(values[:, z : z + 1]),
+        )  # fmt: skip
+        for column, name in enumerate(cond.NAMES):
+            if column != z:
+                values[:, column] = np.clip(moved.numpy()[:, column], *self._model.ranges[name])
+        return cond.to_table(cond.Conditions(values, there.angle, there.id))
+
+    def interpolate(self, a, b, n: int, through: str = "noise") -> Stamps:
+        """Draw what lies between two galaxies, see `galsim_vae.latents.interpolate`."""
+        import importlib
+
+        # It stands above the generator, which must not need it.
+        module = importlib.import_module("galsim_vae.latents.interpolation")
+        return module.interpolate(self, a, b, n, through)
 
     def galaxy(
         self,
@@ -536,9 +700,13 @@ class GalaxyGenerator:
         width = self._model.vae.config.latent
         noise = _as_float32(normal(galaxy_uniforms(seeds, ids, width, attempt)))
         (latent,) = self._latents(noise, _as_float32(values))
+        return self._decoded(latent)
+
+    def _decoded(self, latent: Tensor) -> _Decoded:
+        """Decode latents and measure the stamps."""
         array = self._decode(latent)
         measured = self._measured(array[:, BANDS.index(REFERENCE)])
-        return _Decoded(array, *measured)
+        return _Decoded(latent, array, *measured)
 
 
 def _measure(image: Tensor) -> tuple[Tensor, ...]:

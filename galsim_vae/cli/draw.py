@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import galsim
 import numpy as np
@@ -11,6 +11,7 @@ from astropy.table import QTable, Table
 from tqdm import tqdm
 
 from galsim_vae.bands import CANDELS_PIXEL_SCALE, ZEROPOINTS
+from galsim_vae.conditions import Conditions
 from galsim_vae.deviates import checked_seed
 from galsim_vae.files import write_whole
 from galsim_vae.settings import key
@@ -20,10 +21,14 @@ from galsim_vae.tables import read_table
 from .call import Call
 from .sample import check_count, new_file
 
+if TYPE_CHECKING:
+    from galsim_vae.generator import GalaxyGenerator
+
 __all__ = ["Keys", "run"]
 
 _CONDITIONS = ("magnitude", "half_light_radius", "g1", "g2", "redshift")
 _SHEET_COLUMNS = 10
+_REDSHIFTS = (0.1, 3.0)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,14 @@ class Keys:
     g2: float | None = key("ellipticity of all galaxies, along the diagonal", None)
     redshift: float | None = key("of all galaxies", None)
     extrapolate: bool = key("true draws beyond the trained range, with a warning", False)
+    sequence: Literal["redshift"] | None = key(
+        "draws each galaxy at so many steps of this condition, a row a galaxy in a contact sheet",
+        None,
+    )
+    steps: int = key("of a sequence, from redshift 0.1 to 3, evenly in ln(1 + z)", 10)
+    follow: Literal["fixed", "population"] = key(
+        "magnitude, size and shape along a sequence: fixed, or following the population", "fixed"
+    )
     renderer: Literal["galsim", "batch"] = key("galsim, or the faster batch", "galsim")
     seed: int = key("of the random numbers, from 1 on", 1234)
     weights: str = key("name of shipped weights, or a file", "candels")
@@ -51,13 +64,18 @@ def run(call: Call) -> None:
     keys = call.read(Keys)
     output = new_file(keys.output, (".fits", ".png"), keys.overwrite)
     rng = galsim.BaseDeviate(checked_seed(keys.seed))
+    check_count(keys.steps, "steps")
     table = _conditions(call.files, keys)
     from galsim_vae.generator import GalaxyGenerator
 
     generator = GalaxyGenerator(keys.weights)
-    stamps = generator.sample(table, rng, extrapolate=keys.extrapolate)
+    if keys.sequence is None:
+        stamps = generator.sample(table, rng, extrapolate=keys.extrapolate)
+    else:
+        stamps = _sequences(generator, table, keys, call.progress)
     if output.suffix == ".png":
-        _write_sheet(stamps, output, call.progress)
+        columns = _SHEET_COLUMNS if keys.sequence is None else keys.steps
+        _write_sheet(stamps, output, columns, call.progress)
     else:
         images = stamps.as_candels(rng, keys.renderer, progress=call.progress)
         _write_images(stamps, images, output)
@@ -95,10 +113,33 @@ def _write_images(stamps: Stamps, images: np.ndarray, path: Path) -> None:
     write_whole(path, fits.HDUList(hdus).writeto)
 
 
-def _write_sheet(stamps: Stamps, path: Path, progress: bool) -> None:
+def _sequences(generator: "GalaxyGenerator", table: QTable, keys: Keys, progress: bool) -> Stamps:
+    """Each galaxy at every redshift, those of a galaxy one after the other."""
+    from galsim_vae.latents import Drawn, sequence
+
+    low, high = np.log1p(_REDSHIFTS)
+    z = np.expm1(np.linspace(low, high, keys.steps))
+    parts = []
+    for k, row in enumerate(tqdm(table, "sequences", unit="galaxy", disable=not progress)):
+        ident = int(row["id"]) if "id" in table.colnames else k
+        parts.append(sequence(generator, Drawn(keys.seed, ident, row), z, keys.follow))
+    conditions = [part.conditions for part in parts]
+    joined = Conditions(
+        np.concatenate([c.values for c in conditions]),
+        np.concatenate([c.angle for c in conditions]),
+        np.arange(sum(map(len, parts))),
+    )
+    array, jacobian, offset = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("array", "jacobian", "offset")
+    )
+    return Stamps(array, joined, jacobian, offset, parts[0].bands)
+
+
+def _write_sheet(stamps: Stamps, path: Path, columns: int, progress: bool) -> None:
     from galsim_vae.plots import colour_image, contact_sheet
 
     bar = tqdm(stamps.array, desc="drawing", unit="galaxy", disable=not progress)
     pictures = [colour_image(stamp) for stamp in bar]
-    rows = [pictures[k : k + _SHEET_COLUMNS] for k in range(0, len(pictures), _SHEET_COLUMNS)]
+    rows = [pictures[k : k + columns] for k in range(0, len(pictures), columns)]
     contact_sheet(rows, path)

@@ -1,3 +1,5 @@
-"""The latent space as a tool: encode, interpolate, follow a galaxy in redshift."""
+"""The latent space as a tool: interpolate, follow a galaxy in redshift, encode."""
 
-__all__ = []
+from .interpolation import Drawn, Known, interpolate, sequence
+
+__all__ = ["Drawn", "Known", "interpolate", "sequence"]

@@ -167,6 +167,13 @@ class CouplingFlow(nn.Module):
         mean, log_width = self._base(context)
         return self.restore(values * torch.exp(log_width) + mean)
 
+    def to_noise(self, values: Tensor, context: Tensor) -> Tensor:
+        """Noise (n, dimensions) that `from_noise` makes these values of."""
+        mean, log_width = self._base(context)
+        unit = (self.standardise(values) - mean) * torch.exp(-log_width)
+        noise, _ = self.transform(unit, context)
+        return noise
+
 
 class Flows(nn.Module):
     """The two flows of a model and the variables that they work in.
@@ -223,6 +230,25 @@ class Flows(nn.Module):
     def sample_latents(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """Latents (n, latent) for standard normal noise of that shape and conditions (n, 4)."""
         return self.latent.from_noise(noise, self.context(conditions))
+
+    def latent_noise(self, latents: Tensor, conditions: Tensor) -> Tensor:
+        """Noise (n, latent) that `sample_latents` makes these latents of."""
+        return self.latent.to_noise(latents, self.context(conditions))
+
+    def moved_conditions(self, conditions: Tensor, redshift: Tensor) -> Tensor:
+        """Conditions (n, 4) at other redshifts (n, 1), at the same place in the population.
+
+        The population's flow given the redshift alone; its own dimension of a given condition has
+        no meaning and is left at the middle.
+        """
+        column = NAMES.index("redshift")
+        here = torch.full_like(conditions, torch.nan)
+        there = here.clone()
+        here[:, column], there[:, column] = conditions[:, column], redshift[:, 0]
+        values = self.population_values(conditions)
+        values[:, column] = self.population.mean[column]
+        noise = self.population.to_noise(values, self.context(here))
+        return self.sample_conditions(noise, there)
 
     def population_values(self, conditions: Tensor) -> Tensor:
         """Complete conditions as unbounded values, in which the population flow works."""

@@ -1,0 +1,125 @@
+"""Ways between galaxies, and a galaxy at other redshifts, with the shipped weights."""
+
+import galsim
+import numpy as np
+import pytest
+from galsim.errors import GalSimRangeError, GalSimValueError
+
+from galsim_vae import GalaxyGenerator
+from galsim_vae.latents import Drawn, Known, interpolate, sequence
+
+ROW = {"magnitude": 21.0, "half_light_radius": 0.8, "g1": 0.1, "g2": 0.05, "redshift": 0.6}
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return GalaxyGenerator("candels", device="cpu")
+
+
+def correlation(one, other):
+    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
+
+
+@pytest.mark.parametrize("through", ["noise", "latent"])
+def test_the_ends_are_the_galaxies_themselves(generator, through):
+    a, b = Drawn(5, 3, ROW), Drawn(7, 1, {"magnitude": 23.0})
+    found = generator.interpolate(a, b, 4, through)
+    one = generator.sample({**{k: [v] for k, v in ROW.items()}, "id": [3]}, galsim.BaseDeviate(5))
+    other = generator.sample({"magnitude": [23.0], "id": [1]}, galsim.BaseDeviate(7))
+    np.testing.assert_allclose(found.array[0], one.array[0], atol=1e-6)
+    np.testing.assert_allclose(found.array[-1], other.array[0], atol=1e-6)
+    np.testing.assert_allclose(found.jacobian[0], one.jacobian[0], atol=1e-4)
+    np.testing.assert_allclose(found.conditions.values[-1], other.conditions.values[0], rtol=1e-6)
+    np.testing.assert_allclose(np.diff(found.conditions.values[:, 0]), 2 / 3, rtol=1e-6)
+
+
+def test_each_step_through_the_noise_is_a_likely_galaxy(generator, monkeypatch):
+    """Its noise is as long as normal deviates are; half-way along the latent line it is not."""
+    seen = []
+    decode = generator.from_latents
+    monkeypatch.setattr(
+        generator, "from_latents", lambda z, table: seen.append((z, table)) or decode(z, table)
+    )
+    middle = {}
+    for through in ("noise", "latent"):
+        interpolate(generator, Drawn(5, 3, ROW), Drawn(7, 1, ROW), 7, through)
+        length = np.linalg.norm(generator.to_noise(*seen[-1]), axis=1)
+        middle[through] = length[3] / length[[0, -1]].mean()
+    assert abs(middle["noise"] - 1) < 0.02
+    assert middle["latent"] < 0.9
+
+
+def test_noise_and_latents_are_inverse(generator):
+    latent, table = generator.latents({"id": np.arange(6)}, galsim.BaseDeviate(3))
+    noise = generator.to_noise(latent, table)
+    assert abs(noise.std() - 1) < 0.1
+    np.testing.assert_allclose(generator.from_noise(noise, table), latent, atol=2e-3)
+    stamps = generator.sample({"id": np.arange(6)}, galsim.BaseDeviate(3))
+    again = generator.from_latents(latent, table)
+    np.testing.assert_array_equal(again.array, stamps.array)
+    turned = np.sign((again.jacobian * stamps.jacobian).sum((1, 2)))[:, None, None]
+    np.testing.assert_allclose(turned * again.jacobian, stamps.jacobian, rtol=1e-7, atol=1e-12)
+
+
+def test_a_known_latent_is_an_end(generator):
+    latent, table = generator.latents({"id": [0, 1]}, galsim.BaseDeviate(3))
+    found = interpolate(generator, Known(latent[0], table[0]), Known(latent[1], table[1]), 2)
+    np.testing.assert_allclose(found.array, generator.decode(latent), atol=1e-6)
+
+
+@pytest.mark.parametrize("follow", ["fixed", "population"])
+def test_structure_stays_after_a_small_step_in_redshift(generator, follow):
+    for ident in range(3):
+        stamps = sequence(generator, Drawn(11, ident, ROW), [0.6, 0.63], follow)
+        assert correlation(*stamps.array[:, 2]) > 0.95
+    moved = stamps.conditions.values
+    if follow == "fixed":
+        np.testing.assert_array_equal(moved[0, :3], moved[1, :3])
+    else:
+        np.testing.assert_allclose(moved[0, :3], [21.0, 0.8, np.hypot(0.1, 0.05)], rtol=0.01)
+
+
+def test_colours_follow_those_of_the_population(generator):
+    """Over many galaxies of one magnitude and size, the median colours are those of new draws."""
+    z, n = [0.3, 1.0, 2.0], 24
+    row = {"magnitude": 23.0, "half_light_radius": 0.4, "g1": 0.1, "g2": 0.0}
+    moved = np.stack([
+        sequence(generator, Drawn(13, k, {**row, "redshift": 0.6}), z).array.sum((2, 3))
+        for k in range(n)
+    ])  # fmt: skip
+    for step, redshift in enumerate(z):
+        table = {k: [v] * 4 * n for k, v in row.items()} | {"redshift": [redshift] * 4 * n}
+        drawn = generator.sample(table, galsim.BaseDeviate(17)).array.sum((2, 3))
+        colours = [-2.5 * np.log10(f[:, 1] / f[:, 3]) for f in (moved[:, step], drawn)]
+        error = colours[1].std() * 1.25 * np.sqrt(1 / n + 1 / (4 * n))
+        assert abs(np.median(colours[0]) - np.median(colours[1])) < 3 * error + 0.05, redshift
+
+
+def test_following_the_population_goes_there_and_back(generator):
+    table = {k: [v, v] for k, v in ROW.items()}
+    there = generator.follow_population(table, [2.0, 0.6])
+    assert there["magnitude"][0] > 22 and abs(there["magnitude"][1] - 21) < 0.01
+    back = generator.follow_population(there, [0.6, 0.6])
+    np.testing.assert_allclose(back["magnitude"], 21, atol=0.05)
+    np.testing.assert_allclose(back["half_light_radius"].value, 0.8, rtol=0.05)
+
+
+def test_mistakes(generator):
+    a = Drawn(5, 3, ROW)
+    for call, kind, says in (
+        (lambda: interpolate(generator, a, a, 1), GalSimRangeError, "at least 2"),
+        (lambda: interpolate(generator, a, a, 3, "wormhole"), GalSimValueError, "Unknown way"),
+        (lambda: interpolate(generator, a, 3, 3), GalSimValueError, "Drawn or Known"),
+        (lambda: interpolate(generator, Known(np.zeros(128), {"magnitude": 3}), a, 3),
+         GalSimValueError, "lacks"),
+        (lambda: sequence(generator, a, [0.5, 9.0]), GalSimRangeError, "redshift"),
+        (lambda: sequence(generator, a, []), GalSimValueError, "at least one redshift"),
+        (lambda: sequence(generator, a, [1], "other"), GalSimValueError, "Unknown sequence"),
+        (lambda: sequence(generator, Drawn(5, 0, {"colour": 1}), [1]), GalSimValueError, "colour"),
+        (lambda: generator.to_noise(np.zeros((1, 128)), {"magnitude": [22]}), GalSimValueError,
+         "Every condition is needed"),
+        (lambda: generator.from_noise(np.zeros((1, 3)), {k: [v] for k, v in ROW.items()}),
+         GalSimValueError, "must have the shape"),
+    ):  # fmt: skip
+        with pytest.raises(kind, match=says):
+            call()
