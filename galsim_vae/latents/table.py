@@ -19,6 +19,10 @@ _KEYS = ("name", "identifier", "row")
 
 def write_latents(path: str | os.PathLike, table: QTable) -> None:
     """Write a table of latents as FITS; it appears under `path` only when complete."""
+    table = table.copy()
+    for name in table.colnames:
+        if getattr(table[name], "dtype", None) == np.int8:
+            table[name] = table[name].astype(np.int16)  # FITS would make true and false of it
     write_whole(path, table.write)
 
 

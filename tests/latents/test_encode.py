@@ -88,8 +88,10 @@ def test_galaxies(tmp_path):
 
 
 def test_a_table_comes_back(table, tmp_path):
+    table["class7"] = np.array([-1, 0, 1, 2, 3, 4, 5, 6, 0], np.int8)
     write_latents(tmp_path / "l.fits", table)
     back = read_latents(tmp_path / "l.fits")
+    np.testing.assert_array_equal(back["class7"], table["class7"])
     np.testing.assert_array_equal(back["mean"], table["mean"])
     np.testing.assert_array_equal(back["thumbnail"], table["thumbnail"])
     Table({"x": [1]}).write(tmp_path / "x.fits")
