@@ -18,6 +18,7 @@ from galsim.errors import (
     GalSimValueError,
 )
 
+from galsim_vae.conditions import surface_density
 from galsim_vae.deviates import checked_seed
 from galsim_vae.filters import survey_filters, within_reach
 from galsim_vae.filters.bandpass import warned_already
@@ -29,8 +30,8 @@ __all__ = ["DECODED_AT_ONCE", "DENSITY", "VAECatalog"]
 logger = logging.getLogger(__name__)
 
 #: Galaxies per square arcmin to F814W = 26.5, the faint end of the population that the weights
-#: learnt: 46 * 10^(0.31 (i - 25)), LSST Science Book (2009, arXiv:0912.0201), section 3.7.
-DENSITY = 134.0
+#: learnt, see `galsim_vae.conditions.surface_density`.
+DENSITY = float(round(surface_density(26.5)))
 #: Galaxies decoded at once for their magnitudes: 80 kB each.
 DECODED_AT_ONCE = 1024
 # The ellipticity must not be called g1 and g2 in a blend: there these are the shear.
