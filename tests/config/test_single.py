@@ -67,7 +67,7 @@ FORESEEN = {
 def fields_of(name):
     fields = config(**FORESEEN[name])
     if fields["image"]["type"] == "Tiled":
-        fields["image"].pop("nobjects"), fields["image"].pop("size")
+        del fields["image"]["nobjects"], fields["image"]["size"]
     if "size" in fields.get("stamp", {}):
         fields["image"].pop("stamp_size")
     return fields
