@@ -12,6 +12,7 @@ table.
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,10 @@ import torch
 
 import galsim_vae
 from benchmarks.scenes import SCENES, processor
+from galsim_vae import shapes
+from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.devices import pinned_torch
+from galsim_vae.model import file as modelfile
 
 SCENE = SCENES["LSST"]
 # The real galaxies that the tests use too, where somebody has put them beside the repository.
@@ -125,6 +130,7 @@ def ours(
         return MANY
 
     yield "`GalaxyGenerator.galaxy`, one at a time, decoded", one_by_one(alone, 5)
+    yield "flow, decoder, measurement: torch, one at a time", networks(generator)
     yield "`Stamps.galaxy`", one_by_one(from_stamps)
     yield f"`sample` of {MANY} and `Stamps.galaxy`, decoded", decode_and_draw
     for number in (1, 10, 100, len(stamps)):
@@ -132,39 +138,74 @@ def ours(
     yield f"`sample` of {MANY} and `Stamps.render`, decoded", decode_and_render
 
 
-def yaml(stamps: galsim_vae.Stamps) -> Iterator[tuple[str, Callable[[], int]]]:
+def networks(generator: galsim_vae.GalaxyGenerator) -> Callable[[], int]:
+    """Return a function that runs the networks as torch has them, for galaxies one by one."""
+    model = modelfile.read(generator.path)
+    noise = torch.randn(FEW, model.vae.config.latent, generator=torch.Generator().manual_seed(SEED))
+    conditions = torch.tensor([[24.0, 0.4, 0.2, 0.8]])
+
+    @pinned_torch()
+    @torch.inference_mode()
+    def run() -> int:
+        for row in noise:
+            latent = model.flows.sample_latents(row[None], conditions)
+            shapes.measure(model.vae.decoder(latent)[:, BANDS.index(REFERENCE)])
+        return FEW
+
+    return run
+
+
+def yaml() -> Iterator[tuple[str, Callable[[], int]]]:
     """The same through GalSim's configuration: keys are read, and objects built, stamp by stamp."""
-    radius = {"type": "Random", "min": 0.2, "max": 0.6}
+    random = {"type": "Random", "min": 0.2, "max": 0.6}
+    magnitude = {"type": "Random", "min": 22, "max": 25}
     ellipticity = {"type": "GBeta", "g": {"type": "Random", "min": 0, "max": 0.5},
                    "beta": {"type": "Random"}}  # fmt: skip
-    seen = {"band": SCENE.band, "zeropoint": SCENE.zeropoint}
-    ours = {"type": "VAEGalaxy", **seen}
-    given = {"magnitude": 24.0, "half_light_radius": radius, "redshift": 0.8}
-    sersic = {"type": "Sersic", "n": 1.5, "flux": 100.0, "half_light_radius": radius}
-    catalog = {"vae_catalog": {"nobjects": MANY, "seed": SEED}}
-    ways = {
-        "YAML: `Sersic`": ({**sersic, "ellip": ellipticity}, {}, FEW),
-        "YAML: `VAEGalaxy`, decoded": ({**ours, **given, "ellipticity": ellipticity}, {}, 5),
-        f"YAML: `VAEGalaxy` of a `vae_catalog` of {MANY}, decoded": (ours, catalog, MANY),
-    }
-    for name, (gal, extra, count) in ways.items():
-        yield name, lambda gal=gal, extra=extra, count=count: _build(gal, extra, count)
+    ours = {"type": "VAEGalaxy", "band": SCENE.band, "zeropoint": SCENE.zeropoint}
+    given = {"magnitude": magnitude, "half_light_radius": random, "ellipticity": ellipticity,
+             "redshift": 0.8}  # fmt: skip
+    sersic = {"type": "Sersic", "n": 1.5, "flux": magnitude, "half_light_radius": random}
+    device = {"device": "cpu"}
+    settings = {"vae_generator": device}
+    catalog = {"vae_catalog": {"nobjects": MANY, "seed": SEED, **device}}
+    yield "YAML: `Sersic`", lambda: _image({**sersic, "ellip": ellipticity}, {})
+    yield "YAML: `VAEGalaxy`, one an image, decoded", lambda: _stamps({**ours, **given}, settings)
+    yield (
+        f"YAML: `VAEGalaxy` in an image of {MANY}, decoded",
+        lambda: _image({**ours, **given}, settings),
+    )
+    yield (
+        f"YAML: `VAEGalaxy` of a `vae_catalog` of {MANY}, decoded",
+        lambda: _image(ours, catalog),
+    )
 
 
-def _build(gal: dict, extra: dict, count: int) -> int:
+def _config(gal: dict, extra: dict, **image) -> dict:
     config = {
-        "modules": ["galsim_vae"], "psf": {"type": "Kolmogorov", "fwhm": 0.7}, "gal": gal,
-        "image": {"pixel_scale": SCENE.scale, "size": SCENE.size, "random_seed": SEED},
-        "input": {"vae_generator": {"device": "cpu"}} if gal["type"] == "VAEGalaxy" else {},
+        "modules": ["galsim_vae"], "psf": {"type": "Kolmogorov", "fwhm": 0.7},
+        "gal": copy.deepcopy(gal), "input": copy.deepcopy(extra),
+        "image": {"pixel_scale": SCENE.scale, "random_seed": SEED, **image},
     }  # fmt: skip
-    if extra:
-        config["input"] = {"vae_catalog": {**extra["vae_catalog"], "device": "cpu"}}
     galsim.config.ImportModules(config)
     galsim.config.ProcessInput(config)
-    galsim.config.SetupConfigImageNum(config, 0, 0)
-    for i in range(count):
-        galsim.config.BuildStamp(config, obj_num=i)
-    return count
+    return config
+
+
+def _image(gal: dict, extra: dict) -> int:
+    """Build an image of ``MANY`` galaxies, each on a tile of its own."""
+    columns, rows = 20, MANY // 20
+    galsim.config.BuildImage(_config(
+        gal, extra, type="Tiled", nx_tiles=columns, ny_tiles=rows, stamp_size=SCENE.size
+    ))  # fmt: skip
+    return columns * rows
+
+
+def _stamps(gal: dict, extra: dict) -> int:
+    """Build a few images of one galaxy, for none of which the next galaxy can be foreseen."""
+    config = _config(gal, extra, size=SCENE.size)
+    for i in range(FEW // 2):
+        galsim.config.BuildImage(config, image_num=i, obj_num=i)
+    return FEW // 2
 
 
 def main() -> None:
@@ -181,7 +222,7 @@ def main() -> None:
     rng = galsim.BaseDeviate(SEED)
     stamps = generator.sample(generator.sample_conditions(arguments.galaxies, rng), rng)
     ways = dict(
-        [*parametric(stamps), *real(arguments.real), *ours(generator, stamps), *yaml(stamps)]
+        [*parametric(stamps), *real(arguments.real), *ours(generator, stamps), *yaml()]
     )
     for way in ways.values():
         way()

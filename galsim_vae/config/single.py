@@ -62,6 +62,8 @@ class _Ahead:
         block = [asked, *self._foreseen(base, asked)]
         stamps = _decoded(block) if len(block) > 1 else None
         if stamps is None:
+            if len(block) > 1:
+                self._size //= 2
             self._block, self._kept = 0, {}
             return _decoded_alone(asked), 0
         self._block, self._taken = len(block), 1

@@ -1,6 +1,7 @@
 """Galaxies asked for one by one are decoded ahead, and nobody can tell but by the clock."""
 
 import copy
+import logging
 
 import galsim
 import numpy as np
@@ -145,6 +146,20 @@ def test_an_error_comes_with_its_own_object(generator):
     with pytest.raises(galsim.GalSimRangeError, match=r"magnitude.* 99") as error:
         galsim.config.BuildStamp(fields, obj_num=4)
     assert "row" not in str(error.value)
+
+
+def test_galaxies_that_are_warned_of_are_decoded_alone(generator, monkeypatch, caplog):
+    gal = {"magnitude": {"type": "List", "items": [23, 99, 23, 23]}}
+    settings = {"vae_generator": {"extrapolate": True}}
+    logger = logging.getLogger("test")
+    expected = one_by_one(config(gal=gal, input=settings), monkeypatch)
+    fields = config(gal=gal, input=settings)
+    galsim.config.ImportModules(fields)
+    with caplog.at_level(logging.WARNING, "test"):
+        found = galsim.config.BuildImage(fields, logger=logger).array
+    np.testing.assert_array_equal(found, expected)
+    said = [line for line in caplog.messages if "magnitude" in line and "99" in line]
+    assert len(said) == 1
 
 
 def test_nothing_of_the_config_is_moved(generator):
