@@ -13,6 +13,8 @@ from astropy.visualization import make_lupton_rgb
 
 import galsim_vae
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.latents import Drawn, sequence
+from galsim_vae.plots import colour_image, contact_sheet
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
@@ -114,6 +116,21 @@ def draw_candels(stamps: galsim_vae.Stamps, rng: galsim.BaseDeviate) -> None:
     save(figure, "candels.png")
 
 
+def draw_between(generator: galsim_vae.GalaxyGenerator) -> None:
+    """Two galaxies and what lies between, and one galaxy from redshift 0.1 to 3."""
+    row = {"magnitude": 20.5, "half_light_radius": 0.9, "g1": 0.1, "g2": 0.1, "redshift": 0.5}
+    a, b = Drawn(3, 1, row), Drawn(3, 8, {**row, "g1": -0.1})
+    z = np.expm1(np.linspace(np.log1p(0.1), np.log1p(3), 8))
+    rows = [
+        [colour_image(stamp) for stamp in stamps.array]
+        for stamps in (
+            generator.interpolate(a, b, 8), generator.interpolate(a, b, 8, "latent"),
+            sequence(generator, a, z), sequence(generator, a, z, "population"),
+        )
+    ]  # fmt: skip
+    contact_sheet(rows, STATIC / "latents_between.png")
+
+
 def main() -> None:
     STATIC.mkdir(exist_ok=True)
     generator = galsim_vae.GalaxyGenerator("candels", device="cpu")
@@ -130,6 +147,7 @@ def main() -> None:
     draw_canonical(stamps, large)
     draw_on_the_sky(generator, galaxy, SEED + 1)
     draw_population(stamps)
+    draw_between(generator)
     draw_candels(stamps[:4], galsim.BaseDeviate(SEED + 2))
 
 
