@@ -16,8 +16,6 @@ import galsim
 import numpy as np
 from astropy.table import QTable
 from galsim.errors import GalSimIncompatibleValuesError, GalSimIndexError, GalSimValueError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from .bands import BANDS, REFERENCE, ZEROPOINTS
 from .conditions import NAMES, Conditions, to_table
@@ -101,6 +99,8 @@ class Stamps:
         OSError
             It cannot be written.
         """
+        from safetensors.numpy import save_file
+
         tensors = {name: np.ascontiguousarray(value) for name, value in self._tensors().items()}
         header = {"format": _FORMAT, "bands": json.dumps(self.bands), "weights_sha256": self.sha256}
         header["sha256"] = _digest(header, tensors)
@@ -127,6 +127,8 @@ class Stamps:
         galsim.GalSimValueError
             Its contents are not those that were written.
         """
+        from safetensors import SafetensorError, safe_open
+
         path = input_file(path)
         try:
             with safe_open(path, framework="numpy") as file:

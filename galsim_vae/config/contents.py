@@ -14,7 +14,6 @@ from galsim.errors import GalSimConfigError, GalSimConfigValueError, GalSimError
 
 from galsim_vae.bands import REFERENCE
 from galsim_vae.filters import find_band
-from galsim_vae.tables import open_table
 
 __all__ = ["TRUTHS", "Contents", "contents_of_file", "entry"]
 
@@ -105,6 +104,8 @@ def contents_of_file(
     galsim.GalSimConfigError
         No rows; a column that is not there, or has a name that stands for something else.
     """
+    from galsim_vae.tables import open_table  # here, as h5py is not needed by all
+
     table = open_table(os.path.join(os.path.expanduser(folder or ""), file_name), hdu)
     if table.rows == 0:
         raise GalSimConfigError(f"vae_catalog: {table.path!r} has no rows")
