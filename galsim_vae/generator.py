@@ -379,7 +379,19 @@ class GalaxyGenerator:
     def from_noise(self, noise: ArrayLike, table) -> NDArray:
         """Return the latents (n, latent) that the flow makes of noise, given conditions.
 
-        The inverse of `to_noise`, with the same arguments and errors.
+        The inverse of `to_noise`, with the same errors.
+
+        Parameters
+        ----------
+        noise : array_like (n, latent)
+            Standard normal.
+        table : astropy.table.QTable, Table or dict of arrays
+            Every condition of each row, as in `sample`.
+
+        Returns
+        -------
+        ndarray (n, latent) float32
+            The latents.
         """
         return self._through_flow("sample_latents", noise, table)
 
@@ -444,7 +456,22 @@ class GalaxyGenerator:
         return cond.to_table(cond.Conditions(values, there.angle, there.id))
 
     def interpolate(self, a, b, n: int, through: str = "noise") -> Stamps:
-        """Draw what lies between two galaxies, see `galsim_vae.latents.interpolate`."""
+        """Draw what lies between two galaxies.
+
+        Parameters
+        ----------
+        a, b : galsim_vae.latents.Drawn or galsim_vae.latents.Known
+            The ends.
+        n : int
+            Number of galaxies, with both ends.
+        through : {"noise", "latent"}
+            The way, see `galsim_vae.latents.interpolate`, which raises the errors.
+
+        Returns
+        -------
+        Stamps
+            Of n galaxies.
+        """
         import importlib
 
         # It stands above the generator, which must not need it.
