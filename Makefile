@@ -5,6 +5,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 LATEST := .venv-latest
+OUT := examples/output
+PLOT := $(BIN)/python examples/plot_demo.py $(OUT)
 INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 # BlendingToolKit is for Python below 3.13.
 BTK = $(shell $(BIN)/python -c 'import sys; print("btk" * (sys.version_info < (3, 13)))')
@@ -17,7 +19,7 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	>/dev/null 2>&1; then echo $$p; break; fi; done)
 endif
 
-.PHONY: help demo demos test test-latest lint types bench docs figures clean
+.PHONY: help demo demo2 demo3 demo4 demos test test-latest lint types bench docs figures clean
 
 help:
 	@echo "make demo     install, draw examples/demo1.yaml, write examples/output/demo1.{fits,png}"
@@ -31,15 +33,27 @@ help:
 
 demo: $(VENV)/.core
 	$(BIN)/galsim -v 2 examples/demo1.yaml
-	$(BIN)/python examples/plot_demo.py examples/output/demo1.png examples/output/demo1.fits
+	$(PLOT)/demo1.png $(OUT)/demo1.fits
 
-demos: demo
-	$(BIN)/python examples/demo1.py
+demo2: $(VENV)/.core
 	$(BIN)/galsim -v 2 examples/demo2.yaml
-	$(BIN)/python examples/plot_demo.py examples/output/demo2.png \
-		examples/output/demo2_i.fits examples/output/demo2_r.fits examples/output/demo2_g.fits
-	$(BIN)/python examples/plot_demo.py examples/output/demo2_vis.png examples/output/demo2_vis.fits
+	$(PLOT)/demo2.png $(OUT)/demo2_i.fits $(OUT)/demo2_r.fits $(OUT)/demo2_g.fits
+	$(PLOT)/demo2_vis.png $(OUT)/demo2_vis.fits
+
+demo3: $(VENV)/.core
+	$(BIN)/galsim -v 1 examples/demo3.yaml
+	$(PLOT)/demo3.png --columns 3 --gap 24 $(OUT)/demo3_S[0-2][0-2].fits
+
+demo4: $(VENV)/.core
+	$(BIN)/galsim -v 2 examples/demo4.yaml
+	$(PLOT)/demo4_vis.png $(OUT)/demo4_vis.fits
+	$(PLOT)/demo4_roman.png $(OUT)/demo4_H158.fits $(OUT)/demo4_J129.fits $(OUT)/demo4_Y106.fits
+
+demos: demo demo2 demo3 demo4
+	$(BIN)/python examples/demo1.py
 	$(BIN)/python examples/demo2.py
+	$(BIN)/python examples/demo3.py
+	$(BIN)/python examples/demo4.py
 	$(BIN)/python examples/demo_btk.py
 	$(BIN)/python examples/demo_gradient.py
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[shear]'
@@ -66,7 +80,8 @@ docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "The documentation is in $(CURDIR)/docs/_build/html/index.html"
 
-figures: $(VENV)/.core
+figures: demo demo3 demo4
+	cp $(addprefix $(OUT)/,demo1.png demo3.png demo4_vis.png demo4_roman.png) docs/_static
 	$(BIN)/python docs/figures.py
 
 clean:

@@ -6,6 +6,7 @@ new one; else a row of the ``vae_catalog``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import galsim
@@ -23,7 +24,11 @@ from .rows import catalog_of, galaxy_field, has_input, parse_row
 
 __all__ = ["build_value"]
 
-_DENSITY = "surface_density"
+# What is said of a catalog as a whole, and the way to it.
+_OF_ALL: dict[str, Callable[[CatalogInput], float]] = {
+    "surface_density": lambda catalog: catalog.surface_density,
+    "nobjects": lambda catalog: catalog.getNObjects(),
+}
 
 
 def build_value(config: dict, base: dict, value_type: type | None) -> tuple[Any, bool]:
@@ -31,8 +36,8 @@ def build_value(config: dict, base: dict, value_type: type | None) -> tuple[Any,
 
     ``key`` is magnitude, half_light_radius (arcsec), ellipticity, g1, g2, redshift, id,
     ``mag_<filter>``, the AB magnitude in any filter (`galsim_vae.filters.names`), a further column
-    of the ``vae_catalog``, or surface_density, that of its galaxies in the population per square
-    arcmin.
+    of the ``vae_catalog``, surface_density, that of its galaxies in the population per square
+    arcmin, or nobjects, the number of its galaxies.
 
     Raises
     ------
@@ -70,8 +75,8 @@ def _of_current(found: Current, key: str, value_type: type | None) -> Any:
     """A value of the galaxy that has been built."""
     catalog = found.source
     if isinstance(catalog, CatalogInput) and found.row is not None:
-        if key == _DENSITY and key not in catalog.contents:
-            return catalog.surface_density
+        if key in _OF_ALL and key not in catalog.contents:
+            return _OF_ALL[key](catalog)
         if key in catalog.contents.further:
             return entry(catalog.contents[key], found.row, value_type)
     return _truth(found, key, _columns_of(catalog))
@@ -80,8 +85,8 @@ def _of_current(found: Current, key: str, value_type: type | None) -> Any:
 def _of_row(config: dict, base: dict, key: str, value_type: type | None) -> tuple[Any, bool]:
     """A value of a row of the catalog: the one asked for, or that of the object's galaxy."""
     catalog = catalog_of(config, base, "VAEValue")
-    if key == _DENSITY and key not in catalog.contents:
-        return catalog.surface_density, True
+    if key in _OF_ALL and key not in catalog.contents:
+        return _OF_ALL[key](catalog), True
     field, state = config, rng_state(base)
     if "index" not in config:
         field = galaxy_field(base, catalog) or config

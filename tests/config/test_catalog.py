@@ -256,6 +256,15 @@ def test_galaxies_on_an_area(tmp_path):
     assert abs(fixed.getNObjects() - 50) < 4 * np.sqrt(50)
 
 
+def test_the_number_of_galaxies_for_objects_beside_them():
+    fields = config({"area": 0.2, "seed": 3}, {"index": 0})
+    fields["eval_variables"] = {"igalaxies": value("nobjects")}
+    fields["image"] = {"type": "Scattered", "size": 64, "nobjects": "$galaxies + 2"}
+    galsim.config.ProcessInput(fields)
+    number = fields["_input_objs"]["vae_catalog"][0].getNObjects()
+    assert galsim.config.GetNObjForImage(fields, 0) == number + 2
+
+
 def test_an_area_on_the_sky():
     center = galsim.CelestialCoord(30 * galsim.degrees, 60 * galsim.degrees)
     there = {"type": "RADec", "ra": "30 deg", "dec": "60 deg"}
