@@ -124,8 +124,6 @@ class Encoder(nn.Module):
         self.register_buffer("window", _window(config.size), persistent=False)
         is_colour = (torch.arange(config.latent) < config.bands - 1).repeat(2)
         self.register_buffer("is_colour", is_colour, persistent=False)
-        with torch.no_grad():  # start with little noise, or the decoder learns to ignore latents
-            self.head.bias[config.latent :] = 2 * math.log(_FIRST_WIDTH)
 
     def forward(
         self, images: Tensor, otf: Tensor, noise: Tensor, mask: Tensor
@@ -270,7 +268,29 @@ class VAE(nn.Module):
             )
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
+        self._begin_with_signal()
         self._begin_with_colours()
+
+    @torch.no_grad()
+    def _begin_with_signal(self) -> None:
+        """Let images be seen in the latents, and latents in the stamps, where training begins.
+
+        Convolutions that keep the variance of what they are given (He et al. 2015,
+        arXiv:1502.01852, equation 14), latents of unit variance and with little noise: torch's own
+        beginning weakens images so much that the decoder first learns to ignore the latents.
+        """
+        smooth = self.decoder.out  # stamps begin as the envelope
+        for part in (self.encoder, self.decoder):
+            for module in part.modules():
+                if isinstance(module, nn.Conv2d) and module.weight.any() and module is not smooth:
+                    nn.init.kaiming_normal_(module.weight, a=_LEAK)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+        head = self.encoder.head
+        nn.init.normal_(head.weight, std=head.in_features**-0.5)
+        nn.init.zeros_(head.bias)
+        head.weight[self.config.latent :] *= 0.1
+        head.bias[self.config.latent :] = 2 * math.log(_FIRST_WIDTH)
 
     @torch.no_grad()
     def _begin_with_colours(self) -> None:
