@@ -5,7 +5,8 @@ the disc, and R is the deprojected radius in units of the disc's half-light radi
 dependences on magnitude and redshift are plain descriptions of what surveys find (late types,
 clumpy and irregular galaxies rise faintward and with redshift: Abraham et al. 1996, MNRAS 279,
 L47; Guo et al. 2015, ApJ 800, 39; bars in about 40 % of spirals: Masters et al. 2011, MNRAS 411,
-2026), not fits.
+2026). Bulges, clumps and lopsidedness were moved until Gini, M20, C, A, S and power were those of
+HST galaxies of the same magnitude, size and |g| (docs/realism.md).
 """
 
 import math
@@ -213,7 +214,7 @@ def draw_morphology(conditions: Tensor, generator: torch.Generator) -> Morpholog
     ring = r.chance(0.12) & ~kind.irregular & ~kind.spheroid
     hand, clump_flux, clump_place, clump_sigma = _draw_clumps(r, kind, body, spiral, mag, z)
     # a companion inside the segment, or a second nucleus
-    merging = r.chance(0.02 + 0.015 * z.clamp_max(3))
+    merging = r.chance(0.05 + 0.03 * z.clamp_max(3))
     companion_flux = merging * torch.exp(r.normal(math.log(0.2), 0.5)).clamp_max(0.33)
     towards = r.angle()
     apart = r.uniform(3.0, 13.0)
@@ -242,7 +243,7 @@ def draw_morphology(conditions: Tensor, generator: torch.Generator) -> Morpholog
         arm_inner=spiral.arm_inner,
         arm_outer=r.uniform(1.6, 3.2),
         arm_bend=r.uniform(0.0, 0.5),
-        arm_bias=r.uniform(0.0, 0.5),
+        arm_bias=r.uniform(0.0, 0.9),
         arm_bias_angle=r.angle(),
         patch_strength=spiral.patch_strength,
         patch_cot=spiral.patch_cot,
@@ -258,7 +259,7 @@ def draw_morphology(conditions: Tensor, generator: torch.Generator) -> Morpholog
         ring_width=r.uniform(0.12, 0.25),
         break_radius=r.uniform(1.1, 2.2),
         break_slope=truncated * r.uniform(0.5, 4.0),
-        lopsided=torch.where(kind.irregular, r.uniform(0.1, 0.5), 0.1 * r.normal().abs()),
+        lopsided=_draw_lopsidedness(r, kind, mag),
         lopsided_angle=r.angle(),
         dust_arms=dusty * r.uniform(0, 0.9) * (spiral.arm_strength > 0.3),
         dust_diffuse=dusty * r.uniform(0, 0.6),
@@ -282,7 +283,7 @@ def _draw_type(r: _Random, mag: Tensor, g: Tensor, z: Tensor) -> _Type:
     spheroid = r.chance(p_spheroid)
     p_irregular = (0.03 + 0.03 * (mag - 21).clamp_min(0) + 0.07 * z.clamp_max(3)).clamp_max(0.35)
     irregular = r.chance(p_irregular) & ~spheroid
-    stage = (r.uniform() ** 0.7 + 0.03 * (mag - 23)).clamp(0, 1)
+    stage = (r.uniform() ** 0.7 + 0.09 * (mag - 22)).clamp(0, 1)
     lenticular = r.chance(0.35 * (1 - 2.5 * stage).clamp_min(0)) & ~irregular
     return _Type(spheroid, irregular, spheroid | lenticular, stage)
 
@@ -290,7 +291,7 @@ def _draw_type(r: _Random, mag: Tensor, g: Tensor, z: Tensor) -> _Type:
 def _draw_body(r: _Random, kind: _Type, g: Tensor, z: Tensor) -> _Body:
     """Draw bulge and disc whose light together has about |g|."""
     spheroid, irregular, _, stage = kind
-    bt = 0.5 * (1 - stage) ** 1.3 * torch.exp(r.normal(0, 0.4)) * (1 + z) ** -0.4
+    bt = 0.6 * (1 - stage) ** 1.1 * torch.exp(r.normal(0, 0.4)) * (1 + z) ** -0.4
     bt = torch.where(irregular, 0.1 * bt, bt).clamp(0, 0.6)
     bt = bt * (1 - 0.85 * _ramp(g, 0.3, 0.6))  # a large bulge would not be so flat
     bt = torch.where(spheroid, (1.15 - 0.5 * r.uniform()).clamp_max(1), bt)
@@ -303,12 +304,12 @@ def _draw_body(r: _Random, kind: _Type, g: Tensor, z: Tensor) -> _Body:
     cos_i = ((disc_q**2 - thin**2) / (1 - thin**2)).clamp_min(0).sqrt().clamp_min(0.12)
     disc_radius = 6.0 * (1 + 0.4 * bt) * disc_q**-0.5
     disc_radius = torch.where(spheroid, disc_radius * r.uniform(0.7, 1.3), disc_radius)
-    small = disc_radius * disc_q**0.5 * torch.exp(r.normal(math.log(0.22), 0.35))
-    index = torch.exp(r.normal(math.log(2.4), 0.35)).clamp_max(4) * (1 - 0.3 * stage)
+    small = disc_radius * disc_q**0.5 * torch.exp(r.normal(math.log(0.19), 0.35))
+    index = torch.exp(r.normal(math.log(2.8), 0.35)).clamp_max(4) * (1 - 0.3 * stage)
     index = torch.where(spheroid, torch.exp(r.normal(math.log(3.8), 0.3)), index).clamp(0.8, 6.0)
     # A start that makes the half-light radius inside the stamp nearly right.
     start = 6.0 + 0.3 * (index - 1)
-    bulge_radius = torch.where(spheroid, start, small.clamp_min(0.7))
+    bulge_radius = torch.where(spheroid, start, small.clamp_min(0.9))
     bulge_q = _axis_ratio(torch.where(spheroid, g, g_bulge_disc))
     return _Body(bt, index, bulge_radius, bulge_q, disc_radius, disc_q, cos_i, thin)
 
@@ -323,7 +324,7 @@ def _draw_spiral(r: _Random, kind: _Type, body: _Body, mag: Tensor) -> _Spiral:
     arms = 1.0 + (two > 0.06).float() + (two > 0.8).float() + (two > 0.92).float()
     pitch = torch.deg2rad((11 + 14 * stage + r.normal(0, 5)).clamp(8, 38))
     strength = torch.where(grand, r.uniform(0.5, 1.5), r.uniform(0.1, 0.7)) * face * armed
-    patch = torch.where(irregular, r.uniform(0.3, 0.9), r.uniform(0.0, 0.45)) * ~plain
+    patch = torch.where(irregular, r.uniform(0.5, 1.2), r.uniform(0.1, 0.8)) * ~plain
     patch = patch * (0.25 + 0.75 * face)
     patch_cot = 1 / torch.tan(pitch + 0.1 * r.normal())
     patch_cot = torch.where(irregular, r.uniform(0.0, 1.0), patch_cot)
@@ -342,6 +343,12 @@ def _draw_spiral(r: _Random, kind: _Type, body: _Body, mag: Tensor) -> _Spiral:
     )  # fmt: skip
 
 
+def _draw_lopsidedness(r: _Random, kind: _Type, mag: Tensor) -> Tensor:
+    """Draw the amplitude of ln(brightness) on one side of a disc; faint ones are less even."""
+    disc = (0.35 + 0.15 * (mag - 22).clamp(0, 3)) * r.normal().abs() * ~kind.spheroid
+    return torch.where(kind.irregular, r.uniform(0.4, 1.2), disc.clamp_max(1.2))
+
+
 def _draw_clumps(
     r: _Random, kind: _Type, body: _Body, spiral: _Spiral, mag: Tensor, z: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -350,7 +357,7 @@ def _draw_clumps(
     They are brighter in irregular, faint and distant galaxies.
     """
     arms = spiral.arms
-    clumpy = 0.03 + 0.02 * (mag - 22).clamp_min(0) + 0.03 * z.clamp(0, 3)
+    clumpy = 0.1 + 0.05 * (mag - 22).clamp_min(0) + 0.05 * z.clamp(0, 3)
     clumpy = torch.where(kind.irregular, 2 * clumpy + 0.06, clumpy * (0.3 + kind.stage))
     clumpy = clumpy * ~kind.plain
     clump_share = (clumpy * torch.exp(r.normal(-0.3, 0.8))).clamp_max(0.45)
@@ -361,7 +368,7 @@ def _draw_clumps(
     luminosity = torch.exp(-1.2 * radius) / r.uniform(0.04, 1.0, CLUMPS)
     luminosity = luminosity * (torch.arange(CLUMPS, device=mag.device) < number)
     clump_flux = clump_share[:, None] * luminosity / luminosity.sum(1, keepdim=True)
-    clump_flux = clump_flux.clamp_max(0.04)  # or adaptive moments settle on a single clump
+    clump_flux = clump_flux.clamp_max(0.06)  # or adaptive moments settle on a single clump
     which = (r.uniform(0, 1, CLUMPS) * arms[:, None]).floor() * (2 * math.pi) / arms[:, None]
     along = spiral.arm_angle[:, None] / arms[:, None]
     along = along + spiral.cot_pitch[:, None] * torch.log(radius) + which
