@@ -203,6 +203,7 @@ def _as_read(model: galsim.CCDNoise, images: Tensor, photon: Tensor, read: Tenso
 
 
 def _correlated(root: NDArray, images: Tensor, seed: int, ids: Tensor, stream: int) -> Tensor:
+    """Noise of images' size, in their type: white noise filtered by the root of its power."""
     ny, nx = len(root), 2 * (root.shape[1] - 1)
     white = pixelnoise.normal_deviates(seed, ids, stream, ny * nx).view(-1, ny, nx)
     factor = torch.from_numpy(root).to(images)
@@ -212,4 +213,4 @@ def _correlated(root: NDArray, images: Tensor, seed: int, ids: Tensor, stream: i
 
     # One by one where rounding may depend on the number of transforms.
     noise = torch.cat([filtered(one) for one in white.split(1)]) if len(ids) else white
-    return images + noise[:, : images.shape[1], : images.shape[2]]
+    return noise[:, : images.shape[1], : images.shape[2]]

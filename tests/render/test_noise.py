@@ -122,6 +122,21 @@ def test_same_pixels_for_any_split_and_order(noise, device):
         np.testing.assert_array_equal(draw(rows), whole[rows])
 
 
+@pytest.mark.parametrize(
+    "noise", [*CORRELATED.values(), galsim.GaussianNoise(sigma=2.0),
+              galsim.CCDNoise(gain=0.0, read_noise=2.0)]
+)  # fmt: skip
+def test_noise_is_added_to_the_galaxy_once(noise):
+    """Of the same seed, noise without galaxies is what an image has more than one without noise."""
+    settings = {"scale": 0.2, "seed": 4, "dtype": "float64"}
+    clean, noisy = (
+        render(galaxies(5), PSF, 26, 20, noise=some, **settings)[:, 0].cpu().numpy()
+        for some in (None, noise)
+    )
+    assert noisy - clean == pytest.approx(noise_of(noise, 5), abs=1e-9)
+    assert clean.sum() > 10
+
+
 def test_the_deviate_of_the_noise_is_not_touched():
     rng = galsim.BaseDeviate(9)
     noise_of(galsim.CCDNoise(rng, sky_level=9.0, read_noise=1.0), n=3)
