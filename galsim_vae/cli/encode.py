@@ -68,7 +68,8 @@ def _galaxies(weights: Path, path: Path, progress: bool) -> QTable:
     from galsim_vae.train.fit.batch import INFERENCE, Batch
 
     model = modelfile.read(weights)
-    if path.suffix in (".fits", ".gz"):
+    stamps = path.suffix in (".fits", ".gz")
+    if stamps:
         from galsim_vae.train.latents.stamps import canonical_stamps
 
         data = canonical_stamps(input_file(path), model.vae.config.canonical_frame, progress)
@@ -78,6 +79,8 @@ def _galaxies(weights: Path, path: Path, progress: bool) -> QTable:
     conditions = np.stack([data.magnitude, data.half_light_radius, data.g, data.redshift], 1)
     batch = Batch.from_training_file(data, INFERENCE)
     table = encode_galaxies(model, batch, conditions, data.angle, progress)
+    if stamps:
+        table["row"] = data.source_index  # stamps that cannot be measured are left out
     for name in ("source", "source_index", "identifier", "valid"):
         table[name] = getattr(data, name)
     for name, column in data.catalogue.items():

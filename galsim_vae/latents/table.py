@@ -13,7 +13,7 @@ from galsim_vae.files import input_file, write_whole
 __all__ = ["column_of", "features", "key_of", "labels_of", "read_latents", "write_latents"]
 
 _NEEDED = ("mean", "width", "moments")
-#: Columns that name the rows, the first that a table of labels has in common with the latents.
+#: Columns that may name the rows, the first that does so is taken.
 _KEYS = ("name", "identifier", "row")
 
 
@@ -79,7 +79,8 @@ def column_of(table: Table, name: str) -> NDArray:
 def labels_of(table: Table, labels: str | os.PathLike, column: str) -> tuple[NDArray, NDArray]:
     """Find the rows of a table of latents that a user's table has labels of.
 
-    Both are matched by the first of ``name``, ``identifier`` and ``row`` that both have.
+    Both are matched by the first of ``name``, ``identifier`` and ``row`` that both have and that
+    names each row of the latents: no two alike, none empty.
 
     Parameters
     ----------
@@ -106,21 +107,21 @@ def labels_of(table: Table, labels: str | os.PathLike, column: str) -> tuple[NDA
     """
     path = input_file(Path(labels))
     try:
-        given = Table.read(path, format="ascii.csv" if path.suffix == ".csv" else None)
+        given = _read_csv(path, table) if path.suffix == ".csv" else Table.read(path)
     except Exception as error:
         raise OSError(f"{path} is not a table (.csv, .ecsv, .fits): {error}") from error
-    key = next((k for k in _KEYS if k in given.colnames and k in table.colnames), None)
+    keys = _keys(table)
+    key = next((k for k in keys if k in given.colnames), None)
     if key is None:
         raise GalSimValueError(
-            f"{path} must name its galaxies as the latents do, by a column", given.colnames,
-            [k for k in _KEYS if k in table.colnames],
-        )  # fmt: skip
+            f"{path} must name its galaxies as the latents do, by a column", given.colnames, keys
+        )
     values = column_of(given, column)
-    named = np.array([str(k).strip() for k in given[key]])
+    named = np.array(_texts(given[key]))
     if len(set(named)) < len(named):
         twice = next(n for k, n in enumerate(named) if n in set(named[:k].tolist()))
         raise GalSimValueError(f"{path} has two labels of one galaxy: {key}", twice)
-    places = {str(k).strip(): row for row, k in enumerate(table[key])}
+    places = {name: row for row, name in enumerate(_texts(table[key]))}
     unknown = [name for name in named if name not in places]
     if unknown:
         raise GalSimValueError(
@@ -133,8 +134,41 @@ def labels_of(table: Table, labels: str | os.PathLike, column: str) -> tuple[NDA
 
 
 def key_of(table: Table) -> str:
-    """Return the column that names the rows of a table of latents."""
-    return next(k for k in _KEYS if k in table.colnames)
+    """Return the column that names the rows of a table of latents.
+
+    The first of ``name``, ``identifier`` and ``row`` of which no two are alike and none is empty.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        There is none.
+    """
+    keys = _keys(table)
+    if not keys:
+        raise GalSimValueError(
+            "The latents need a column of which no two are alike and none is empty",
+            [k for k in _KEYS if k in table.colnames], _KEYS,
+        )  # fmt: skip
+    return keys[0]
+
+
+def _keys(table: Table) -> list[str]:
+    return [k for k in _KEYS if k in table.colnames and _names_each(_texts(table[k]))]
+
+
+def _names_each(texts: list[str]) -> bool:
+    return all(texts) and len(set(texts)) == len(texts)
+
+
+def _texts(column) -> list[str]:
+    """Entries as texts, empty where masked."""
+    return ["" if k is np.ma.masked else str(k).strip() for k in column]
+
+
+def _read_csv(path: Path, table: Table) -> Table:
+    """Read .csv; what is text in the latents is not made a number: 0001 is not 1."""
+    text = {k: str for k in _KEYS if k in table.colnames and table[k].dtype.kind in "UO"}
+    return Table.read(path, format="ascii.csv", converters=text)
 
 
 def _is_label(value) -> bool:

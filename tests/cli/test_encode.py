@@ -1,13 +1,17 @@
 """``galsim-vae encode`` on what there is to encode."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 from made_pictures import folder
 from made_training_file import training_file
 
 from galsim_vae import cli
-from galsim_vae.latents.table import read_latents
+from galsim_vae.bands import BANDS
+from galsim_vae.latents.table import key_of, labels_of, read_latents
 from galsim_vae.model import picture_file
 from galsim_vae.model.flow import FlowConfig
 from galsim_vae.model.pictures import PictureConfig, PictureVAE, picture_flow
@@ -56,6 +60,19 @@ def test_drawn_galaxies(encode):
     np.testing.assert_allclose(table["half_light_radius"].value, 0.7, rtol=0.3)
     np.testing.assert_allclose(table["g1"], 0.3, atol=0.15)
     assert (table["reduced_chi_square"] < 3).all()
+    assert key_of(table) == "row"
+
+
+def test_rows_are_those_of_the_file(encode):
+    drawn = ["draw", "output=d.fits", "magnitude=20", "half_light_radius=0.7", "g1=0.3", "g2=0"]
+    assert cli.main([*drawn, "n=3", "redshift=0.5", "renderer=batch", "-v", "0"]) == 0
+    with fits.open("d.fits", mode="update") as hdus:
+        for band in BANDS:
+            hdus[band].data[1] = 0
+    assert list(encode("d.fits")["row"]) == [0, 2]
+    Path("mine.csv").write_text("row,label\n2,yes\n")
+    rows, _ = labels_of(read_latents("l.fits"), "mine.csv", "label")
+    assert rows.tolist() == [1]
 
 
 def test_mistakes(encode, tmp_path):

@@ -11,7 +11,14 @@ from made_training_file import training_file
 from galsim_vae import GalaxyGenerator
 from galsim_vae.latents.encode import encode_galaxies, encode_pictures
 from galsim_vae.latents.pictures import Pictures, stretch
-from galsim_vae.latents.table import column_of, features, labels_of, read_latents, write_latents
+from galsim_vae.latents.table import (
+    column_of,
+    features,
+    key_of,
+    labels_of,
+    read_latents,
+    write_latents,
+)
 from galsim_vae.model import file as modelfile
 from galsim_vae.model import picture_file
 from galsim_vae.model.flow import FlowConfig, Flows
@@ -125,6 +132,40 @@ def test_labels(table, tmp_path):
             labels_of(table, path, "odd")
     with pytest.raises(OSError, match="nothere"):
         labels_of(table, tmp_path / "nothere.csv", "odd")
+
+
+def test_names_of_digits_keep_their_zeros(table, tmp_path):
+    table, path = table.copy(), tmp_path / "mine.csv"
+    table["name"] = [f"{k:04d}" for k in range(9)]
+    table["identifier"] = [f"{k + 4:03d}" for k in range(9)]
+    write_latents(tmp_path / "l.fits", table)
+    back = read_latents(tmp_path / "l.fits")
+    for text in ("name,odd\n0003,yes\n0008,no\n", "identifier,odd\n007,yes\n012,no\n",
+                 "row,odd\n03,yes\n8,no\n"):  # fmt: skip
+        path.write_text(text)
+        assert labels_of(back, path, "odd")[0].tolist() == [3, 8]
+    labels = Table({"name": ["0003", "0008"], "odd": ["yes", "no"]})
+    for ending in ("ecsv", "fits"):
+        labels.write(tmp_path / f"mine.{ending}")
+        assert labels_of(back, tmp_path / f"mine.{ending}", "odd")[0].tolist() == [3, 8]
+
+
+@pytest.mark.parametrize("identifier", [[""] * 9, ["a", ""] + list("bcdefgh"), ["a"] * 9])
+def test_a_column_that_does_not_name_each_galaxy_is_no_key(table, tmp_path, identifier):
+    table = table.copy()
+    assert key_of(table) == "name"
+    table.remove_column("name")
+    table["identifier"] = list("abcdefghi")
+    assert key_of(table) == "identifier"
+    table["identifier"] = identifier
+    write_latents(tmp_path / "l.fits", table)
+    back = read_latents(tmp_path / "l.fits")
+    assert key_of(back) == "row"
+    (tmp_path / "mine.csv").write_text("identifier,row,odd\n,4,yes\n,7,no\n")
+    assert labels_of(back, tmp_path / "mine.csv", "odd")[0].tolist() == [4, 7]
+    back.remove_column("row")
+    with pytest.raises(GalSimValueError, match="need a column"):
+        key_of(back)
 
 
 def test_weights_of_pictures_come_back_and_are_of_their_kind(picture_model, picture_weights):

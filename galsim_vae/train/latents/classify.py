@@ -151,7 +151,7 @@ def _numbers(
 
 
 def _listed(table: Table, rows: NDArray, values: NDArray, column: str) -> Table:
-    listed = Table({"row": np.arange(len(table))})
+    listed = Table({"row": np.asarray(table["row"])})
     for name in ("name", "identifier"):
         if name in table.colnames:
             listed[name] = np.asarray(table[name])

@@ -60,6 +60,12 @@ def test_unlabelled_rows_are_predicted(table):
     assert np.mean(rest["predicted"] == np.asarray(table["kind"])[rest["row"]]) > 0.85
 
 
+def test_predictions_keep_the_rows_of_the_file(table):
+    table["row"] = 2 * np.arange(96) + 1
+    learnt = learn(table, *labels(table), "kind", "kernel")
+    np.testing.assert_array_equal(learnt.table["row"], table["row"])
+
+
 def test_numbers_are_regressed(table):
     assert are_numbers(np.array([0.5, 1.0])) and not are_numbers(np.array([1.0, 2.0]))
     brightness = np.asarray(table["moments"][:, 10], float)
