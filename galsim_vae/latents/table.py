@@ -110,6 +110,7 @@ def labels_of(table: Table, labels: str | os.PathLike, column: str) -> tuple[NDA
         given = _read_csv(path, table) if path.suffix == ".csv" else Table.read(path)
     except Exception as error:
         raise OSError(f"{path} is not a table (.csv, .ecsv, .fits): {error}") from error
+    given.convert_bytestring_to_unicode()  # as FITS has it
     keys = _keys(table)
     key = next((k for k in keys if k in given.colnames), None)
     if key is None:

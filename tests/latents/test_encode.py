@@ -147,7 +147,8 @@ def test_names_of_digits_keep_their_zeros(table, tmp_path):
     labels = Table({"name": ["0003", "0008"], "odd": ["yes", "no"]})
     for ending in ("ecsv", "fits"):
         labels.write(tmp_path / f"mine.{ending}")
-        assert labels_of(back, tmp_path / f"mine.{ending}", "odd")[0].tolist() == [3, 8]
+        rows, values = labels_of(back, tmp_path / f"mine.{ending}", "odd")
+        assert rows.tolist() == [3, 8] and values.tolist() == ["yes", "no"]
 
 
 @pytest.mark.parametrize("identifier", [[""] * 9, ["a", ""] + list("bcdefgh"), ["a"] * 9])
