@@ -15,6 +15,7 @@ import galsim
 import galsim.config
 from galsim.config.stamp import stamp_ignore, valid_stamp_types
 
+from .copies import copy_config
 from .current import place
 from .rows import parse_row
 
@@ -53,7 +54,7 @@ class Reached(Exception):
 
 def span_of(base: dict, logger: Any) -> Span:
     """Return the objects that follow in the image that is set up now."""
-    ours = _copy(base)
+    ours = copy_config(base)
     image = ours.get("image", {})
     start, number = base.get("obj_num", 0), base.get("image_num", 0)
     count = galsim.config.GetNObjForImage(ours, number, logger=logger)
@@ -87,7 +88,7 @@ def coming_rows(
     state : list of galsim.BaseDeviate
         From `rng_state` before this object's index was evaluated.
     """
-    ours = _copy(base)
+    ours = copy_config(base)
     field = galsim.config.CopyConfig({"gal": config})["gal"]
     first, image_num = base.get("obj_num", 0), base.get("image_num", 0)
     try:
@@ -124,7 +125,7 @@ def first_galaxy(base: dict, span: Span) -> Reached | None:
 
 def _rehearse(base: dict, number: int) -> None:
     """Do what `galsim.config.BuildStamp` does before it draws."""
-    ours, logger = _copy(base) | {_PROBE: True}, galsim.config.LoggerWrapper(None)
+    ours, logger = copy_config(base) | {_PROBE: True}, galsim.config.LoggerWrapper(None)
     _place_scattered(ours)
     builder = _set_object(ours, number)
     stamp = ours["stamp"]
@@ -146,13 +147,6 @@ def _place_scattered(base: dict) -> None:
     if not any(key in field for field in fields for key in ("image_pos", "world_pos")):
         anywhere = {"type": "Random", "min": 0, "max": 1}
         fields[0]["image_pos"] = {"type": "XY", "x": anywhere, "y": dict(anywhere)}
-
-
-def _copy(base: dict) -> dict:
-    ours = galsim.config.CopyConfig(base)
-    if "_input_objs" in ours:
-        ours["_input_objs"] = {key: list(found) for key, found in ours["_input_objs"].items()}
-    return ours
 
 
 def _set_object(base: dict, number: int) -> Any:

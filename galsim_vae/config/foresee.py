@@ -16,6 +16,7 @@ from galsim.config.gsobject import SkipThisObject, UpdateGSParams, valid_gsobjec
 from galsim.config.stamp import SetupConfigObjNum, stamp_ignore, valid_stamp_types
 from galsim.config.value import valid_value_types
 
+from .copies import copy_config, fields_of_user
 from .generator import GeneratorInput
 
 __all__ = ["Asked", "can_foresee", "following", "only_foreseen"]
@@ -95,8 +96,8 @@ def following(base: dict, first: int, count: int) -> list[Asked | None]:
 
 
 def _copied(base: dict) -> dict:
-    """A config to read in: it has values and deviates of its own, and writes nothing."""
-    copy = galsim.config.CopyConfig(base)
+    """A config to read in, which writes nothing."""
+    copy = copy_config(base)
     copy[_KEY] = True
     copy.pop("gd", None)
     copy["output"] = {}
@@ -133,6 +134,7 @@ def can_foresee(base: dict) -> bool:
     Other code may have a state of its own, which reading ahead would disturb.
     """
     fields = [base.get(name) for name in ("stamp", "image", "psf", "gal", "eval_variables")]
+    fields += fields_of_user(base).values()  # any may refer to them by @
     return (
         "random_seed" in base.get("image", {})
         and ("input" not in base or "_input_objs" in base)
@@ -148,7 +150,7 @@ def _is_known(field: Any, base: dict) -> bool:
         return _is_pure(field, base)
     if not isinstance(field, dict):
         return True
-    name = field.get("type")
+    name = str(field.get("type"))
     builders = [
         entry[0] if isinstance(entry, tuple) else entry
         for entry in (valid_value_types.get(name), valid_gsobject_types.get(name))

@@ -72,6 +72,11 @@ class GeneratorInput:
         """What a galaxy depends on, besides its conditions and its seed."""
         return self.weights, self.device, self.exact, self.extrapolate
 
+    def load(self) -> None:
+        """Load the network, where this process has not done so."""
+        with _threads(alone=True), self.warnings_logged():
+            load_generator(self.weights, self.device)
+
     def sample_each(self, table: dict[str, Any], seeds: list[int]) -> Stamps:
         """Decode a few rows, each of a seed of its own: see `GalaxyGenerator.sample_each`."""
         with _threads(alone=True):

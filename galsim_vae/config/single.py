@@ -87,9 +87,10 @@ def _decoded(block: list[Asked]) -> Stamps | None:
     """The galaxies of a block; None if one of them is not to be had, or is to be warned of."""
     rows = [one_row(**asked.conditions) for asked in block]
     table = {name: [row[name][0] for row in rows] for name in rows[0]}
+    block[0].source.load()  # it may have warnings of its own
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", galsim.GalSimWarning)
             return block[0].source.sample_each(table, [asked.seed for asked in block])
     except (galsim.GalSimError, galsim.GalSimWarning):
         return None

@@ -9,6 +9,7 @@ import yaml
 from astropy.table import Table
 
 import galsim_vae.config.blocks as blocks
+import galsim_vae.config.catalog as catalog
 from galsim_vae.config.cache import BYTES_A_GALAXY, StampCache, parse_size
 
 IMAGE = """
@@ -129,6 +130,30 @@ def test_no_rng_is_disturbed():
     fields = config(RANDOM, **noise)
     fields["input"]["vae_catalog"]["cache"] = "1 MB"
     np.testing.assert_array_equal(galsim.config.BuildImage(fields).array, expected)
+
+
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_what_was_drawn_in_a_field_of_the_user_is_kept(nproc, generator, monkeypatch, tmp_path):
+    """A truth column reads the index that the galaxy had, and not that of a later one."""
+    fields = config("@_extra.u", nproc)
+    fields["_extra"] = {"u": {"type": "Random", "min": 0, "max": 39}}
+    fields["output"] = {
+        "dir": str(tmp_path), "file_name": "a.fits",
+        "truth": {"file_name": "truth.fits", "columns": {"u": "@_extra.u"}},
+    }  # fmt: skip
+
+    def process():
+        galsim.config.Process(copy.deepcopy(fields))
+        truth = galsim.Catalog(str(tmp_path / "truth.fits")).data
+        return galsim.fits.read(str(tmp_path / "a.fits")).array, np.array(truth)
+
+    pixels, truth = process()
+    assert len(generator.sizes) == 1  # all are foreseen
+    monkeypatch.setattr(catalog, "coming_rows", lambda *_: iter(()))
+    monkeypatch.setattr(catalog, "first_galaxy", lambda base, span: None)
+    found = process()
+    np.testing.assert_array_equal(pixels, found[0])
+    np.testing.assert_array_equal(truth, found[1])
 
 
 def test_galaxies_that_are_shown_again_are_not_decoded_again(generator):

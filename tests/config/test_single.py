@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 
 import galsim
 import numpy as np
@@ -62,6 +63,10 @@ FORESEEN = {
     "sizes of stamps": {"stamp": {"size": {"type": "Random", "min": 20, "max": 40}}},
     "the image's deviate": {"gal": {"magnitude": {
         "type": "Random", "min": 22, "max": 24, "rng_index_key": "image_num"}}},
+    "a field of the user's": {
+        "_extra": {"mag": {"type": "Random", "min": 22, "max": 24}},
+        "gal": {"magnitude": "@_extra.mag"},
+    },
 }  # fmt: skip
 
 
@@ -107,12 +112,75 @@ def test_blocks_that_are_not_used_are_given_up(generator):
     assert sum(generator.sizes) < 2 * 12
 
 
+def test_what_was_drawn_in_a_field_of_the_user_is_kept(generator, monkeypatch, tmp_path):
+    """A truth column reads what the galaxy had, and not what a later one will have."""
+    fields = config(
+        _extra={
+            "mag": {"type": "Random", "min": 22, "max": 24},
+            "shears": [{"type": "G1G2", "g1": {"type": "Random", "min": 0, "max": 0.1}, "g2": 0}],
+        },
+        gal={"magnitude": "@_extra.mag", "shear": "@_extra.shears.0"},
+        output={
+            "dir": str(tmp_path), "file_name": "a.fits",
+            "truth": {"file_name": "truth.fits", "columns": {
+                "mag": "@_extra.mag", "g1": "$(@_extra.shears.0).g1"}},
+        },
+    )  # fmt: skip
+    fields["image"] |= {"type": "Tiled", "nx_tiles": 4, "ny_tiles": 3}
+    del fields["image"]["nobjects"], fields["image"]["size"]
+
+    def process():
+        galsim.config.Process(copy.deepcopy(fields))
+        truth = galsim.Catalog(str(tmp_path / "truth.fits")).data
+        return galsim.fits.read(str(tmp_path / "a.fits")).array, np.array(truth)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(galsim_vae.config.single, "can_foresee", lambda base: False)
+        pixels, truth = process()
+    generator.sizes.clear()
+    found = process()
+    assert max(generator.sizes) > 1
+    np.testing.assert_array_equal(found[0], pixels)
+    np.testing.assert_array_equal(found[1], truth)
+
+
+def test_warnings_of_others_do_not_end_the_run(generator, monkeypatch):
+    sample_each = generator.sample_each
+
+    def warned(*args, **kwargs):
+        warnings.warn("a driver is old", UserWarning, stacklevel=1)
+        return sample_each(*args, **kwargs)
+
+    monkeypatch.setattr(generator, "sample_each", warned)
+    with pytest.warns(UserWarning, match="a driver is old"):
+        drawn(config())
+    assert generator.sizes == [2, 4, 1]
+
+
+def test_a_warning_at_the_loading_does_not_undo_the_block(generator, monkeypatch):
+    loaded = []
+
+    def load(*_):
+        if not loaded:
+            loaded.append(True)
+            warnings.warn("weights of old", galsim.GalSimWarning, stacklevel=1)
+        return generator
+
+    monkeypatch.setattr(galsim_vae.config.generator, "load_generator", load)
+    with pytest.warns(galsim.GalSimWarning, match="weights of old"):
+        drawn(config())
+    assert generator.sizes == [2, 4, 1]
+
+
 STATEFUL = {
     "no seed": {"image": {"random_seed": None}},
     "global random numbers": {"gal": {"redshift": "$np.random.uniform(0.5, 1)"}},
     "a ring": {"stamp": {"type": "Ring", "num": 2}},
     "another module": {"modules": ["galsim_vae", "wave"]},
     "a type of the user's": {"gal": {"redshift": {"type": "Counted"}}},
+    "the same in another field": {
+        "_extra": {"z": {"type": "Counted"}}, "gal": {"redshift": "@_extra.z"},
+    },
 }
 
 
