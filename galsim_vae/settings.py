@@ -32,8 +32,8 @@ T = TypeVar("T")
 #: Modules that only an extra of the package installs.
 EXTRAS = {
     "anacal": "shear", "btk": "btk", "dask": "shear", "distributed": "shear",
-    "pyarrow": "parquet", "sep": "train", "skimage": "train", "sklearn": "train",
-    "surveycodex": "btk", "tensorboard": "train", "umap": "train",
+    "pandas": "parquet", "pyarrow": "parquet", "sep": "train", "skimage": "train",
+    "sklearn": "train", "surveycodex": "btk", "tensorboard": "train", "umap": "train",
 }  # fmt: skip
 #: Modules that pip does not find by their name (the meds of PyPI is another package).
 _GITHUB = "git+https://github.com/esheldon/"
