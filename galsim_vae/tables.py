@@ -71,10 +71,12 @@ def read_table(path: str | os.PathLike, kind: type = QTable, hdu: str | int | No
 
     Parameters
     ----------
-    path, hdu : str or path, int or str
+    path : str or path
         As in `open_table`, which raises the same errors.
     kind : type
         astropy.table.QTable or Table.
+    hdu : int or str, optional
+        As there.
 
     Returns
     -------
