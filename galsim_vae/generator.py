@@ -300,6 +300,10 @@ class GalaxyGenerator:
     def latents(self, table, rng: galsim.BaseDeviate) -> tuple[NDArray, QTable]:
         """Return the latents that `sample` decodes, and the conditions, all filled in.
 
+        Half a turn of a galaxy is the same ellipticity, which is all that the table holds: of the
+        galaxies whose ellipticity the population drew, `from_latents` turns some by 180 degrees
+        against those of `sample`.
+
         Parameters
         ----------
         table : astropy.table.QTable, Table or dict of arrays
@@ -322,6 +326,9 @@ class GalaxyGenerator:
     @pinned_torch()
     def from_latents(self, latent: ArrayLike, table, exact: bool | None = None) -> Stamps:
         """Decode latents and lay the stamps on the sky as conditions say.
+
+        A position angle that is read back from g1 and g2 of a table may be half a turn from the one
+        that was drawn, which turns the galaxy by 180 degrees.
 
         Parameters
         ----------

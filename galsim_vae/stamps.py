@@ -174,7 +174,11 @@ class Stamps:
 
     @property
     def table(self) -> QTable:
-        """The conditions as a table, see `galsim_vae.to_table`."""
+        """The conditions as a table, see `galsim_vae.to_table`.
+
+        A position angle that is read back from its g1 and g2 may be half a turn from the one that
+        was drawn: galaxies made again from the table may be turned by 180 degrees.
+        """
         return to_table(self.conditions)
 
     def magnitude(

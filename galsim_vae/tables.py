@@ -6,11 +6,14 @@ that a table of a survey costs what is used of it. `read_table` reads all.
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
+import lzma
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -27,6 +30,9 @@ _PARQUET = (".parquet", ".parq", ".pq")
 _HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
 # What astropy leaves in its own files of these formats: units, masks.
 _HDF5_META, _PARQUET_META = ".__table_column_meta__", b"table_meta_yaml"
+# How a FITS file begins, whatever its name, and one that is compressed.
+_FITS = b"SIMPLE  ="
+_COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
 def open_table(path: str | os.PathLike, hdu: str | int | None = None) -> TableFile:
@@ -35,7 +41,8 @@ def open_table(path: str | os.PathLike, hdu: str | int | None = None) -> TableFi
     Parameters
     ----------
     path : str or path
-        The file; its ending tells the format. ``~`` is the home folder.
+        The file. Its ending tells the format, but for FITS, also in gzip, bzip2 or xz, which is
+        known by how it begins. ``~`` is the home folder.
     hdu : int or str, optional
         Of a FITS file, number or name of the HDU; of an HDF5 file, the table or the group that
         holds the columns. By default the only, or in FITS the first, table.
@@ -269,27 +276,48 @@ def _columns_of(group: h5py.Group) -> list[str]:
 
 
 def _read_astropy(path: str, kind: type, hdu: str | int | None) -> Any:
-    is_fits = path.lower().removesuffix(".gz").endswith((".fits", ".fit"))
-    options: dict[str, Any] = {}
-    if is_fits:
-        options = {"mask_invalid": False, "memmap": not path.endswith(".gz")}
-        if hdu is not None:
-            options["hdu"] = int(hdu) if str(hdu).isdigit() else hdu
-    else:
-        _refuse_hdu(path, hdu)
-    try:
+    opener = _opener(path)
+    with opener(path) as file:
+        if file.read(len(_FITS)) != _FITS:
+            _refuse_hdu(path, hdu)
+            return _read_other(path, kind)
+        file.seek(0)
+        options: dict[str, Any] = {} if hdu is None else {"hdu": _number_or_name(hdu)}
         with warnings.catch_warnings():
             # A file that is cut off raises by itself, or lacks no more than its filling.
             warnings.filterwarnings("ignore", "File may have been truncated", AstropyUserWarning)
             # Else the first table is read instead.
             warnings.filterwarnings("error", "Specified hdu=", AstropyDeprecationWarning)
-            return kind.read(path, **options)
+            plain = opener is _plain
+            return kind.read(
+                path if plain else file, format="fits", mask_invalid=False, memmap=plain, **options
+            )
+
+
+def _number_or_name(hdu: str | int) -> str | int:
+    return int(hdu) if str(hdu).isdigit() else hdu
+
+
+def _read_other(path: str, kind: type) -> Any:
+    try:
+        return kind.read(path)
     except IORegistryError as error:
         # Its message is a list of forty formats.
         raise OSError(
             f"{path!r} is not a table that astropy recognises: give a FITS (.fits), ECSV (.ecsv), "
             "Parquet (.parquet) or HDF5 (.hdf5) file"
         ) from error
+
+
+def _plain(path: str) -> BinaryIO:
+    return open(path, "rb")
+
+
+def _opener(path: str) -> Callable[[str], Any]:
+    """What opens a file, by how it begins."""
+    with _plain(path) as file:
+        magic = file.read(max(map(len, _COMPRESSED)))
+    return next((o for begin, o in _COMPRESSED.items() if magic.startswith(begin)), _plain)
 
 
 def _refuse_hdu(path: str, hdu: str | int | None) -> None:

@@ -1,5 +1,8 @@
 """Tables in files: each format, its columns one by one, and files that are broken."""
 
+import bz2
+import gzip
+import lzma
 import os
 import sys
 
@@ -49,9 +52,18 @@ def write_astropy(path):
     Table(COLUMNS).write(path, **options)
 
 
+def write_packed(path, pack):
+    write_astropy(path + ".fits")
+    with open(path, "wb") as file, open(path + ".fits", "rb") as plain:
+        file.write(pack(plain.read()))
+
+
 WRITERS = {
     "a.fits": write_astropy,
     "a.fits.gz": write_astropy,
+    "a.fits.bz2": lambda path: write_packed(path, bz2.compress),
+    "a.fits.xz": lambda path: write_packed(path, lzma.compress),
+    "a.cat": lambda path: write_packed(path, bytes),
     "a.ecsv": write_astropy,
     "a.hdf5": write_astropy,
     "groups.h5": write_groups,
@@ -150,6 +162,26 @@ def test_nan_is_not_missing(tmp_path):
     write_parquet(tmp_path / "a.parquet", {"magnitude": np.array([21.0, np.nan])})
     with pytest.raises(galsim.GalSimValueError, match="magnitude of row 1"):
         from_table(open_table(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.fits", "a.cat", "a.FTS", "a.csv", "a.fits.gz", "a.cat.gz", "a.fits.bz2", "a.xz"]
+)
+def test_fits_of_any_name(name, tmp_path):
+    """NaN stays one, and the HDU may be named."""
+    from astropy.io import fits
+
+    one, two = Table({"magnitude": [21.0, np.nan]}), Table({"magnitude": [22.0]})
+    hdus = [fits.PrimaryHDU(), fits.BinTableHDU(one), fits.BinTableHDU(two, name="LDAC_OBJECTS")]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    data = (tmp_path / "a.fits").read_bytes()
+    packs = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+    (tmp_path / name).write_bytes(packs.get(os.path.splitext(name)[1], bytes)(data))
+    for read in (open_table, lambda path, hdu=None: read_table(path, hdu=hdu)):
+        with pytest.raises(galsim.GalSimValueError, match="magnitude of row 1"):
+            from_table({"magnitude": read(tmp_path / name)["magnitude"]})
+        assert read(tmp_path / name, hdu="LDAC_OBJECTS")["magnitude"][0] == 22
+        assert read(tmp_path / name, hdu="2")["magnitude"][0] == 22
 
 
 def test_units(tmp_path):

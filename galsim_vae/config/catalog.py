@@ -140,9 +140,9 @@ class CatalogInput(GeneratorInput):
         return self.contents.rows
 
     def getApproxNObjects(self) -> int:  # noqa: N802
-        """Return about how many galaxies there are, without drawing any."""
+        """Return how many galaxies there are; without a seed, about how many before the cuts."""
         area, density = self._field["area"], self._field["density"]
-        if area is None:
+        if area is None or self.seed is not None:
             return self.getNObjects()
         everything = surface_density(self.ranges["magnitude"][1])
         return math.ceil(area * (everything if density is None else density))
@@ -263,6 +263,11 @@ class CatalogInput(GeneratorInput):
         )
         if self._logger:
             self._logger.info("vae_catalog: %s", drawn.describe())
+            if drawn.contents.rows == 0:
+                self._logger.warning(
+                    "vae_catalog: the area has no galaxies with this seed, so that images without "
+                    "nobjects are empty. MultiFits and DataCube then need nimages"
+                )
         return drawn
 
     @functools.cached_property

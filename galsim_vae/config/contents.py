@@ -58,7 +58,7 @@ class Contents(Mapping[str, Any]):
 
     def chosen(self, rows: list[int] | np.ndarray) -> dict[str, Any]:
         """Return the conditions of some rows, each with its id."""
-        rows = np.asarray(rows)
+        rows = np.asarray(rows, int)
         return {"id": rows} | {name: column[rows] for name, column in self.conditions.items()}
 
     def describe(self) -> str:

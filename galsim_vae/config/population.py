@@ -66,7 +66,7 @@ class Population:
         Number of galaxies that pass the cuts.
     area : float, optional
         Of a square field, square arcmin, in the place of ``nobjects``. The number of galaxies is
-        a Poisson deviate; they are laid at random on the field.
+        a Poisson deviate, which may be zero; they are laid at random on the field.
     density : float, optional
         Galaxies that pass the cuts, per square arcmin of the field; by default that of the
         population, `galsim_vae.conditions.surface_density`, of which the cuts take their share.
@@ -89,7 +89,7 @@ class Population:
     Raises
     ------
     galsim.GalSimConfigError
-        No galaxy passes the cuts, or there is none on the area.
+        No galaxy of a large sample passes the cuts.
     """
 
     def __init__(
@@ -114,11 +114,6 @@ class Population:
             number = int(galsim.PoissonDeviate(other, mean=mean)())
             total, nobjects = (number, None) if density is None else (None, number)
         table, tried, passed = _draw(sample, rng, nobjects, total, cuts or {})
-        if len(table) == 0:
-            raise GalSimConfigError(
-                f"vae_catalog: there is no galaxy on area = {area} that passes the cuts "
-                f"{dict(cuts or {})}. Give a larger area, or wider cuts"
-            )
         columns = {name: table[name] for name in table.colnames}
         if area is not None:
             columns |= _positions(np.asarray(table["id"]), seed, area, center)
@@ -144,7 +139,10 @@ def _draw(
     total: int | None,
     cuts: Mapping[str, float],
 ) -> tuple[QTable, int, int]:
-    """Draw ``total`` galaxies, or until ``wanted`` pass; the table, and how many of how many do."""
+    """Draw ``total`` galaxies, or until ``wanted`` pass; the table, and how many of how many do.
+
+    At least one passes, of those that were drawn if not of the table.
+    """
     parts, tried, passed = [], 0, 0
     again = rng.duplicate()
     chunk = max((wanted if total is None else total) or 1, _LEAST if cuts else 1)
@@ -153,7 +151,7 @@ def _draw(
         keep = _passes(table, cuts)
         parts.append(table[keep])
         tried, passed = tried + chunk, passed + int(keep.sum())
-        if total is not None or (wanted is not None and passed >= wanted):
+        if passed and (total is not None or (wanted is not None and passed >= wanted)):
             break
         if tried >= _HOPELESS and passed == 0:
             raise GalSimConfigError(

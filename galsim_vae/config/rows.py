@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import galsim
 import galsim.config
 from galsim.config.value import SetDefaultIndex
+from galsim.errors import GalSimConfigError
 
 if TYPE_CHECKING:
     from .catalog import CatalogInput
@@ -50,8 +51,14 @@ def parse_row(config: dict, base: dict, catalog: CatalogInput) -> tuple[int, boo
     Raises
     ------
     galsim.GalSimConfigError
-        There is no such row.
+        There is no such row, or none at all.
     """
+    if catalog.getNObjects() == 0:
+        raise GalSimConfigError(
+            "The vae_catalog has no galaxies: the number on its area is random, and is 0 with this "
+            "seed. Give a larger area, wider cuts or another seed, or the image no more objects "
+            "than there are galaxies (VAEValue nobjects)"
+        )
     SetDefaultIndex(config, catalog.getNObjects())
     index, safe = galsim.config.ParseValue(config, "index", base, int)
     return catalog.checked_index(index), safe

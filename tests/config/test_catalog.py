@@ -256,6 +256,51 @@ def test_galaxies_on_an_area(tmp_path):
     assert abs(fixed.getNObjects() - 50) < 4 * np.sqrt(50)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"max_magnitude": 24}, {"density": 5}, {"density": 5, "max_magnitude": 24},
+     {"center": {"type": "RADec", "ra": "30 deg", "dec": "60 deg"}}],
+)  # fmt: skip
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_an_area_without_a_galaxy(more, nproc, tmp_path):
+    fields = config({"area": 1e-9, "seed": 3, **more})
+    fields["image"] = {
+        "type": "Scattered", "size": 16, "pixel_scale": 0.2, "random_seed": 1, "nproc": nproc
+    }  # fmt: skip
+    fields["eval_variables"] = {"igalaxies": value("nobjects")}
+    catalog = catalog_of(copy.deepcopy(fields))
+    assert catalog.getNObjects() == catalog.getApproxNObjects() == 0
+    assert set("xy" if "center" not in more else ("ra", "dec")) <= set(catalog.contents)
+    assert catalog.surface_density > 0
+    assert len(catalog.contents.chosen([])["magnitude"]) == 0
+    assert len(truth(fields, tmp_path, id="$galaxies")) == 0
+    assert not galsim.fits.read(str(tmp_path / "image.fits")).array.any()
+
+
+def test_an_area_whose_galaxies_are_all_cut():
+    """Whoever passes is rarer than the field is large, and there is one in a large sample."""
+    cuts = {"min_magnitude": 18, "max_magnitude": 18.02}
+    catalog = catalog_of(config({"area": 0.1, "seed": 3, **cuts}))
+    assert catalog.getNObjects() == 0
+    share = 0.02 / (FAINT - 18)  # the stand-in draws magnitudes evenly
+    assert 0 < catalog.surface_density < 3 * share * surface_density(FAINT)
+
+
+def test_the_next_file_begins_after_the_galaxies_of_this():
+    """GalSim numbers the objects of several files by the approximate number."""
+    fields = config({"area": 2, "max_magnitude": 18.5, "seed": 3})
+    fields["image"] = {"type": "Scattered", "size": 16, "pixel_scale": 0.2, "random_seed": 1}
+    (about,) = galsim.config.GetNObjForFile(fields, 0, 0, approx=True)
+    (count,) = galsim.config.GetNObjForFile(fields, 0, 0)
+    assert 0 < about == count < 0.2 * 2 * surface_density(FAINT)
+    # The catalogue's seed is set later: no two files may have objects of the same number.
+    del fields["input"]["vae_catalog"]["seed"]
+    fields = galsim.config.CopyConfig({k: v for k, v in fields.items() if k[0] != "_"})
+    fields["input"]["vae_catalog"].pop("current", None)
+    (most,) = galsim.config.GetNObjForFile(fields, 0, 0, approx=True)
+    assert most >= 2 * surface_density(FAINT)
+
+
 def test_the_number_of_galaxies_for_objects_beside_them():
     fields = config({"area": 0.2, "seed": 3}, {"index": 0})
     fields["eval_variables"] = {"igalaxies": value("nobjects")}
@@ -293,7 +338,9 @@ def test_an_area_on_the_sky():
             galsim.GalSimRangeError, "above",
         ),
         ({"nobjects": 4, "min_redshift": "inf"}, galsim.GalSimConfigError, "finite"),
-        ({"area": 1e-9, "seed": 3}, galsim.GalSimConfigError, "larger area"),
+        ({"area": 1, "seed": 3, "max_magnitude": 17}, galsim.GalSimConfigError, "none of .* pass"),
+        # A Tiled image has its number of stamps, whatever the catalogue.
+        ({"area": 1e-9, "seed": 3}, galsim.GalSimConfigError, "no galaxies.*larger area"),
     ],
 )
 def test_mistakes_with_the_population(catalog, error, message):
