@@ -68,6 +68,8 @@ FLUX_NOISE = 40.0
 #: Relative errors of the adaptive second moment, whose change is that of the size, and of the flux
 #: in the half-light ellipse, below which there is little to gain.
 MOMENT_FLOOR, HALF_FLOOR = 0.01, 0.003
+#: Width of a galaxy's adaptive weight below which its size does not count [pixel].
+LEAST_SIGMA = 0.5
 #: Soft edge of the half-light ellipse [pixel], so that its flux has a slope.
 SOFT_EDGE = 0.5
 

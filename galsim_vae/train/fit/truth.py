@@ -128,7 +128,11 @@ def size_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
 def _size_misfit(image: Tensor, true: Tensor) -> Tensor:
     with torch.no_grad():
         moments, radius, good = measure(true)
-        distance = torch.where(good[:, None, None], elliptical_radius(true, moments), 1.0)
+        distance = elliptical_radius(true, moments)
+        # Moments may settle on a single bright pixel, outside of whose weight there is nothing.
+        good = good & (moments.sigma > constants.LEAST_SIGMA) & radius.isfinite()
+        good = good & distance.isfinite().all(2).all(1)
+        distance = torch.where(good[:, None, None], distance, 1.0)
         sigma = torch.where(good, moments.sigma, 1.0)
         moment = (distance / sigma[:, None, None]).square()
         weight = torch.exp(-0.5 * moment)

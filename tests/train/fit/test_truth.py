@@ -120,3 +120,23 @@ def test_half_precision_around_it_does_not_matter():
     with torch.autocast("cpu", torch.bfloat16):
         found = truth.size_misfit(stamps, true)
     assert torch.equal(found, truth.size_misfit(stamps, true))
+
+
+def test_a_galaxy_that_cannot_be_measured_has_no_size(monkeypatch):
+    """Its moments settle on one pixel, or are no numbers; its neighbours count as ever."""
+    stamps = gaussians([4.0, 6.0, 5.0]).clone()
+    wide = gaussians([4.2, 6.3, 5.2]).clone().requires_grad_(True)
+    alone = truth.size_misfit(wide, stamps)
+    measure = truth.measure
+
+    def spoilt(images):
+        found = measure(images)
+        sigma, radius = found[0].sigma.clone(), found[1].clone()
+        sigma[0], radius[1] = 1e-3, torch.nan
+        return found._replace(moments=found[0]._replace(sigma=sigma), radius=radius)
+
+    monkeypatch.setattr(truth, "measure", spoilt)
+    misfit = truth.size_misfit(wide, stamps)
+    assert misfit[:2].tolist() == [0, 0] and misfit[2] == alone[2] > 0
+    misfit.sum().backward()
+    assert wide.grad is not None and bool(wide.grad.isfinite().all())
