@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import galsim
 import galsim.config
-from galsim.config.stamp import stamp_ignore, valid_stamp_types
 
 from .copies import copy_config
 from .current import place
+from .rehearsal import rehearse, set_object
 from .rows import parse_row
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def coming_rows(
         for number in range(first, span.stop):
             if span.one_an_image:
                 ours["image_num"] = image_num + number - first
-            _set_object(ours, number)
+            set_object(ours, number)
             if place(ours)[1] != number:
                 continue  # it shows a galaxy that has been built
             for rng, count in zip(_rngs(ours), draws or (), strict=False):
@@ -115,28 +115,14 @@ def first_galaxy(base: dict, span: Span) -> Reached | None:
     start = base.get("obj_num", 0)
     for number in range(start, min(start + _MOST_TRIALS, span.stop)):
         try:
-            _rehearse(base, number)
+            ours = copy_config(base) | {_PROBE: True}
+            _place_scattered(ours)
+            rehearse(ours, number)
         except Reached as reached:
             return reached
         except Exception:  # as above
             return None
     return None
-
-
-def _rehearse(base: dict, number: int) -> None:
-    """Do what `galsim.config.BuildStamp` does before it draws."""
-    ours, logger = copy_config(base) | {_PROBE: True}, galsim.config.LoggerWrapper(None)
-    _place_scattered(ours)
-    builder = _set_object(ours, number)
-    stamp = ours["stamp"]
-    if builder.quickSkip(stamp, ours):
-        return
-    size = builder.setup(stamp, ours, 0, 0, stamp_ignore, logger)
-    builder.locateStamp(stamp, ours, *size, logger)
-    if builder.getSkip(stamp, ours, logger):
-        return
-    psf = builder.buildPSF(stamp, ours, {}, logger)
-    builder.buildProfile(stamp, ours, psf, {}, logger)
 
 
 def _place_scattered(base: dict) -> None:
@@ -149,14 +135,6 @@ def _place_scattered(base: dict) -> None:
         fields[0]["image_pos"] = {"type": "XY", "x": anywhere, "y": dict(anywhere)}
 
 
-def _set_object(base: dict, number: int) -> Any:
-    """Set up the number and the rngs of an object; return the builder of its stamp."""
-    galsim.config.SetupConfigObjNum(base, number)
-    builder = valid_stamp_types[base["stamp"]["type"]]
-    builder.setupRNG(base["stamp"], base, galsim.config.LoggerWrapper(None))
-    return builder
-
-
 def _rngs(base: dict) -> list[galsim.BaseDeviate]:
     several = base.get("obj_num_rngs")
     found = several if several else [base.get("obj_num_rng") or base.get("rng")]
@@ -167,7 +145,7 @@ def _draws_before(
     base: dict, number: int, state: list[galsim.BaseDeviate]
 ) -> list[int] | None:
     """How often each rng of an object was used up to a state; None if it does not come to it."""
-    _set_object(base, number)
+    set_object(base, number)
     counts = []
     for rng, wanted in zip(_rngs(base), state, strict=True):
         ours = rng.duplicate()

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import galsim
 import galsim.config
-from galsim.config.gsobject import SkipThisObject, UpdateGSParams, valid_gsobject_types
-from galsim.config.stamp import SetupConfigObjNum, stamp_ignore, valid_stamp_types
+from galsim.config.gsobject import SkipThisObject, valid_gsobject_types
 from galsim.config.value import valid_value_types
 
 from .copies import copy_config, fields_of_user
 from .generator import GeneratorInput
+from .rehearsal import rehearse
 
 __all__ = ["Asked", "can_foresee", "following", "only_foreseen"]
 
@@ -105,22 +105,9 @@ def _copied(base: dict) -> dict:
 
 
 def _foresee(copy: dict, number: int) -> Asked | None:
-    """Read an object's keys in the order of `galsim.config.BuildStamp`."""
-    SetupConfigObjNum(copy, number)
-    stamp = copy["stamp"]
-    builder, logger = valid_stamp_types[stamp["type"]], galsim.config.LoggerWrapper(None)
+    """Read an object's keys up to its galaxy."""
     try:
-        if builder.quickSkip(stamp, copy):
-            return None
-        builder.setupRNG(stamp, copy, logger)
-        sizes = copy.get("stamp_xsize", 0), copy.get("stamp_ysize", 0)
-        where = builder.setup(stamp, copy, *sizes, stamp_ignore, logger)
-        builder.locateStamp(stamp, copy, *where, logger)
-        gsparams = UpdateGSParams({}, stamp["gsparams"], copy) if "gsparams" in stamp else {}
-        if builder.getSkip(stamp, copy, logger):
-            return None
-        psf = builder.buildPSF(stamp, copy, gsparams, logger)
-        builder.buildProfile(stamp, copy, psf, gsparams, logger)
+        rehearse(copy, number)
     except SkipThisObject:
         return None
     except _Foreseen as foreseen:

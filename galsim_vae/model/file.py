@@ -35,6 +35,7 @@ __all__ = [
     "shipped",
     "verify",
     "write",
+    "write_parts",
 ]
 
 FORMAT_VERSION = 5
@@ -102,7 +103,6 @@ def find(weights: str | os.PathLike) -> Path:
 
 def write(path: str | os.PathLike, model: Model) -> None:
     """Write a weights file; it appears under `path` only when complete."""
-    tensors = _tensors(model)
     header = {
         "format_version": str(FORMAT_VERSION),
         "bands": json.dumps(list(BANDS)),
@@ -113,7 +113,29 @@ def write(path: str | os.PathLike, model: Model) -> None:
         "units": json.dumps(_UNITS),
         "provenance": json.dumps(model.provenance, sort_keys=True),
     }
-    header["sha256"] = digest(header, tensors)
+    write_parts(path, header, _networks(model))
+
+
+def write_parts(
+    path: str | os.PathLike, header: dict[str, str], networks: dict[str, torch.nn.Module]
+) -> None:
+    """Write a header and the weights of networks, with the digest that `verify` looks at.
+
+    Parameters
+    ----------
+    path : str or path
+        The file, which appears under its name only when complete.
+    header : dict of str to str
+        All of its fields, in the order in which `digest` takes them.
+    networks : dict of str to Module
+        By what the names of their weights begin with.
+    """
+    tensors = {
+        prefix + name: value.detach().cpu().contiguous()
+        for prefix, network in networks.items()
+        for name, value in network.state_dict().items()
+    }
+    header = {**header, "sha256": digest(header, tensors, tuple(header))}
 
     def save(temporary: Path) -> None:
         save_file(tensors, temporary, metadata=header)
@@ -283,14 +305,6 @@ def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
 
 def _networks(model: Model) -> dict[str, torch.nn.Module]:
     return {"vae.": model.vae, "flows.": model.flows}
-
-
-def _tensors(model: Model) -> dict[str, Tensor]:
-    return {
-        prefix + name: value.detach().cpu().contiguous()
-        for prefix, network in _networks(model).items()
-        for name, value in network.state_dict().items()
-    }
 
 
 def digest(

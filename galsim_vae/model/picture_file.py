@@ -7,12 +7,10 @@ from pathlib import Path
 
 import torch
 from galsim.errors import GalSimValueError
-from safetensors.torch import save_file
 
 from galsim_vae.devices import pinned_torch
-from galsim_vae.files import write_whole
 
-from .file import KIND, digest, read_parts, verify
+from .file import KIND, read_parts, verify, write_parts
 from .flow import CouplingFlow, FlowConfig
 from .pictures import PictureConfig, PictureVAE, picture_flow
 
@@ -49,11 +47,6 @@ class PictureModel:
 
 def write(path: str | os.PathLike, model: PictureModel) -> None:
     """Write a weights file; it appears under `path` only when complete."""
-    tensors = {
-        prefix + name: value.detach().cpu().contiguous()
-        for prefix, network in (("vae.", model.vae), ("flow.", model.flow))
-        for name, value in network.state_dict().items()
-    }
     header = {
         "kind": KIND,
         "format_version": _VERSION,
@@ -61,13 +54,7 @@ def write(path: str | os.PathLike, model: PictureModel) -> None:
         "flow": json.dumps(model.flow_config.to_dict()),
         "provenance": json.dumps(model.provenance, sort_keys=True),
     }
-    header["sha256"] = digest(header, tensors, _FIELDS)
-
-    def save(temporary: Path) -> None:
-        save_file(tensors, temporary, metadata=header)
-        os.chmod(temporary, 0o644)  # safetensors lets nobody else read it
-
-    write_whole(path, save)
+    write_parts(path, header, {"vae.": model.vae, "flow.": model.flow})
 
 
 @pinned_torch()

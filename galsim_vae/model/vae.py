@@ -171,8 +171,7 @@ class Encoder(nn.Module):
         x = self.down2(x)
         for block in self.blocks3:
             x = block(x, c)
-        mean, log_variance = self._latents(activate(x).flatten(1), torch.cat([c, features], 1))
-        return mean, log_variance.clamp(-12.0, 6.0)
+        return self._latents(activate(x).flatten(1), torch.cat([c, features], 1))
 
     def _latents(self, pooled: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of what convolutions found and of what is told beside pixels.
@@ -185,7 +184,7 @@ class Encoder(nn.Module):
             fixed = self.head(torch.cat([pooled.detach(), told], 1)).float()
             found = torch.where(self.is_colour, fixed, found)
         mean, log_variance = found.chunk(2, dim=1)
-        return mean, log_variance
+        return mean, log_variance.clamp(-12.0, 6.0)
 
 
 class Decoder(nn.Module):

@@ -1,14 +1,12 @@
 """The training loop of the VAE: resumable, on fresh synthetic galaxies mixed with real ones."""
 
-import copy
 import logging
-import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from galsim_vae.frame.frames import DEFAULT, Frame
@@ -20,6 +18,7 @@ from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_gal
 from . import constants, truth
 from .batch import Batch, join
 from .checkpoint import Checkpoint, RandomState, digest
+from .descent import Descent
 from .observe import RadialPSFTable, observe
 from .real import RealGalaxies
 
@@ -32,8 +31,6 @@ __all__ = [
     "hidden_misfit",
     "hide_band",
     "losses",
-    "moving_average",
-    "schedule",
     "train",
 ]
 
@@ -295,29 +292,31 @@ def train(
         The loss is not finite.
     """
     model = _beginning(vae_config, config.seed, start).to(sources.device)
-    average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3,
         fused=True,
     )  # fmt: skip
+    descent = Descent(
+        model, optimizer, name="autoencoder", rate=config.learning_rate, steps=config.steps,
+        clip=constants.GRADIENT_CLIP, decay=config.average,
+    )  # fmt: skip
     generator = torch.Generator(sources.device).manual_seed(config.seed)
     began = None if start is None else digest(start.state_dict())
     settings = {"vae": vae_config.to_dict(), "training": asdict(config) | {"start": began}}
-    parts = {"model": model, "average": average, "optimizer": optimizer,
+    parts = {"model": model, "average": descent.average, "optimizer": optimizer,
              "generator": RandomState(generator)}  # fmt: skip
     checkpoint = Checkpoint(
         work / "vae.ckpt", settings | sources.settings(), parts,
-        None if watch is None else lambda: watch.sheet(average),
+        None if watch is None else lambda: watch.sheet(descent.average),
     )  # fmt: skip
     bar = checkpoint.steps(config.steps, "autoencoder")
     for step in bar:
         risen = replace(config, beta=_beta(config, step / config.steps, start is not None))
-        rate = config.learning_rate * schedule(step / config.steps)
-        found = _train_step(model, optimizer, rate, risen, sources, generator, step)
-        moving_average(average, model, min(config.average, (step + 1) / (step + 10)))
+        found = _losses_of_step(model, risen, sources, generator)
+        descent.step(step, found.loss)
         if step % 50 == 0:
             _report(bar, step, _numbers(found, config.batch), watch)
-    return average
+    return descent.average
 
 
 def _beginning(config: VAEConfig, seed: int, start: VAE | None) -> VAE:
@@ -330,24 +329,14 @@ def _beginning(config: VAEConfig, seed: int, start: VAE | None) -> VAE:
     return model
 
 
-def _train_step(
-    model: VAE, optimizer: torch.optim.Optimizer, rate: float, config: LoopConfig,
-    sources: Sources, generator: torch.Generator, step: int,
-) -> Losses:  # fmt: skip
-    """Take one step of the optimiser; losses are over `constants.LOSS_UNIT`."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def _losses_of_step(
+    model: VAE, config: LoopConfig, sources: Sources, generator: torch.Generator
+) -> Losses:
+    """What fresh galaxies cost; the loss over `constants.LOSS_UNIT`."""
     batch, true = draw_batch(config, sources, generator)
     with torch.autocast(generator.device.type, torch.bfloat16):
         found = losses(model, batch, true, config, generator)
-    found = found._replace(loss=found.loss / constants.LOSS_UNIT)
-    if not torch.isfinite(found.loss):
-        raise FloatingPointError(f"loss is {found.loss.item()} at step {step}")
-    optimizer.zero_grad(set_to_none=True)
-    found.loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), constants.GRADIENT_CLIP)
-    optimizer.step()
-    return found
+    return found._replace(loss=found.loss / constants.LOSS_UNIT)
 
 
 def _beta(config: LoopConfig, progress: float, trained: bool) -> float:
@@ -355,13 +344,6 @@ def _beta(config: LoopConfig, progress: float, trained: bool) -> float:
     rise = 1.0 if trained else min(1.0, 0.1 + 10 * progress)
     fall = (config.last_beta / config.beta) ** max(0.0, 2 * progress - 1)
     return config.beta * rise * fall
-
-
-def schedule(progress: float) -> float:
-    """Learning rate relative to its peak after a share of the steps."""
-    if progress < 0.02:
-        return (progress + 1e-4) / 0.02
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - 0.02) / 0.98))
 
 
 def _numbers(found: Losses, synthetic_count: int) -> dict[str, float]:
@@ -382,10 +364,3 @@ def _report(bar: tqdm, step: int, numbers: dict[str, float], watch: Watcher | No
         watch.scalars(step, numbers)
     if step % 250 == 0:
         logger.info("step %d %s", step, text)
-
-
-@torch.no_grad()
-def moving_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move every parameter of `average` towards that of `model` by 1 - decay."""
-    for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)

@@ -1,6 +1,5 @@
 """Training of the two flows, once the VAE is fixed."""
 
-import copy
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,9 +19,10 @@ from galsim_vae.shapes import measure
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
 from . import constants, flow_constants
-from .autoencoder import Sources, moving_average, schedule
+from .autoencoder import Sources
 from .batch import Batch
 from .checkpoint import Collected, RandomState, WorkFolder, digest
+from .descent import Descent
 from .fill import NEARBY_MAGNITUDE, fill_missing, is_nearby
 from .observe import observe
 
@@ -338,25 +338,20 @@ def _minimise(
     device = network.mean.device
     generator = torch.Generator(device).manual_seed(task.seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=task.rate, weight_decay=1e-3)
-    average = copy.deepcopy(network)
+    descent = Descent(
+        network, optimizer, name=task.name, rate=task.rate, steps=config.steps,
+        clip=flow_constants.FLOW_GRADIENT_CLIP, decay=flow_constants.FLOW_AVERAGE,
+    )  # fmt: skip
     checkpoint = work.checkpoint(
-        task.name, network=network, average=average, optimizer=optimizer,
+        task.name, network=network, average=descent.average, optimizer=optimizer,
         generator=RandomState(generator),
     )  # fmt: skip
     bar = checkpoint.steps(config.steps, task.name.replace("_", " "))
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = task.rate * schedule(step / config.steps)
         index = torch.randint(task.rows, (config.batch,), generator=generator, device=device)
         value = loss(index, generator)
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"{task.name}: loss is {value.item()} at step {step}")
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), flow_constants.FLOW_GRADIENT_CLIP)
-        optimizer.step()
-        moving_average(average, network, min(flow_constants.FLOW_AVERAGE, (step + 1) / (step + 10)))
+        descent.step(step, value)
         if step % 100 == 0:
             bar.set_postfix_str(f"loss {value.item():.3f}", refresh=False)
             logger.info("%s step %d loss %.3f", task.name, step, value.item())
-    network.load_state_dict(average.state_dict())
+    network.load_state_dict(descent.average.state_dict())

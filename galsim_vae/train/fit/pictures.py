@@ -5,7 +5,6 @@
 A run that was interrupted goes on from the checkpoints in its work folder.
 """
 
-import copy
 import json
 import logging
 import math
@@ -27,8 +26,8 @@ from galsim_vae.model import likelihood, picture_file
 from galsim_vae.model.flow import CouplingFlow, FlowConfig
 from galsim_vae.model.pictures import PictureConfig, PictureVAE, picture_flow
 
-from .autoencoder import moving_average, schedule
 from .checkpoint import Checkpoint, RandomState, digest
+from .descent import Descent
 from .recipe import training_settings
 
 __all__ = ["FOLDS", "PictureRecipe", "PictureTraining", "augmented", "fold_of", "train_pictures"]
@@ -202,20 +201,21 @@ def _fit_vae(recipe: PictureRecipe, data: Tensor, device: torch.device) -> Pictu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = PictureVAE(recipe.vae).to(device)
-    average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    descent = Descent(
+        model, optimizer, name="autoencoder of pictures", rate=config.learning_rate,
+        steps=config.steps, clip=1.0, decay=0.998,
+    )  # fmt: skip
     generator = torch.Generator().manual_seed(config.seed)
     settings = {"vae": recipe.vae.to_dict(), "training": asdict(config),
                 "data": {"digest": digest({"pictures": data})}}  # fmt: skip
     checkpoint = Checkpoint(
         recipe.work / "pictures.ckpt", settings,
-        {"model": model, "average": average, "optimizer": optimizer,
+        {"model": model, "average": descent.average, "optimizer": optimizer,
          "generator": RandomState(generator)},
     )  # fmt: skip
     bar = checkpoint.steps(config.steps, "autoencoder of pictures")
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule(step / config.steps)
         index = torch.randint(len(data), (config.batch,), generator=generator)
         batch = augmented(data[index], generator).to(device)
         with torch.autocast(device.type, torch.bfloat16):
@@ -229,19 +229,13 @@ def _fit_vae(recipe: PictureRecipe, data: Tensor, device: torch.device) -> Pictu
         kl = likelihood.kl_divergence(mean, log_variance)
         warm = min(1.0, 10 * step / config.steps + 0.1)
         loss = (misfit + warm * config.beta * kl).mean() / dof
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} at step {step}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        moving_average(average, model, min(0.998, (step + 1) / (step + 10)))
+        descent.step(step, loss)
         if step % 50 == 0:
             text = f"loss {loss.item():.4f}, KL {kl.mean().item():.1f}, rms " \
                    f"{(square / dof).mean().sqrt().item():.4f}"
             bar.set_postfix_str(text, refresh=False)
             logger.info("step %d %s", step, text)
-    return average.eval().requires_grad_(False)
+    return descent.average.eval().requires_grad_(False)
 
 
 def _fit_flow(
@@ -262,26 +256,23 @@ def _fit_flow(
     posterior = torch.cat(latents).clone()
     flow.fit_axes(posterior[:, 0])
     optimizer = torch.optim.AdamW(flow.parameters(), lr=2e-3, weight_decay=1e-3)
-    average = copy.deepcopy(flow)
+    descent = Descent(
+        flow, optimizer, name="flow of pictures", rate=2e-3, steps=config.flow_steps, clip=5.0,
+        decay=0.995,
+    )  # fmt: skip
     settings = {"vae": {"weights": digest(vae.state_dict())}, "flow": recipe.flow.to_dict(),
                 "training": asdict(config)}  # fmt: skip
-    parts = {"flow": flow, "average": average, "optimizer": optimizer,
+    parts = {"flow": flow, "average": descent.average, "optimizer": optimizer,
              "generator": RandomState(generator)}  # fmt: skip
     checkpoint = Checkpoint(recipe.work / "picture_flow.ckpt", settings, parts)
     bar = checkpoint.steps(config.flow_steps, "flow of pictures")
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * schedule(step / max(config.flow_steps, 1))
         index = torch.randint(len(posterior), (256,), generator=generator)
         mean, log_variance = posterior[index].unbind(1)
         noise = torch.randn(mean.shape, generator=generator).to(device)
         values = mean + noise * torch.exp(0.5 * log_variance)
         loss = -flow.log_prob(values, values.new_zeros(len(values), 1)).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
-        optimizer.step()
-        moving_average(average, flow, min(0.995, (step + 1) / (step + 10)))
+        descent.step(step, loss)
         if step % 50 == 0:
             bar.set_postfix_str(f"loss {loss.item():.2f}", refresh=False)
-    return average.eval().requires_grad_(False)
+    return descent.average.eval().requires_grad_(False)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from galsim_vae.model.pictures import PictureVAE
-from galsim_vae.train.fit.autoencoder import moving_average, schedule
+from galsim_vae.train.fit.descent import Descent
 from galsim_vae.train.fit.pictures import augmented
 from galsim_vae.train.fit.recipe import training_settings
 
@@ -164,31 +164,27 @@ def _fit(
         torch.manual_seed(config.seed)
         network = Network(vae, {name: task.outputs for name, task in tasks.items()})
         network.classes = {name: task.is_class for name, task in tasks.items()}
-        average = copy.deepcopy(network)
         groups: list[dict[str, Any]] = [
             {"params": list(network.encoder.parameters()), "share": 1 / 3},
             {"params": [*network.shared.parameters(), *network.heads.parameters()], "share": 1.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.02)
+        descent = Descent(
+            network, optimizer, name="fine-tuning", rate=config.learning_rate,
+            steps=config.steps, clip=2.0, decay=0.99,
+        )  # fmt: skip
         generator = torch.Generator().manual_seed(config.seed)
         of = np.concatenate([np.full(len(t.pictures), k) for k, t in enumerate(tasks.values())])
         row = np.concatenate([np.arange(len(t.pictures)) for t in tasks.values()])
         network.train()
         bar = tqdm(range(config.steps), "fine-tuning", unit="step", disable=not progress)
         for step in bar:
-            for group in optimizer.param_groups:
-                rate = schedule(step / config.steps)
-                group["lr"] = config.learning_rate * group["share"] * rate
             index = torch.randint(len(of), (config.batch,), generator=generator).numpy()
             loss = _loss(network, tasks, of[index], row[index], generator)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-            optimizer.step()
-            moving_average(average, network, min(0.99, (step + 1) / (step + 10)))
+            descent.step(step, loss)
             if step % 20 == 0:
                 bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
-    return average.eval().requires_grad_(False)
+    return descent.average.eval().requires_grad_(False)
 
 
 def _loss(
