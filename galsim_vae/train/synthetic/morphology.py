@@ -324,7 +324,8 @@ def _draw_spiral(r: _Random, kind: _Type, body: _Body, mag: Tensor) -> _Spiral:
     arms = 1.0 + (two > 0.06).float() + (two > 0.8).float() + (two > 0.92).float()
     pitch = torch.deg2rad((11 + 14 * stage + r.normal(0, 5)).clamp(8, 38))
     strength = torch.where(grand, r.uniform(0.5, 1.5), r.uniform(0.1, 0.7)) * face * armed
-    patch = torch.where(irregular, r.uniform(0.5, 1.2), r.uniform(0.1, 0.8)) * ~plain
+    patch = torch.where(irregular, _wildness(mag) * r.uniform(0.5, 1.2), r.uniform(0.1, 0.8))
+    patch = patch * ~plain
     patch = patch * (0.25 + 0.75 * face)
     patch_cot = 1 / torch.tan(pitch + 0.1 * r.normal())
     patch_cot = torch.where(irregular, r.uniform(0.0, 1.0), patch_cot)
@@ -346,7 +347,14 @@ def _draw_spiral(r: _Random, kind: _Type, body: _Body, mag: Tensor) -> _Spiral:
 def _draw_lopsidedness(r: _Random, kind: _Type, mag: Tensor) -> Tensor:
     """Draw the amplitude of ln(brightness) on one side of a disc; faint ones are less even."""
     disc = (0.35 + 0.15 * (mag - 22).clamp(0, 3)) * r.normal().abs() * ~kind.spheroid
-    return torch.where(kind.irregular, r.uniform(0.4, 1.2), disc.clamp_max(1.2))
+    return torch.where(
+        kind.irregular, _wildness(mag) * r.uniform(0.4, 1.2), disc.clamp_max(1.2)
+    )
+
+
+def _wildness(mag: Tensor) -> Tensor:
+    """How uneven irregulars are, over the faint ones: bright ones are large, and smooth in HST."""
+    return 0.45 + 0.55 * _ramp(mag, 20.5, 23.0)
 
 
 def _draw_clumps(
