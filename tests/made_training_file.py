@@ -3,11 +3,11 @@
 import numpy as np
 
 from galsim_vae.bands import BANDS
-from galsim_vae.frame import UPRIGHT
+from galsim_vae.frame import ROUND
 from galsim_vae.train import training_file as dataset
 
 
-def training_file(path, n=10, frame=UPRIGHT):
+def training_file(path, n=10, frame=ROUND):
     rng = np.random.default_rng(1)
     y, x = np.indices((64, 64)) - 31.5
     galaxy = np.exp(-np.hypot(x, 2 * y) / 4)

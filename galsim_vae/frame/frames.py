@@ -16,8 +16,6 @@ from galsim.errors import GalSimValueError
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .psf_shape import psf_shape, psf_width
-
 __all__ = ["DEFAULT", "FRAMES", "ROUND", "UPRIGHT", "Frame", "find_frame"]
 
 _Numbers = TypeVar("_Numbers", NDArray, Tensor)
@@ -35,20 +33,11 @@ class Frame:
         Largest shear that is taken out: a stamp is to be sheared by min(|g|, cap) along +x.
     taper : callable
         Window (size, size) that decoded stamps of a side [pixel] fade with.
-    psf_numbers : int
-        Numbers that tell an encoder a PSF.
-    describe_psf : callable
-        Makes these, each a tensor (...), of transforms (..., size, size // 2 + 1).
-    stretched_by_noise : bool
-        Whether an encoder sees pixels in units of their noise as well.
     """
 
     name: str
     cap: float
     taper: Callable[[int], Tensor]
-    psf_numbers: int
-    describe_psf: Callable[[Tensor], tuple[Tensor, ...]]
-    stretched_by_noise: bool
 
     def shear(self, g: _Numbers) -> _Numbers:
         """Return the shear that is taken out of galaxies of these |g|; NaN remains NaN."""
@@ -90,15 +79,11 @@ def _circular_taper(size: int) -> Tensor:
     return torch.where(share < 1, torch.cos(0.5 * math.pi * share).square(), 0.0)
 
 
-def _width_alone(otf: Tensor) -> tuple[Tensor, ...]:
-    return (torch.log(psf_width(otf).clamp(min=1e-3)),)
-
-
 _FADES = 26 / 32
-UPRIGHT = Frame("upright", 0.0, _square_taper, 1, _width_alone, False)
+UPRIGHT = Frame("upright", 0.0, _square_taper)
 # The smallest cap that leaves less than 2 % of the peak at the ends of 99 in 100 galaxies. More
 # would take resolution from the round parts of flat galaxies, which are streaks in the stamp.
-ROUND = Frame("round", 0.6, _circular_taper, 3, psf_shape, True)
+ROUND = Frame("round", 0.6, _circular_taper)
 FRAMES = {frame.name: frame for frame in (UPRIGHT, ROUND)}
 #: Of whatever is not told another: the frame of the shipped weights.
-DEFAULT = UPRIGHT
+DEFAULT = ROUND

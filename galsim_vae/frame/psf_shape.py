@@ -5,27 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["psf_shape", "psf_width"]
+__all__ = ["psf_shape"]
 
 _SMALLEST = 1e-3  # pixel: of PSFs that are not there
-
-
-def psf_width(otf: Tensor) -> Tensor:
-    """Return the sigma of the Gaussian with the same noise-equivalent area as each PSF.
-
-    Parameters
-    ----------
-    otf : complex or real tensor
-        (..., size, size // 2 + 1), `rfft2` of PSFs of unit sum.
-
-    Returns
-    -------
-    tensor (...) [pixel]
-    """
-    size = otf.shape[-2]
-    power = otf.abs().square()
-    whole = 2 * power.sum((-2, -1)) - power[..., 0].sum(-1) - power[..., -1].sum(-1)
-    return (size**2 / (4 * math.pi * whole.clamp(min=1e-12))).sqrt()
 
 
 def psf_shape(otf: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -41,8 +41,6 @@ __all__ = [
 FORMAT_VERSION = 5
 #: Of weights of pictures, as their header states it (`galsim_vae.model.picture_file`).
 KIND = "pictures"
-# Of version 4 the header names no frame: it is the upright one.
-_READABLE = ("4", str(FORMAT_VERSION))
 _SUFFIX = ".safetensors"
 _FIELDS = ("format_version", "bands", "stamp_size", "vae", "flow", "ranges", "units", "provenance")
 _UNITS = {"magnitude": "AB mag (F814W)", "half_light_radius": "arcsec", "g": "", "redshift": ""}
@@ -259,11 +257,8 @@ def _check_header(path, header: dict[str, str]) -> None:
         "bands": json.dumps(list(BANDS)),
         "stamp_size": str(STAMP_SIZE),
         "units": json.dumps(_UNITS),
+        "format_version": str(FORMAT_VERSION),
     }
-    if header["format_version"] in _READABLE:
-        expected["format_version"] = header["format_version"]
-    else:
-        expected["format_version"] = str(FORMAT_VERSION)
     for name, value in expected.items():
         if header[name] != value:
             raise GalSimValueError(

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
-from galsim_vae.frame.frames import DEFAULT, UPRIGHT, Frame, find_frame
+from galsim_vae.frame.frames import DEFAULT, Frame, find_frame
+from galsim_vae.frame.psf_shape import psf_shape
 
 __all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig", "activate", "double"]
 
@@ -21,6 +22,7 @@ _SEEN, _LEAST_NOISE = 3.0, 1e-5
 # Of the latents where training begins.
 _FIRST_WIDTH = 0.1
 _CONDITION_WIDTH = 96
+_PSF_NUMBERS = 3  # of `psf_shape`
 # Of colours, as natural logarithms of flux ratios: width of their distribution, and their error
 # where an untrained encoder begins.
 _COLOUR_WIDTH, _COLOUR_ERROR = 0.5, 0.02
@@ -56,9 +58,9 @@ class VAEConfig:
     bands: int = len(BANDS)
     reference: int = BANDS.index(REFERENCE)
     size: int = STAMP_SIZE
-    latent: int = 128
+    latent: int = 256
     widths: tuple[int, int] = (64, 128)
-    fine_widths: tuple[int, int] = (32, 8)
+    fine_widths: tuple[int, int] = (32, 16)
     encoder_widths: tuple[int, int] = (96, 192)
     frame: str = DEFAULT.name
 
@@ -75,10 +77,10 @@ class VAEConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VAEConfig":
-        """Return what `to_dict` made; weights that name no frame are of the upright one."""
+        """Return what `to_dict` made."""
         names = ("widths", "fine_widths", "encoder_widths")
         pairs: dict[str, Any] = {name: tuple(values[name]) for name in names}
-        return cls(**{"frame": UPRIGHT.name, **values, **pairs})
+        return cls(**{**values, **pairs})
 
 
 class ResidualBlock(nn.Module):
@@ -106,14 +108,12 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig):
         super().__init__()
         wide, wider = config.encoder_widths
-        self.frame = config.canonical_frame
-        facts = (4 + self.frame.psf_numbers) * config.bands
+        facts = (4 + _PSF_NUMBERS) * config.bands
         self.condition = nn.Sequential(
             nn.Linear(facts, _CONDITION_WIDTH), nn.SiLU(),
             nn.Linear(_CONDITION_WIDTH, _CONDITION_WIDTH), nn.SiLU(),
         )  # fmt: skip
-        stretches = 2 if self.frame.stretched_by_noise else 1
-        self.stem = nn.Conv2d((stretches + 1) * config.bands * 16, wide, 3, padding=1)
+        self.stem = nn.Conv2d(3 * config.bands * 16, wide, 3, padding=1)
         self.blocks1 = nn.ModuleList(ResidualBlock(wide, _CONDITION_WIDTH) for _ in range(2))
         self.down1 = nn.Conv2d(wide, wider, 3, stride=2, padding=1)
         self.blocks2 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(2))
@@ -149,18 +149,15 @@ class Encoder(nn.Module):
         scale = images.sum((2, 3)).amax(1).clamp(min=1e-12)
         observed = mask.flatten(2).any(2)
         pixels = torch.asinh(images * (_STRETCH / scale[:, None, None, None]))
-        psf = self.frame.describe_psf(otf)
         level = torch.log(_STRETCH * noise / scale[:, None] + 1e-3)
         # Colours are a small part of what pixels say and a large part of what a galaxy is, so
         # the fluxes, whole and of the centre, are given beside the pixels, with a straight path
         # into the latent and, in the decoder, out of it.
         fluxes = (_log_ratio(f.sum((2, 3)), scale) for f in (images, images * self.window))
-        columns = (*psf, level, torch.ones_like(level), *fluxes)
+        columns = (*psf_shape(otf), level, torch.ones_like(level), *fluxes)
         features = torch.cat([f * observed for f in columns], 1)
         c = self.condition(features)
-        channels = [pixels, mask.to(pixels.dtype)]
-        if self.frame.stretched_by_noise:
-            channels.append(_in_units_of_noise(images, noise, scale))
+        channels = [pixels, mask.to(pixels.dtype), _in_units_of_noise(images, noise, scale)]
         x = F.pixel_unshuffle(torch.cat(channels, 1), 4)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         for block in self.blocks1:

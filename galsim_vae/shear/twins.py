@@ -2,7 +2,7 @@
 
 A twin has its galaxy's flux, half-light radius, ellipticity and centroid, by the same estimators,
 and the Sersic index that fits the stamp best. It is a stamp too, so that the two go through the
-same interpolation, are cut at the same edge, and have the resolution of a stamp in common: what is
+same interpolation, fade at the same ends, and have the resolution of a stamp in common: what is
 left between them is morphology.
 """
 
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from galsim_vae import shapes
-from galsim_vae.bands import HALF_LIGHT_PIXELS, REFERENCE
+from galsim_vae.bands import HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.conditions import NAMES, Conditions
 from galsim_vae.devices import pinned_torch
+from galsim_vae.frame.frames import DEFAULT
 from galsim_vae.geometry import residual_shear, shear_matrix
 from galsim_vae.render import sersic
 from galsim_vae.stamps import Stamps
@@ -135,9 +136,10 @@ def _most_like(images: Tensor, radius: Tensor, g1: Tensor, g2: Tensor, x: Tensor
         Whether both could be measured.
     """
     values = torch.stack([torch.zeros_like(x), radius.log(), g1, g2, x, y], 1)
+    ends = DEFAULT.taper(STAMP_SIZE)
     for last in (False, True):
         values = sersic.fit(images, start=values, free=("ln index",), iterations=_ITERATIONS)
-        twins = sersic.stamps(values)
+        twins = sersic.stamps(values) * ends
         twins = twins / twins.sum((1, 2), keepdim=True)
         seen, seen_radius, good = shapes.measure(twins)
         if not last:

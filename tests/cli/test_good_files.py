@@ -10,7 +10,7 @@ from astropy.table import Table
 from made_training_file import training_file
 
 from galsim_vae import cli
-from galsim_vae.frame import UPRIGHT
+from galsim_vae.frame import ROUND
 from galsim_vae.model import file as modelfile
 from galsim_vae.train import training_file as dataset
 from galsim_vae.train.check import choices, psf_freeness
@@ -63,7 +63,6 @@ def test_choices(run, tmp_path, two_bands, monkeypatch):
     monkeypatch.setattr(choices, "TRAINING", LoopConfig(steps=1, batch=2, real=2))
     monkeypatch.setattr(choices, "FLOW", FlowTraining(galaxies=128, steps=1, batch=32))
     recipe = {**TINY, "work": "w", "output": "o", "training_file": two_bands}
-    recipe["vae"] = {**recipe["vae"], "frame": "upright"}  # as the file
     (tmp_path / "a.json").write_text(yaml.safe_dump(recipe, default_flow_style=True))
     base = choices.variants
     monkeypatch.setattr(choices, "variants", lambda vae: {"base": base(vae)["base"]})
@@ -84,7 +83,7 @@ def test_check_beside_real(run, tmp_path, two_bands):
 
 
 def test_check_planted(run, tmp_path, monkeypatch):
-    galaxies = planted.synthetic_file(21, seed=5, frame=UPRIGHT)
+    galaxies = planted.synthetic_file(21, seed=5, frame=ROUND)
     galaxies.valid[:] = True
     dataset.write(tmp_path / "real.h5", galaxies, band_maps={}, provenance="made up")
     monkeypatch.setattr(planted, "SYNTHETIC", 21)

@@ -10,7 +10,7 @@ from astropy.table import Table
 from scipy import ndimage
 
 from galsim_vae import cli
-from galsim_vae.frame import UPRIGHT
+from galsim_vae.frame import ROUND
 from galsim_vae.model import file as modelfile
 from galsim_vae.model import likelihood
 from galsim_vae.train import training_file as dataset
@@ -23,7 +23,7 @@ from galsim_vae.train.fit.batch import Batch
 @pytest.fixture(scope="module")
 def galaxies():
     """A training file of two dozen synthetic galaxies, with white noise."""
-    made = anomaly_check.synthetic_file(24, seed=5, frame=UPRIGHT)
+    made = anomaly_check.synthetic_file(24, seed=5, frame=ROUND)
     draws = np.random.default_rng(5).standard_normal(made.image.shape)
     noisy = made.image + made.noise[:, :, None, None] * draws
     return replace(made, image=np.where(made.mask, noisy, 0).astype(np.float32))

@@ -10,14 +10,13 @@ from astropy.table import Table
 from made_training_file import training_file
 
 from galsim_vae import cli
-from galsim_vae.frame import ROUND
 from galsim_vae.model import file as modelfile
 from galsim_vae.train.fit import recipe
 from galsim_vae.train.fit.circumstances import code_digest
 
 TINY = {
     "vae": {
-        "frame": "round", "latent": 4,
+        "latent": 4,
         "widths": [8, 8], "fine_widths": [8, 4], "encoder_widths": [8, 8],
     },
     "vae_training": {"steps": 3, "batch": 2, "real": 2},
@@ -32,7 +31,7 @@ def write(path, **values):
 
 
 def test_a_recipe_makes_a_weights_file(tmp_path):
-    training_file(tmp_path / "real.h5", frame=ROUND)
+    training_file(tmp_path / "real.h5")
     Table({"source": ["x"], "source_index": [0]}).write(tmp_path / "bad.ecsv")
     path = write(tmp_path / "tiny.yaml", work=str(tmp_path / "work"))
     output = tmp_path / "tiny.safetensors"
@@ -104,7 +103,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, capsys):
 
 
 def test_excluded_galaxies_must_exist(tmp_path):
-    data = training_file(tmp_path / "real.h5", frame=ROUND)
+    data = training_file(tmp_path / "real.h5")
     listed = tmp_path / "bad.ecsv"
     Table({"source": ["x", "x"], "source_index": [2, 3]}).write(listed)
     assert recipe.without(data, listed).source_index.tolist() == [0, 1, 4, 5, 6, 7, 8, 9]

@@ -5,7 +5,6 @@ import torch
 from made_training_file import training_file
 
 from galsim_vae.conditions import DEFAULT_RANGES
-from galsim_vae.frame import ROUND
 from galsim_vae.model.flow import FlowConfig, Flows
 from galsim_vae.model.vae import VAEConfig
 from galsim_vae.train.fit import autoencoder, checkpoint, constants, flows, observe
@@ -15,7 +14,7 @@ from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.synthetic.colours import colour_table
 
 TINY = VAEConfig(
-    latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8), frame=ROUND.name
+    latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8)
 )
 LOOP = autoencoder.LoopConfig(steps=3, batch=2, real=1)
 FLOW = flows.FlowTraining(galaxies=160, real=0.5, steps=3, batch=8)
@@ -27,7 +26,7 @@ class Interrupted(Exception):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    data = training_file(tmp_path_factory.mktemp("data") / "real.h5", frame=ROUND)
+    data = training_file(tmp_path_factory.mktemp("data") / "real.h5")
     psfs = observe.RadialPSFTable.hst()
     return autoencoder.Sources(
         colour_table(z_max=6, step=0.5), psfs, RealGalaxies(data, ~data.valid)

@@ -1,5 +1,6 @@
 """Likelihood, observation model and training loop."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from galsim_vae.conditions import DEFAULT_RANGES
-from galsim_vae.frame.psf_shape import psf_width
+from galsim_vae.frame.psf_shape import psf_shape
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE, VAEConfig
@@ -51,8 +52,10 @@ def test_convolution_agrees_with_a_direct_sum():
     assert torch.allclose(likelihood.convolve(stamp, otf), direct, atol=1e-4)
 
 
-def test_psf_width_is_the_sigma_of_a_gaussian():
-    assert psf_width(gaussian_psf(2.5))[0, 0].item() == pytest.approx(2.5, rel=1e-3)
+def test_psf_size_is_the_sigma_of_a_gaussian():
+    log_sigma, e1, e2 = (values[0, 0].item() for values in psf_shape(gaussian_psf(2.5)))
+    assert math.exp(log_sigma) == pytest.approx(2.5, rel=1e-3)
+    assert abs(e1) < 1e-5 and abs(e2) < 1e-5
 
 
 def test_amplitude_and_chi_square_of_a_known_case():
