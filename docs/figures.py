@@ -44,10 +44,9 @@ def save(figure, name: str) -> None:
     plt.close(figure)
 
 
-def draw_canonical(stamps: galsim_vae.Stamps, i: int) -> None:
-    """One galaxy in the canonical frame, in the five bands, with its half-light ellipse."""
+def draw_canonical(stamps: galsim_vae.Stamps, i: int, g: float) -> None:
+    """One galaxy in the canonical frame, in which it has |g|, with its half-light ellipse."""
     figure, axes = plt.subplots(1, len(BANDS), figsize=(11, 2.5), layout="constrained")
-    g = stamps.conditions.values[i, 2]
     stretching = np.sqrt((1 + g) / (1 - g))  # a / r and r / b of an ellipse with r = sqrt(a b)
     for axis, band, array in zip(axes, BANDS, stamps.array[i], strict=True):
         show(axis, array, band)
@@ -85,16 +84,20 @@ def draw_on_the_sky(generator: galsim_vae.GalaxyGenerator, galaxy: dict, seed: i
     save(figure, "on_the_sky.png")
 
 
-def colour(array: np.ndarray) -> np.ndarray:
-    """Return the colour image of a (5, ny, nx) stamp: F125W, F814W and F606W."""
-    red, green, blue = (array[BANDS.index(band)] for band in ("F125W", "F814W", "F606W"))
+def colour(stamps: galsim_vae.Stamps, i: int) -> np.ndarray:
+    """Return a galaxy on the sky in F125W, F814W and F606W, 64 pixels of a sixth of its radius."""
+    pixel = stamps.conditions.values[i, 1] / HALF_LIGHT_PIXELS
+    red, green, blue = (
+        stamps.galaxy(i, band).drawImage(nx=STAMP_SIZE, ny=STAMP_SIZE, scale=pixel).array
+        for band in ("F125W", "F814W", "F606W")
+    )
     scale = np.max(green)
     return make_lupton_rgb(0.6 * red / scale, green / scale, 1.6 * blue / scale, stretch=0.15, Q=6)
 
 
 def draw_population(stamps: galsim_vae.Stamps, nrows: int = 5, ncols: int = 12) -> None:
-    """Galaxies of the population in the canonical frame, bright ones first."""
-    tiles = [colour(array) for array in stamps.array[: nrows * ncols]]
+    """Galaxies of the population on the sky, bright ones first."""
+    tiles = [colour(stamps, i) for i in range(nrows * ncols)]
     rows = [np.hstack(tiles[r * ncols : (r + 1) * ncols]) for r in range(nrows)]
     sheet = np.vstack(rows[::-1])
     plt.imsave(STATIC / "population.png", sheet, origin="lower")
@@ -144,11 +147,12 @@ def main() -> None:
     large = int(np.argmax(np.where(elongation < 0.4, size, 0)))
     magnitude, _, g, redshift = stamps.conditions.values[large]
     galaxy = {"magnitude": magnitude, "g": g, "redshift": redshift, "id": bright["id"][large]}
-    draw_canonical(stamps, large)
+    draw_canonical(stamps, large, float(generator.frame.rest(g)))
     draw_on_the_sky(generator, galaxy, SEED + 1)
     draw_population(stamps)
     draw_between(generator)
-    draw_candels(stamps[:4], galsim.BaseDeviate(SEED + 2))
+    shapes = [int(np.argmin(np.abs(elongation - asked))) for asked in (0.1, 0.3, 0.5, 0.7)]
+    draw_candels(stamps[np.array(shapes)], galsim.BaseDeviate(SEED + 2))
 
 
 if __name__ == "__main__":
