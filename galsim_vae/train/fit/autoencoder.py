@@ -36,6 +36,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_PART = 64  # galaxies made at a time
+
 
 @dataclass(frozen=True)
 class LoopConfig:
@@ -72,7 +74,7 @@ class LoopConfig:
     real: int = 16
     beta: float = 0.15
     last_beta: float = 0.15
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-4
     average: float = 0.999
     seed: int = 1
     power: float = 2000.0
@@ -291,11 +293,10 @@ def train(
     FloatingPointError
         The loss is not finite.
     """
-    model = _beginning(vae_config, config.seed, start).to(sources.device)
+    model = _beginning(vae_config, config.seed, sources, start)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3,
-        fused=True,
-    )  # fmt: skip
+        _groups(model), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
+    )
     descent = Descent(
         model, optimizer, name="autoencoder", rate=config.learning_rate, steps=config.steps,
         clip=constants.GRADIENT_CLIP, decay=config.average,
@@ -319,14 +320,30 @@ def train(
     return descent.average
 
 
-def _beginning(config: VAEConfig, seed: int, start: VAE | None) -> VAE:
-    """Make a network of random weights, or a copy of `start`."""
+def _beginning(config: VAEConfig, seed: int, sources: Sources, start: VAE | None) -> VAE:
+    """Make a network that begins with principal components, or a copy of `start`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = VAE(config)
+        model = VAE(config).to(sources.device)
     if start is not None:
         model.load_state_dict(start.state_dict())
+        return model
+    generator = torch.Generator(sources.device).manual_seed(seed)
+    parts = [
+        fresh_galaxies(_PART, sources.colours, generator, frame=sources.frame)[1]
+        for _ in range(-(-constants.COMPONENT_GALAXIES * config.latent // _PART))
+    ]
+    model.begin_with_components(torch.cat([part[:, config.reference] for part in parts]))
     return model
+
+
+def _groups(model: VAE) -> list[dict[str, Any]]:
+    """Parameters by the share of the learning rate that they have."""
+    straight = [model.encoder.straight, model.decoder.straight]
+    slow = [parameter for path in straight for parameter in path.parameters()]
+    others = {id(parameter) for parameter in slow}
+    fast = [parameter for parameter in model.parameters() if id(parameter) not in others]
+    return [{"params": fast}, {"params": slow, "share": constants.STRAIGHT_SHARE}]
 
 
 def _losses_of_step(
