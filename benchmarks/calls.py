@@ -2,8 +2,8 @@
 
 The same galaxies are drawn in each way, one call after the other on one thread, and the ways run in
 turns, so that whatever else the machine does falls on all of them alike. Times are those of the
-processor. "Round frame" has the shapes of the population in the map to the sky, as stamps of that
-frame have them; its pixels are as long on the sky as galaxies are flat.
+processor. "Shears of the population" has its shapes in the map to the sky, as stamps have them;
+pixels are as long on the sky as galaxies are flat.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.scenes import SCENES, Scene, moves, population, processor
 from galsim_vae import Stamps
-from galsim_vae.frame.frames import ROUND
+from galsim_vae.frame.frames import DEFAULT
 from galsim_vae.geometry import rotation_matrix, shear_matrix
 from galsim_vae.render import render
 
@@ -38,12 +38,12 @@ def ways(scene: Scene, stamps: Stamps) -> dict[str, tuple[Stamps, dict[str, Any]
     turned = rotation_matrix(stamps.conditions.angle) * stamps.pixel_scale[:, None, None]
     round_, flat = (
         dataclasses.replace(stamps, jacobian=turned @ shear_matrix(shear, np.zeros(len(stamps))))
-        for shear in (np.zeros(len(stamps)), ROUND.shear(g))
+        for shear in (np.zeros(len(stamps)), DEFAULT.shear(g))
     )
     white = galsim.UncorrelatedNoise(1.0, wcs=galsim.PixelScale(scene.scale))
     return {
         PLAIN: (round_, {}),
-        "round frame: shears of the population": (flat, {}),
+        "shears of the population": (flat, {}),
         "skew pixels": (round_, {"wcs": galsim.JacobianWCS(*(scene.scale * SKEW).ravel())}),
         "Gaussian noise": (round_, {"noise": galsim.GaussianNoise(sigma=1.0), "seed": 1}),
         "CCD noise": (
