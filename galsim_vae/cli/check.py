@@ -119,6 +119,13 @@ def _beside_real(call: Call, keys: Keys) -> None:
     call.wrote(path)
 
 
+def _compression(call: Call, keys: Keys) -> None:
+    from galsim_vae.train.check import compression
+
+    model, folder = _model(keys), output_folder(keys.output)
+    _write(call, compression.compare(model.vae), folder / "compression.ecsv")
+
+
 def _planted(call: Call, keys: Keys) -> None:
     from galsim_vae.train.clean import planted
 
@@ -150,4 +157,5 @@ CHECKS: dict[str, Callable[[Call, Keys], None]] = {
     "population": _population,
     "beside-real": _beside_real,
     "planted": _planted,
+    "compression": _compression,
 }

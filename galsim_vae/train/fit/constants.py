@@ -42,8 +42,8 @@ NOISE_SCATTER, LEAST_ADDED = 0.3, 0.02
 HIDE_SYNTHETIC, HIDE_REAL = 0.1, 0.6
 #: Error [mag] of a hidden band's magnitude beyond which it says too little.
 KNOWN = 0.15
-#: Synthetic galaxies, over the number of latents, whose principal components these begin as, and the
-#: share of the learning rate of the paths that hold them: at the whole rate they are soon lost.
+#: Synthetic galaxies, over the number of latents, whose principal components these begin as, and
+#: the share of the learning rate of the paths that hold them: at the whole rate they are soon lost.
 COMPONENT_GALAXIES, STRAIGHT_SHARE = 16, 0.05
 #: Largest norm of the gradient of the loss over `LOSS_UNIT`.
 GRADIENT_CLIP = 1.0
