@@ -12,6 +12,6 @@ Keys = Recipe
 
 def run(call: Call) -> None:
     """Train variants of a recipe for a short time and compare them."""
-    recipe = Recipe.from_dict(call.load("recipe, such as weights/candels-small.yaml"))
+    recipe = Recipe.from_dict(call.load("recipe, such as weights/candels.yaml"))
     compare(recipe).pprint_all()
     call.wrote(recipe.work / "choices.ecsv")

@@ -13,7 +13,7 @@ Keys = Recipe
 
 def run(call: Call) -> None:
     """Train what a recipe says: of pictures if it names any, else of galaxies."""
-    values = call.load("recipe, such as weights/candels-small.yaml")
+    values = call.load("recipe, such as weights/candels.yaml")
     if "pictures" in values:
         recipe = settings.build(PictureRecipe, values)
         train_pictures(recipe, call.progress)

@@ -1,6 +1,6 @@
 """From a YAML recipe to a weights file: VAE, then flows.
 
-    galsim-vae train weights/candels-small.yaml training_file=real.h5 work=run
+    galsim-vae train weights/candels.yaml training_file=real.h5 work=run
 
 Interrupted anywhere, it goes on and ends as if it had not been; at most five minutes of work are
 lost. The work folder holds
