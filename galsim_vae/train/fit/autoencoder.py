@@ -27,6 +27,7 @@ __all__ = [
     "Losses",
     "Sources",
     "Watcher",
+    "beginning",
     "draw_batch",
     "hidden_misfit",
     "hide_band",
@@ -293,7 +294,7 @@ def train(
     FloatingPointError
         The loss is not finite.
     """
-    model = _beginning(vae_config, config.seed, sources, start)
+    model = beginning(vae_config, config.seed, sources, start)
     optimizer = torch.optim.AdamW(
         _groups(model), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
     )
@@ -320,8 +321,22 @@ def train(
     return descent.average
 
 
-def _beginning(config: VAEConfig, seed: int, sources: Sources, start: VAE | None) -> VAE:
-    """Make a network that begins with principal components, or a copy of `start`."""
+def beginning(config: VAEConfig, seed: int, sources: Sources, start: VAE | None) -> VAE:
+    """Make a network that begins with principal components, or a copy of `start`.
+
+    Parameters
+    ----------
+    config : VAEConfig
+    seed : int
+        Of its random weights and of the galaxies whose components these are.
+    sources : Sources
+        What these galaxies are drawn from; the network is made on their device.
+    start : VAE, optional
+
+    Returns
+    -------
+    VAE
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = VAE(config).to(sources.device)

@@ -17,7 +17,7 @@ REFERENCE = SMALL.reference
 def test_latents_begin_as_principal_components():
     """Turned by half a turn and subtracted, what is left of a galaxy is structure alone."""
     sources = autoencoder.Sources(colour_table(), RadialPSFTable.hst())
-    model = autoencoder._beginning(SMALL, 3, sources, None)
+    model = autoencoder.beginning(SMALL, 3, sources, None)
     random = torch.Generator().manual_seed(5)
     conditions, true = fresh_galaxies(48, sources.colours, random)
     scale, taken = canonical_pixel_scale(conditions), DEFAULT.shear(conditions[:, 2])
