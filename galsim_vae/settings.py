@@ -33,7 +33,8 @@ T = TypeVar("T")
 EXTRAS = {
     "anacal": "shear", "btk": "btk", "dask": "shear", "distributed": "shear",
     "pandas": "parquet", "pyarrow": "parquet", "sep": "train", "skimage": "train",
-    "sklearn": "train", "surveycodex": "btk", "tensorboard": "train", "umap": "train",
+    "sklearn": "train", "surveycodex": "btk", "tensorboard": "train", "threadpoolctl": "train",
+    "umap": "train",
 }  # fmt: skip
 #: Modules that pip does not find by their name (the meds of PyPI is another package).
 _GITHUB = "git+https://github.com/esheldon/"

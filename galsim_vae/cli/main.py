@@ -83,6 +83,10 @@ COMMANDS = {
         "{TRAINING_FILE,STAMPS,FOLDER,NPZ} output=LATENTS [weights=WEIGHTS]",
         "find the latents of galaxies, or of pictures",
     ),
+    "map": Command(
+        "LATENTS [colour=COLUMN] [output=PICTURE] [key=value ...]",
+        "lay galaxies out by their latents: a map, latents against the prior, and traversals",
+    ),
     "hunt": Command(
         "LATENTS labels=TABLE [output=PICTURE] [key=value ...]",
         "look for odd galaxies: shows the most promising, learns from your yes and no",

@@ -26,15 +26,22 @@ def write_latents(path: str | os.PathLike, table: QTable) -> None:
     write_whole(path, table.write)
 
 
-def read_latents(path: str | os.PathLike) -> QTable:
+def read_latents(path: str | os.PathLike, *more: str) -> QTable:
     """Read a table of latents.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    *more : str
+        Columns that are needed beside the latents.
 
     Raises
     ------
     OSError
         No such file, or not a table.
     galsim.GalSimValueError
-        A column of latents is missing.
+        A column of latents, or another that is needed, is missing.
     """
     path = input_file(path)
     try:
@@ -42,7 +49,7 @@ def read_latents(path: str | os.PathLike) -> QTable:
     except Exception as error:
         raise OSError(f"{path} is not a table of latents: {error}") from error
     table.convert_bytestring_to_unicode()
-    missing = [name for name in _NEEDED if name not in table.colnames]
+    missing = [name for name in (*_NEEDED, *more) if name not in table.colnames]
     if missing:
         raise GalSimValueError(
             f"{path} is not from galsim-vae encode: it has no {', '.join(missing)}",

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from astropy.table import Table
 from made_training_file import training_file
+from made_weights import untrained
 
 from galsim_vae import cli
 from galsim_vae.frame import ROUND
@@ -68,6 +69,13 @@ def test_choices(run, tmp_path, two_bands, monkeypatch):
     monkeypatch.setattr(choices, "variants", lambda vae: {"base": base(vae)["base"]})
     assert "wrote w/choices.ecsv" in run("choices", "a.json", "-f", "yaml")
     assert Table.read(tmp_path / "w" / "choices.ecsv")["variant"].tolist() == ["base"]
+
+
+def test_map(run, tmp_path):
+    training_file(tmp_path / "a.h5", 5)
+    run("encode", "a.h5", "output=l.fits", f"weights={untrained(tmp_path, ROUND)}")
+    assert "wrote map-traversals.png" in run("map", "l.fits", "method=pca", "colour=valid")
+    assert Table.read(tmp_path / "map.ecsv")["row"].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_check_hidden_band(run, tmp_path, two_bands):

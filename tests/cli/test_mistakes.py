@@ -28,6 +28,7 @@ WITHOUT_FILE = {
     "evaluate": ("candels", "galaxies=many"),
     "clean": ("a.h5", "worst=many"),
     "classify": ("column=kind", "labels=[1]"),
+    "map": ("colour=kind", "seed=many"),
     "hunt": ("labels=mine.csv", "count=many"),
     "encode": ("output=x.fits", "weights=3"),
     **{f"check {name}": ("a.h5", "weights=3") for name in CHECKS if name != "reconstruction"},
