@@ -55,7 +55,7 @@ def run(call: Call) -> None:
     values = None if keys.colour is None else layout.colour(table, keys.colour)
     name = key_of(table)
     places = layout.place(np.asarray(table["mean"]), keys.method, seed, call.progress)
-    found = Table({name: np.asarray(table[name]), "x": places[:, 0], "y": places[:, 1]})
+    found = Table({name: np.asarray(table[name]), "map_x": places[:, 0], "map_y": places[:, 1]})
     if values is not None:
         found[keys.colour] = values
     found.meta = {"METHOD": keys.method, "SEED": seed, "SHA256": table.meta["SHA256"]}
@@ -67,7 +67,7 @@ def run(call: Call) -> None:
     most = np.argsort(-told, kind="stable")[:_TRAVERSALS]
     contact_sheet(
         [decode(row) for row in layout.traverse(drawn, most)], traversals,
-        titles=[f"{step:+.0f} sigma" for step in layout.STEPS],
+        titles=[f"{step:+.0f} sigma" if step else "mean" for step in layout.STEPS],
         captions=[
             f"latent {k}: {told[k]:.2g} nat" if step == 0 else ""
             for k in most for step in range(len(layout.STEPS))

@@ -30,7 +30,7 @@ __all__ = [
     "traverse",
 ]
 
-_MOST_CLASSES = 20  # that colours can tell apart
+_MOST_CLASSES = 50
 _NEIGHBOURS, _PERPLEXITY = 15, 30.0
 #: Of traversals, in standard deviations of a latent among the galaxies.
 STEPS = np.arange(-3.0, 4.0)
@@ -90,7 +90,9 @@ def place(latents: NDArray, method: str, seed: int, progress: bool = False) -> N
     latents = np.asarray(latents, float)
     lost = np.flatnonzero(~np.isfinite(latents).all(1))
     if len(lost):
-        raise GalSimValueError("Latents must be finite: leave these rows out", lost.tolist())
+        raise GalSimValueError(
+            f"Latents must be finite: leave {len(lost)} rows out. The first is", int(lost[0])
+        )
     distinct = len(np.unique(latents, axis=0))
     if distinct < fewest:
         raise GalSimValueError(
@@ -116,7 +118,7 @@ def colour(table: QTable, column: str) -> NDArray:
     Raises
     ------
     galsim.GalSimValueError
-        There is no such column, nothing in it, or more than 20 different texts.
+        There is no such column, nothing in it, or more than 50 different texts.
     """
     values = column_of(table, column)
     if values.dtype.kind in "iuf":
@@ -128,8 +130,7 @@ def colour(table: QTable, column: str) -> NDArray:
         classes = len(set(values.tolist()) - {""})
         if classes > _MOST_CLASSES:
             raise GalSimValueError(
-                f"{column} has more than the {_MOST_CLASSES} texts that colours can tell apart",
-                classes,
+                f"{column} has more than {_MOST_CLASSES} different texts. Is it a name?", classes
             )
     if not known:
         raise GalSimValueError("No galaxy has a value in this column: choose another", column)
@@ -241,7 +242,7 @@ def decoder_of(table: QTable) -> Callable[[NDArray], list[NDArray]]:
     path, kind = table.meta.get("WEIGHTS"), table.meta.get("KIND")
     if path is None or kind not in ("galaxies", modelfile.KIND):
         raise GalSimValueError(
-            "The latents do not name their weights: run galsim-vae encode again", table.meta
+            "The latents do not name their weights: run galsim-vae encode again", (path, kind)
         )
     model = (picture_file if kind == modelfile.KIND else modelfile).read(path)
     if model.sha256 != table.meta.get("SHA256"):

@@ -18,7 +18,8 @@ from .map import apart
 
 __all__ = ["draw_map", "draw_prior"]
 
-_THUMBNAILS = 26  # that have room side by side
+_THUMBNAILS = 22  # that have room side by side
+_CLASSES = 20  # that colours can tell apart
 _GREY = to_rgba("0.75")
 _REACH = 5.0  # of histograms of latents; what lies beyond counts in the last bins
 
@@ -50,39 +51,45 @@ def draw_map(
         numbers = values.dtype.kind == "f"
         known = np.isfinite(values) if numbers else values != ""
         paint = _paint_numbers if numbers else _paint_classes
-        colours[known] = paint(axes, values[known], name)
-    middle = (places.max(0) + places.min(0)) / 2
-    width = float(np.ptp(places, axis=0).max()) or 1.0
-    side = width / _THUMBNAILS
+        title = name if known.all() else f"{name} (grey: no value)"
+        colours[known] = paint(axes, values[known], title)
+    low, high = places.min(0), places.max(0)
+    side = float(np.max(high - low)) / _THUMBNAILS or 1.0
     axes.scatter(*places.T, s=6, c=colours, linewidths=0)
     for row in apart(places, 1.15 * side):  # room for the frame
         x, y = places[row] - side / 2
         axes.imshow(thumbnails[row], extent=(x, x + side, y, y + side), zorder=2)
         frame = Rectangle((x, y), side, side, fill=False, color=colours[row], lw=1.5, zorder=3)
         axes.add_patch(frame)
-    reach = width / 2 + side
-    axes.set(xlim=middle[0] + np.array([-reach, reach]), ylim=middle[1] + np.array([-reach, reach]),
-             xticks=[], yticks=[], aspect="equal")  # fmt: skip
-    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=140))
+    limits = np.transpose([low - side, high + side])
+    axes.set(xlim=limits[0], ylim=limits[1], xticks=[], yticks=[], aspect="equal")
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=140, bbox_inches="tight"))
 
 
-def _paint_numbers(axes: Axes, values: NDArray, name: str) -> NDArray:
-    """Colours (n, 4) of numbers; their ends are percentiles, so that one wild number is one."""
+def _paint_numbers(axes: Axes, values: NDArray, title: str) -> NDArray:
+    """Colours (n, 4) of numbers, from percentiles on: one wild number is not to rule them."""
     colours = ScalarMappable(Normalize(*np.percentile(values, (1, 99))), "viridis")
-    axes.figure.colorbar(colours, ax=axes, label=name, extend="both", shrink=0.7)
+    axes.figure.colorbar(colours, ax=axes, label=title, extend="both", shrink=0.7)
     return colours.to_rgba(values)
 
 
-def _paint_classes(axes: Axes, values: NDArray, name: str) -> NDArray:
-    """Colours (n, 4) of texts, with a legend."""
+def _paint_classes(axes: Axes, values: NDArray, title: str) -> NDArray:
+    """Colours (n, 4) of texts, with a legend, most frequent first; the rarest may share one."""
     classes, index, count = np.unique(values, return_inverse=True, return_counts=True)
-    chosen = colormaps["tab10" if len(classes) <= 10 else "tab20"]
+    order = np.argsort(-count, kind="stable")
+    colour = np.argsort(order)[index]
+    labels = [f"{classes[k]} ({count[k]})" for k in order]
+    last = _CLASSES - 1
+    if len(labels) > _CLASSES:
+        colour = np.minimum(colour, last)
+        labels[last:] = [f"{len(order) - last} others ({count[order[last:]].sum()})"]
+    chosen = colormaps["tab10" if len(labels) <= 10 else "tab20"]
     marks = [
-        Line2D([], [], color=chosen(k), marker="o", linestyle="", label=f"{text} ({n})")
-        for k, (text, n) in enumerate(zip(classes, count, strict=True))
+        Line2D([], [], color=chosen(k), marker="o", linestyle="", label=label)
+        for k, label in enumerate(labels)
     ]
-    axes.figure.legend(handles=marks, title=name, loc="outside right upper")
-    return chosen(index)
+    axes.figure.legend(handles=marks, title=title, loc="outside right upper")
+    return chosen(colour)
 
 
 def draw_prior(drawn: NDArray, width: NDArray, path: str | os.PathLike) -> None:
