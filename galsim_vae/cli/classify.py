@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from astropy.table import Table
+from galsim.errors import GalSimConfigError
+from numpy.typing import NDArray
 
 from galsim_vae.files import output_folder
 from galsim_vae.settings import key
@@ -29,13 +32,21 @@ class Keys:
     )
     fine_tune: bool = key("true trains the encoder of pictures along, in four folds", False)
     steps: int = key("of the fine-tuning, with 64 pictures each", 600)
-    seed: int = key("of the fine-tuning", 1)
+    target: Path | None = key(
+        "table of latents of another survey, to predict this by a learner adapted to it", None
+    )
+    target_labels: Path | None = key("labels of the target, which judge and teach nothing", None)
+    adaptation: Literal["coral", "mmd"] = key(
+        "to the target: its correlations, or a network that sees both surveys alike", "coral"
+    )
+    seed: int = key("of the fine-tuning and of the network", 1)
 
 
 def run(call: Call) -> None:
     """Learn, judge by four folds, and predict."""
     keys = call.read(Keys)
     check_count(keys.steps, "steps")
+    _check_target(keys)
     path = call.file("table of latents, from galsim-vae encode")
     from galsim_vae.latents.table import column_of, labels_of, read_latents
 
@@ -48,6 +59,11 @@ def run(call: Call) -> None:
         values = values[rows]
     else:
         rows, values = labels_of(table, keys.labels, keys.column)
+    learn = _learn if keys.target is None else _adapt
+    call.wrote(*learn(call, keys, table, rows, values))
+
+
+def _learn(call: Call, keys: Keys, table: Table, rows: NDArray, values: NDArray) -> list[Path]:
     from galsim_vae.train.latents.classify import learn, write
     from galsim_vae.train.latents.finetune import FineTuning
 
@@ -56,4 +72,29 @@ def run(call: Call) -> None:
     learnt = learn(table, rows, values, keys.column, keys.learner, tuning, call.progress)
     if call.progress:
         print(", ".join(f"{k} {v:.4g}" for k, v in learnt.scores.items()))
-    call.wrote(*write(learnt, keys.column, folder))
+    return write(learnt, keys.column, folder)
+
+
+def _adapt(call: Call, keys: Keys, table: Table, rows: NDArray, values: NDArray) -> list[Path]:
+    from galsim_vae.latents.table import labels_of, read_latents
+    from galsim_vae.train.latents.adapt import Judges, adapt, write
+
+    assert keys.target is not None
+    target, judges = read_latents(keys.target), None
+    if keys.target_labels is not None:
+        judges = Judges(*labels_of(target, keys.target_labels, keys.column))
+    folder = output_folder(keys.output)
+    adapted = adapt(
+        table, rows, values, target, keys.column, keys.adaptation, keys.learner, judges, keys.seed,
+        call.progress,
+    )  # fmt: skip
+    if call.progress:
+        adapted.accuracy.pprint_all()
+    return write(adapted, folder)
+
+
+def _check_target(keys: Keys) -> None:
+    if keys.target is None and keys.target_labels is not None:
+        raise GalSimConfigError("target_labels judge a target: give target= too")
+    if keys.target is not None and keys.fine_tune:
+        raise GalSimConfigError("fine_tune is not for a target: leave one of them out")

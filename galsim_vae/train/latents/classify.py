@@ -19,10 +19,14 @@ from galsim_vae.train.fit.pictures import FOLDS
 from . import figures, learners
 from .finetune import FineTuning, Task, fine_tune
 
-__all__ = ["Learnt", "are_numbers", "group_of", "learn", "pictures_of", "write"]
+__all__ = [
+    "FEWEST", "Learnt", "add_classes", "are_numbers", "classes_of", "group_of", "learn", "naming",
+    "pictures_of", "texts_of", "write",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
-_FEWEST = 12
+#: Labels that a learner needs.
+FEWEST = 12
 _MOST_CLASSES = 50
 
 
@@ -55,6 +59,29 @@ class Learnt:
 def are_numbers(values: NDArray) -> bool:
     """Tell whether labels are numbers to be regressed: of a type with a point, not all whole."""
     return values.dtype.kind == "f" and bool(np.any(values != np.rint(values)))
+
+
+def texts_of(values: NDArray) -> NDArray:
+    """Return labels as texts, 1 and 1.0 alike: a table with gaps has whole numbers as floats."""
+    return (values.astype(int) if values.dtype.kind == "f" else values).astype(str)
+
+
+def classes_of(values: NDArray, column: str) -> tuple[NDArray, NDArray]:
+    """Return the names of the classes (k,), sorted, and the number of each label's (n,).
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        One class only, or more than 50.
+    """
+    names, labels = np.unique(texts_of(values), return_inverse=True)
+    if len(names) < 2:
+        raise GalSimValueError(f"{column} has one class only: label at least two", names.tolist())
+    if len(names) > _MOST_CLASSES:
+        raise GalSimValueError(
+            f"{column} has more than {_MOST_CLASSES} classes. Is it a name?", len(names)
+        )
+    return names, labels
 
 
 def group_of(table: Table) -> NDArray:
@@ -95,20 +122,14 @@ def learn(
     galsim.GalSimValueError
         Fewer than 12 labels, one class only, or more than 50 classes; fine-tuning without pictures.
     """
-    if len(values) < _FEWEST:
-        raise GalSimValueError(f"{column} needs at least {_FEWEST} labels", len(values))
+    if len(values) < FEWEST:
+        raise GalSimValueError(f"{column} needs at least {FEWEST} labels", len(values))
     known, group = features(table), group_of(table)
     if are_numbers(values):
         if tuning is not None:
             raise GalSimValueError("Fine-tuning is for classes, and these are numbers", column)
         return _numbers(table, known, rows, values.astype(float), group, column, learner, progress)
-    names, labels = np.unique(values.astype(str), return_inverse=True)
-    if len(names) < 2:
-        raise GalSimValueError(f"{column} has one class only: label at least two", names.tolist())
-    if len(names) > _MOST_CLASSES:
-        raise GalSimValueError(
-            f"{column} has more than {_MOST_CLASSES} classes. Is it a name?", len(names)
-        )
+    names, labels = classes_of(values, column)
     found = learners.cross_validated(
         known[rows], labels, group[rows], learner, len(names), progress
     )
@@ -120,11 +141,8 @@ def learn(
         # The geometric mean: a network that is sure of a mistake does not win alone.
         found, every = (_combined(a, b) for a, b in ((found, folds), (every, whole)))
     every[rows] = found
-    listed = _listed(table, rows, values.astype(str), column)
-    listed["predicted"] = names[every.argmax(1)]
-    listed["probability"] = every.max(1)
-    for k, name in enumerate(names):
-        listed[f"p_{name}"] = every[:, k]
+    listed = _listed(table, rows, texts_of(values), column)
+    add_classes(listed, names, every)
     scores = learners.class_scores(labels, found)
     return Learnt(listed, scores, names.tolist(), labels, found)
 
@@ -150,11 +168,32 @@ def _numbers(
     return Learnt(listed, scores, [], values, found)
 
 
+def add_classes(listed: Table, names: NDArray, probability: NDArray) -> None:
+    """Add to a table what is predicted: the class, its probability, and that of each class.
+
+    Parameters
+    ----------
+    listed : Table
+        Of n rows.
+    names : ndarray (classes,) str
+        Of the classes.
+    probability : ndarray (n, classes)
+        Of each.
+    """
+    listed["predicted"] = names[probability.argmax(1)]
+    listed["probability"] = probability.max(1)
+    for k, name in enumerate(names):
+        listed[f"p_{name}"] = probability[:, k]
+
+
+def naming(table: Table) -> Table:
+    """Return the columns ``row``, ``name`` and ``identifier`` of a table of latents, if there."""
+    names = [name for name in ("row", "name", "identifier") if name in table.colnames]
+    return Table({name: np.asarray(table[name]) for name in names})
+
+
 def _listed(table: Table, rows: NDArray, values: NDArray, column: str) -> Table:
-    listed = Table({"row": np.asarray(table["row"])})
-    for name in ("name", "identifier"):
-        if name in table.colnames:
-            listed[name] = np.asarray(table[name])
+    listed = naming(table)
     given: Any = np.full(len(table), np.nan if values.dtype.kind == "f" else "", values.dtype)
     given[rows] = values
     listed[f"given_{column}"] = given

@@ -17,6 +17,8 @@ from galsim_vae.train.fit.pictures import FOLDS, fold_of
 
 __all__ = [
     "CLASSIFIERS",
+    "CLIP",
+    "Making",
     "REGRESSORS",
     "class_scores",
     "cross_validated",
@@ -27,14 +29,17 @@ __all__ = [
 ]
 
 _COMPONENTS = 1200
-_CLIP = 6.0  # of standardised features: one wild number is not to rule a galaxy's neighbours
+#: Of standardised features: one wild number is not to rule a galaxy's neighbours.
+CLIP = 6.0
 #: Share of a redshift error over 1 + z, and of other numbers in units of the scatter, beyond which
 #: a galaxy is an outlier.
 OUTLIER_REDSHIFT, OUTLIER = 0.15, 5.0
+#: Makes an unfitted learner of the number of galaxies and of features.
+Making = Callable[[int, int], Any]
 
 
 def _clip() -> FunctionTransformer:
-    return FunctionTransformer(np.clip, kw_args={"a_min": -_CLIP, "a_max": _CLIP})
+    return FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP})
 
 
 def _kernel(n: int, count: int) -> Nystroem:
@@ -43,7 +48,7 @@ def _kernel(n: int, count: int) -> Nystroem:
 
 #: Classifiers by name, each a function of the number of galaxies and of features. ``kernel`` is
 #: logistic regression on radial basis functions.
-CLASSIFIERS: dict[str, Callable[[int, int], Any]] = {
+CLASSIFIERS: dict[str, Making] = {
     "kernel": lambda n, count: make_pipeline(
         StandardScaler(), _clip(), _kernel(n, count), LogisticRegression(C=30, max_iter=300)
     ),
@@ -55,7 +60,7 @@ CLASSIFIERS: dict[str, Callable[[int, int], Any]] = {
     ),
 }
 #: Regressors by the same names.
-REGRESSORS: dict[str, Callable[[int, int], Any]] = {
+REGRESSORS: dict[str, Making] = {
     "kernel": lambda n, count: make_pipeline(
         StandardScaler(), _clip(), _kernel(n, count), Ridge(alpha=0.1)
     ),
@@ -66,8 +71,8 @@ REGRESSORS: dict[str, Callable[[int, int], Any]] = {
 }
 
 
-def fit_classifier(features: NDArray, labels: NDArray, learner: str) -> Any:
-    """Fit one of `CLASSIFIERS`.
+def fit_classifier(features: NDArray, labels: NDArray, learner: str | Making) -> Any:
+    """Fit one of `CLASSIFIERS`, or another of their kind.
 
     Parameters
     ----------
@@ -75,8 +80,8 @@ def fit_classifier(features: NDArray, labels: NDArray, learner: str) -> Any:
         Finite numbers.
     labels : ndarray (n,) int
         Classes, 0 and up.
-    learner : str
-        Its name.
+    learner : str or callable
+        Its name, or a function as those of `CLASSIFIERS`.
 
     Returns
     -------
@@ -92,11 +97,12 @@ def fit_classifier(features: NDArray, labels: NDArray, learner: str) -> Any:
         raise GalSimValueError(
             "All labels are the same: give labels of at least two classes", np.unique(labels)
         )
-    return CLASSIFIERS[learner](*features.shape).fit(features, labels)
+    make = CLASSIFIERS[learner] if isinstance(learner, str) else learner
+    return make(*features.shape).fit(features, labels)
 
 
 def cross_validated(
-    features: NDArray, targets: NDArray, group: NDArray, learner: str, classes: int = 0,
+    features: NDArray, targets: NDArray, group: NDArray, learner: str | Making, classes: int = 0,
     progress: bool = False,
 ) -> NDArray:  # fmt: skip
     """Predict each galaxy by a learner that has seen nothing of its fold.
@@ -109,8 +115,8 @@ def cross_validated(
         Classes, 0 to ``classes`` - 1, or numbers.
     group : ndarray (n,) int
         Of which `folds_of` makes the folds.
-    learner : str
-        One of `CLASSIFIERS`.
+    learner : str or callable
+        One of `CLASSIFIERS`, or, for classes, a function as those are.
     classes : int
         Number of classes; 0 for numbers.
     progress : bool
@@ -135,7 +141,7 @@ def cross_validated(
             columns = np.asarray(model.classes_, int)
             found[np.ix_(held, columns)] = model.predict_proba(features[held])
         else:
-            model = REGRESSORS[learner](int(seen.sum()), features.shape[1])
+            model = REGRESSORS[str(learner)](int(seen.sum()), features.shape[1])
             found[held] = model.fit(features[seen], targets[seen]).predict(features[held])
     return found
 

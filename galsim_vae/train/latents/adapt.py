@@ -1,0 +1,189 @@
+"""Another survey: what the labels of one table of latents say of a table that has none.
+
+Surveys show galaxies with other depth, colours and framing, so that a learner of the one is wrong
+in the other. The two ways here see the features of both surveys, and labels of the source alone.
+The surveys may also differ in how frequent a class is: a galaxy of the target is as likely to be of
+one class as of another before it is looked at.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table, vstack
+from galsim.errors import GalSimValueError
+from numpy.typing import NDArray
+
+from galsim_vae.files import write_whole
+from galsim_vae.latents.table import features
+
+from . import classify, learners
+from .coral import Aligned
+from .head import Head
+from .shares import even_chances
+
+__all__ = ["Adapted", "Judges", "adapt", "write"]
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Labels of the target, by which what was learnt is judged; nothing learns from them.
+
+    Attributes
+    ----------
+    rows : ndarray (k,) int
+        Of the target.
+    values : ndarray (k,)
+        Their classes.
+    """
+
+    rows: NDArray
+    values: NDArray
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What was learnt for another survey.
+
+    Attributes
+    ----------
+    table : Table
+        A row a galaxy of the target, with what is predicted and the probabilities.
+    accuracy : Table
+        Of held-out galaxies of the source, and of the target if there are judges: the share of
+        right answers ``before`` and ``after`` with binomial errors, of ``all`` galaxies, of each
+        class, and ``balanced``, the mean of the classes.
+    """
+
+    table: Table
+    accuracy: Table
+
+
+def adapt(
+    source: Table, rows: NDArray, values: NDArray, target: Table, column: str, adaptation: str,
+    learner: str = "kernel", judges: Judges | None = None, seed: int = 1, progress: bool = False,
+) -> Adapted:  # fmt: skip
+    """Learn classes in a survey with labels, and predict the galaxies of one without.
+
+    Parameters
+    ----------
+    source, target : Table
+        Of latents, encoded by the same weights.
+    rows : ndarray (m,) int
+        Of the source, those with a label.
+    values : ndarray (m,)
+        Their classes, texts or whole numbers.
+    column : str
+        Name of the labels.
+    adaptation : {"coral", "mmd"}
+        `galsim_vae.train.latents.coral.Aligned` or `galsim_vae.train.latents.head.Head`. Before
+        adaptation the same learner or network has not seen the target.
+    learner : str
+        One of `learners.CLASSIFIERS`, for ``coral``.
+    judges : Judges, optional
+        Labels of the target.
+    seed : int
+        Of the network.
+    progress : bool
+        Show bars.
+
+    Returns
+    -------
+    Adapted
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        Tables of other weights, fewer than 12 labels or galaxies of the target, labels that are
+        numbers, or a class that only one of the surveys has.
+    """
+    _check(source, target, values, column)
+    names, labels = classify.classes_of(values, column)
+    if judges is not None:
+        _check_classes(names, judges, column)
+    known, other = features(source)[rows], features(target)
+    group, share = classify.group_of(source)[rows], np.bincount(labels) / len(labels)
+    plain, adapted = _ways(adaptation, learner, other, seed)
+    held = [
+        learners.cross_validated(known, labels, group, way, len(names), progress)
+        for way in (plain, adapted)
+    ]  # fmt: skip
+    model = learners.fit_classifier(known, labels, adapted)
+    found = even_chances(model.predict_target(other), share)
+    accuracy = [_accuracies("source", names, labels, held)]
+    if judges is not None:
+        before = learners.fit_classifier(known, labels, plain).predict_proba(other)
+        truth = np.searchsorted(names, classify.texts_of(judges.values))
+        answers = [probability[judges.rows] for probability in (before, found)]
+        accuracy.append(_accuracies("target", names, truth, answers))
+    listed = classify.naming(target)
+    classify.add_classes(listed, names, found)
+    return Adapted(listed, vstack(accuracy))
+
+
+def write(adapted: Adapted, folder: Path) -> list[Path]:
+    """Write predictions.ecsv and accuracy.ecsv into a folder; returns their paths."""
+    paths = [folder / name for name in ("predictions.ecsv", "accuracy.ecsv")]
+    for path, table in zip(paths, (adapted.table, adapted.accuracy), strict=True):
+        write_whole(path, table.write)
+    return paths
+
+
+def _ways(adaptation: str, learner: str, target: NDArray, seed: int) -> tuple[Any, Any]:
+    """Return what makes the learner, and what makes the one that is adapted."""
+    if adaptation == "mmd":
+        return (lambda n, count: Head(seed)), (lambda n, count: Head(seed, target))
+    return learner, (lambda n, count: Aligned(learner, target))
+
+
+def _check(source: Table, target: Table, values: NDArray, column: str) -> None:
+    digests = [table.meta.get("SHA256") for table in (source, target)]
+    if digests[0] != digests[1]:
+        raise GalSimValueError(
+            "The target was encoded by other weights than the source: encode both by the same",
+            digests[1], [digests[0]],
+        )  # fmt: skip
+    for what, count in (("labels", len(values)), ("galaxies of the target", len(target))):
+        if count < classify.FEWEST:
+            raise GalSimValueError(
+                f"Adaptation needs at least {classify.FEWEST} {what}: give more", count
+            )
+    if classify.are_numbers(values):
+        raise GalSimValueError("Adaptation is for classes, and these are numbers", column)
+
+
+def _check_classes(names: NDArray, judges: Judges, column: str) -> None:
+    if not len(judges.values):
+        raise GalSimValueError("The labels of the target are all empty: fill some in", column)
+    alone = np.setxor1d(names, classify.texts_of(judges.values))
+    if len(alone):
+        raise GalSimValueError(
+            f"{column}: only one of source and target has a class. Leave its labels empty, or give "
+            "it the other's name", alone.tolist(), names.tolist(),
+        )  # fmt: skip
+
+
+def _accuracies(
+    survey: str, names: NDArray, labels: NDArray, probabilities: list[NDArray]
+) -> Table:
+    """Accuracies before and after as `Adapted` has them."""
+    each = [labels == k for k in range(len(names))]
+    counts = np.array([rows.sum() for rows in each])
+    listed = Table({
+        "survey": [survey] * (len(names) + 2),
+        "class": ["all", "balanced", *names],
+        "galaxies": [len(labels), len(labels), *counts],
+    })  # fmt: skip
+    for when, probability in zip(("before", "after"), probabilities, strict=True):
+        right = probability.argmax(1) == labels
+        share = np.array([right[rows].mean() for rows in each])
+        error = np.sqrt(share * (1 - share) / counts)
+        mean = float(right.mean())
+        listed[when] = [mean, share.mean(), *share]
+        listed[f"{when}_error"] = [
+            np.sqrt(mean * (1 - mean) / len(labels)), np.sqrt((error**2).sum()) / len(names), *error
+        ]  # fmt: skip
+        for name in (when, f"{when}_error"):
+            listed[name].format = ".4f"
+    return listed
