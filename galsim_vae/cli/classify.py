@@ -59,8 +59,10 @@ def run(call: Call) -> None:
         values = values[rows]
     else:
         rows, values = labels_of(table, keys.labels, keys.column)
-    learn = _learn if keys.target is None else _adapt
-    call.wrote(*learn(call, keys, table, rows, values))
+    if keys.target is None:
+        call.wrote(*_learn(call, keys, table, rows, values))
+    else:
+        call.wrote(*_adapt(call, keys, keys.target, table, rows, values))
 
 
 def _learn(call: Call, keys: Keys, table: Table, rows: NDArray, values: NDArray) -> list[Path]:
@@ -75,12 +77,13 @@ def _learn(call: Call, keys: Keys, table: Table, rows: NDArray, values: NDArray)
     return write(learnt, keys.column, folder)
 
 
-def _adapt(call: Call, keys: Keys, table: Table, rows: NDArray, values: NDArray) -> list[Path]:
+def _adapt(
+    call: Call, keys: Keys, path: Path, table: Table, rows: NDArray, values: NDArray
+) -> list[Path]:
     from galsim_vae.latents.table import labels_of, read_latents
     from galsim_vae.train.latents.adapt import Judges, adapt, write
 
-    assert keys.target is not None
-    target, judges = read_latents(keys.target), None
+    target, judges = read_latents(path), None
     if keys.target_labels is not None:
         judges = Judges(*labels_of(target, keys.target_labels, keys.column))
     folder = output_folder(keys.output)

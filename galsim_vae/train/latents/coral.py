@@ -18,7 +18,7 @@ __all__ = ["Aligned", "Alignment"]
 
 _REGULAR = 1.0  # added to each standardised feature's variance, as in the paper
 _LEAST = 1e-9
-_ROUNDS = 4
+_ROUNDS = 3
 
 
 class Aligned:
@@ -44,11 +44,13 @@ class Aligned:
         """Learn from features (n, count) and labels (n,) of the source; returns itself."""
         self.classes_, number = np.unique(labels, return_inverse=True)
         share = np.bincount(number) / len(number)
-        weight = even_weights(np.eye(len(share))[number])
+        sure = np.eye(len(share))
+        weight = even_weights(sure[number])
         moved = features
         for _ in range(_ROUNDS):
-            answers = fit_classifier(moved, labels, "logistic").predict_proba(self._target)
-            other = even_weights(even_chances(answers, share))
+            found = fit_classifier(moved, labels, "logistic").predict_proba(self._target)
+            # One class each: doubts would draw the rare classes towards the frequent ones.
+            other = even_weights(sure[even_chances(found, share).argmax(1)])
             self._alignment = Alignment.of(features, self._target, weight, other)
             moved = self._alignment.moved(features)
         self._model = fit_classifier(moved, labels, self._learner)

@@ -4,15 +4,12 @@ What two surveys differ in must not be taken for a difference in how they see ga
 in which galaxies they hold.
 """
 
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 __all__ = ["even_chances", "even_weights"]
-
-_Numbers = TypeVar("_Numbers", NDArray, Tensor)
 
 
 def even_weights(probability: NDArray) -> NDArray:
@@ -32,7 +29,7 @@ def even_weights(probability: NDArray) -> NDArray:
     return weight / weight.sum()
 
 
-def even_chances(probability: _Numbers, share: _Numbers) -> _Numbers:
+def even_chances(probability: Any, share: Any) -> Any:
     """Return probabilities as if all classes were equally frequent.
 
     Saerens et al. 2002 (Neural Computation 14, 21), equation 2.4.
