@@ -48,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--learner", default="kernel")
+    parser.add_argument("--moments", action="store_true", help="without the latents")
     parser.add_argument("--hold-out", type=int, nargs="*", default=[], metavar="FOLD",
                         help="folds that the encoder never saw, to be judged alone")  # fmt: skip
     options = parser.parse_args()
@@ -57,6 +58,8 @@ def main() -> None:
             continue
         known, labels = cut(options.folder, source)
         other, truth = cut(options.folder, target)
+        for table in (known, other) if options.moments else ():
+            table["mean"] = table["mean"][:, :0]
         judged = np.arange(len(other))
         if options.hold_out:
             judged = judged[np.isin(np.asarray(other["group"]) % 4, options.hold_out)]
