@@ -23,7 +23,7 @@ _EDGE = 2e-7
 _MAX_PADDING = 8
 # Numbers of wave vectors are multiples of this, so that galaxies of unlike PSFs share a batch.
 _ROUND = 4
-_MAX_WAVES = 1024
+_MAX_WAVES = 2048
 
 
 class PSFTransform(NamedTuple):

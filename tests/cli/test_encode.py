@@ -53,7 +53,7 @@ def test_a_training_file(encode, tmp_path):
 
 
 def test_drawn_galaxies(encode):
-    drawn = ["draw", "output=d.fits", "magnitude=20", "half_light_radius=0.7", "g1=0.3", "g2=0"]
+    drawn = ["draw", "output=d.fits", "magnitude=21.5", "half_light_radius=0.7", "g1=0.3", "g2=0"]
     assert cli.main([*drawn, "n=2", "redshift=0.5", "renderer=batch", "-v", "0"]) == 0
     table = encode("d.fits")
     np.testing.assert_allclose(table["redshift"], 0.5, rtol=1e-6)
