@@ -10,17 +10,47 @@ from torch import Tensor
 from galsim_vae.conditions import NAMES
 from galsim_vae.model.flow import Flows
 
-__all__ = ["NEARBY_MAGNITUDE", "fill_missing", "is_nearby"]
+__all__ = ["NEARBY_MAGNITUDE", "alike", "fill_missing", "is_nearby"]
 
 #: Galaxies of nearby surveys, whose magnitude and size say nothing of what HST would see of their
 #: like, are brighter.
 NEARBY_MAGNITUDE = 21.0
+# Differences that count as much: mag, ln radius, |g|, ln(1 + z).
+_SCALES = (0.5, 0.3, 0.2, 0.05)
+_SEARCHED = 4096
 
 
 def is_nearby(conditions: Tensor) -> Tensor:
     """Return which galaxies have neither magnitude nor size, bool tensor (n,)."""
     pair = [NAMES.index(name) for name in ("magnitude", "half_light_radius")]
     return torch.isnan(conditions[:, pair]).all(1)
+
+
+@torch.no_grad()
+def alike(conditions: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
+    """Return which of others, of some thousands at random, has the most similar conditions.
+
+    Parameters
+    ----------
+    conditions : tensor (n, 4)
+        In the order of `NAMES`, complete.
+    others : tensor (m, 4)
+        NaN where missing: such a row is not taken.
+    generator : torch.Generator
+
+    Returns
+    -------
+    tensor (n,) of indices
+    """
+    pick = torch.randint(len(others), (_SEARCHED,), generator=generator, device=others.device)
+    distance = torch.cdist(_scaled(conditions), _scaled(others[pick]))
+    return pick[distance.nan_to_num(nan=torch.inf).argmin(1)]
+
+
+def _scaled(conditions: Tensor) -> Tensor:
+    magnitude, radius, g, redshift = conditions.unbind(1)
+    variables = torch.stack([magnitude, radius.log(), g, redshift.log1p()], 1)
+    return variables / variables.new_tensor(_SCALES)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from .autoencoder import Sources
 from .batch import Batch
 from .checkpoint import Collected, RandomState, WorkFolder, digest
 from .descent import Descent
-from .fill import NEARBY_MAGNITUDE, fill_missing, is_nearby
+from .fill import NEARBY_MAGNITUDE, alike, fill_missing, is_nearby
 from .observe import observe
 
 __all__ = ["Encoded", "FlowTraining", "encode", "encode_real", "encode_synthetic", "train"]
@@ -77,11 +77,16 @@ class _Rows(NamedTuple):
         NaN where missing.
     synthetic : int
         Number of synthetic galaxies; what the others lack is filled in.
+    colours : int
+        Number of the first latents, which are colours. Real galaxies, most of them seen in one to
+        three bands, are given those of a synthetic one like them: what the encoder makes of bands
+        that it has not seen is too uncertain to be learnt.
     """
 
     latents: Tensor
     conditions: Tensor
     synthetic: int
+    colours: int
 
 
 class Encoded(NamedTuple):
@@ -232,10 +237,11 @@ def train(
     population = _within(made.conditions, ranges)[made.from_population]
     flows.half_light_pixels.copy_(made.pixels[made.from_population].median())
     _fit_population(flows, population[torch.isfinite(population).all(1)], config, work)
-    rows = _Rows(made.latents, _within(made.conditions, ranges), len(made.latents))
+    colours = vae.config.bands - 1
+    rows = _Rows(made.latents, _within(made.conditions, ranges), len(made.latents), colours)
     if sources.real is not None and config.real > 0:
         rows = _with_real(rows, encode_real(vae, sources, config, work), ranges)
-    flows.latent.fit_axes(rows.latents, vae.config.bands - 1)
+    flows.latent.fit_axes(made.latents, colours)
     _fit_latent(flows, rows, config, work)
     return flows.eval().requires_grad_(False)
 
@@ -270,18 +276,21 @@ def _with_real(rows: _Rows, real: Encoded, ranges: dict) -> _Rows:
 
 
 def _fit_latent(flows: Flows, rows: _Rows, config: FlowTraining, work: WorkFolder) -> None:
-    latents, conditions, synthetic = rows
+    latents, conditions, synthetic, colours = rows
     magnitude = conditions[:synthetic, NAMES.index("magnitude")]
     bright = magnitude[magnitude < NEARBY_MAGNITUDE]
 
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked, real = conditions[index], index >= synthetic
         asked[real] = fill_missing(flows, asked[real], bright, generator)
+        target = latents[index]
+        like = alike(asked[real], conditions[:synthetic], generator)
+        target[real, :colours] = latents[like, :colours]
         hide = _rand((len(asked), 1), generator) < config.drop
         hide = hide & (_rand(asked.shape, generator) < flow_constants.HIDE_CONDITION)
         asked = torch.where(hide, torch.nan, asked)
         with torch.autocast(latents.device.type, torch.bfloat16):
-            return -flows.latent_log_prob(latents[index], asked).mean()
+            return -flows.latent_log_prob(target, asked).mean()
 
     task = _Task("latent_flow", len(latents), config.learning_rate, config.seed + 2)
     _minimise(flows.latent, loss, task, config, work)
