@@ -10,7 +10,7 @@ from torch import Tensor
 from galsim_vae.conditions import NAMES
 from galsim_vae.model.flow import Flows
 
-__all__ = ["NEARBY_MAGNITUDE", "alike", "fill_missing", "is_nearby"]
+__all__ = ["NEARBY_MAGNITUDE", "alike", "fill_missing", "is_nearby", "lend"]
 
 #: Galaxies of nearby surveys, whose magnitude and size say nothing of what HST would see of their
 #: like, are brighter.
@@ -45,6 +45,31 @@ def alike(conditions: Tensor, others: Tensor, generator: torch.Generator) -> Ten
     pick = torch.randint(len(others), (_SEARCHED,), generator=generator, device=others.device)
     distance = torch.cdist(_scaled(conditions), _scaled(others[pick]))
     return pick[distance.nan_to_num(nan=torch.inf).argmin(1)]
+
+
+@torch.no_grad()
+def lend(
+    latents: Tensor, conditions: Tensor, others: tuple[Tensor, Tensor], count: int,
+    generator: torch.Generator,
+) -> Tensor:  # fmt: skip
+    """Give galaxies the first latents of others like them.
+
+    Parameters
+    ----------
+    latents, conditions : tensor (n, latent), (n, 4)
+        Of the galaxies; conditions are complete.
+    others : (tensor (m, latent), tensor (m, 4))
+        Latents and conditions of the others.
+    count : int
+        Number of latents that are lent: the colours.
+    generator : torch.Generator
+
+    Returns
+    -------
+    tensor (n, latent)
+    """
+    like = alike(conditions, others[1], generator)
+    return torch.cat([others[0][like, :count], latents[:, count:]], 1)
 
 
 def _scaled(conditions: Tensor) -> Tensor:

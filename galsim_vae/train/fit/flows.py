@@ -23,7 +23,7 @@ from .autoencoder import Sources
 from .batch import Batch
 from .checkpoint import Collected, RandomState, WorkFolder, digest
 from .descent import Descent
-from .fill import NEARBY_MAGNITUDE, alike, fill_missing, is_nearby
+from .fill import NEARBY_MAGNITUDE, fill_missing, is_nearby, lend
 from .observe import observe
 
 __all__ = ["Encoded", "FlowTraining", "encode", "encode_real", "encode_synthetic", "train"]
@@ -279,13 +279,13 @@ def _fit_latent(flows: Flows, rows: _Rows, config: FlowTraining, work: WorkFolde
     latents, conditions, synthetic, colours = rows
     magnitude = conditions[:synthetic, NAMES.index("magnitude")]
     bright = magnitude[magnitude < NEARBY_MAGNITUDE]
+    made = latents[:synthetic], conditions[:synthetic]
 
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         asked, real = conditions[index], index >= synthetic
         asked[real] = fill_missing(flows, asked[real], bright, generator)
         target = latents[index]
-        like = alike(asked[real], conditions[:synthetic], generator)
-        target[real, :colours] = latents[like, :colours]
+        target[real] = lend(target[real], asked[real], made, colours, generator)
         hide = _rand((len(asked), 1), generator) < config.drop
         hide = hide & (_rand(asked.shape, generator) < flow_constants.HIDE_CONDITION)
         asked = torch.where(hide, torch.nan, asked)

@@ -4,7 +4,7 @@ import torch
 
 from galsim_vae.conditions import DEFAULT_RANGES, NAMES
 from galsim_vae.model.flow import Flows
-from galsim_vae.train.fit.fill import NEARBY_MAGNITUDE, fill_missing, is_nearby
+from galsim_vae.train.fit.fill import NEARBY_MAGNITUDE, alike, fill_missing, is_nearby, lend
 
 MISSING = torch.nan
 KNOWN = torch.tensor(
@@ -57,3 +57,19 @@ def test_what_is_drawn_depends_on_what_is_known():
     values = filled(3, flows)
     assert values[1].tolist() == KNOWN[1, :3].tolist() + [1.0]
     assert torch.equal(asked[0][0].nan_to_num(-1), KNOWN[1].nan_to_num(-1))
+
+
+def test_the_most_similar_is_found_and_one_of_unknown_conditions_never():
+    random = torch.Generator().manual_seed(1)
+    others = torch.tensor([[20.0, 1.0, 0.1, 0.2], [24.0, 0.3, 0.3, 0.8], [22.0, 0.5, 0.2, MISSING]])
+    asked = torch.tensor([[23.6, 0.3, 0.3, 0.9], [20.1, 0.9, 0.1, 0.2], [22.0, 0.5, 0.2, 0.5]])
+    found = alike(asked, others, random)
+    assert found[:2].tolist() == [1, 0] and found[2] in (0, 1)
+
+
+def test_colours_are_those_of_the_most_similar():
+    others = torch.tensor([[20.0, 1.0, 0.1, 0.2], [24.0, 0.3, 0.3, 0.8]])
+    lent = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    asked, own = torch.tensor([[23.6, 0.3, 0.3, 0.9]]), torch.full((1, 3), 100.0)
+    found = lend(own, asked, (lent, others), 2, torch.Generator().manual_seed(1))
+    assert found.tolist() == [[4.0, 5.0, 100.0]]
