@@ -68,12 +68,14 @@ def adapt(
 
     Parameters
     ----------
-    source, target : Table
-        Of latents, encoded by the same weights.
+    source : Table
+        Of latents.
     rows : ndarray (m,) int
         Of the source, those with a label.
     values : ndarray (m,)
         Their classes, texts or whole numbers.
+    target : Table
+        Of latents, encoded by the same weights.
     column : str
         Name of the labels.
     adaptation : {"coral", "mmd"}
