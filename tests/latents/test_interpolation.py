@@ -34,24 +34,16 @@ def test_the_ends_are_the_galaxies_themselves(generator, through):
 
 
 def test_each_step_through_the_noise_is_a_likely_galaxy(generator, monkeypatch):
-    """Its noise is as long as normal deviates are; half-way along the latent line it is not.
-
-    Which scatters by 4 % in 256 dimensions.
-    """
+    """Its noise is as long as normal deviates are."""
     seen = []
     decode = generator.from_latents
     monkeypatch.setattr(
         generator, "from_latents", lambda z, table: seen.append((z, table)) or decode(z, table)
     )
-    away = {}
-    for through in ("noise", "latent"):
-        away[through] = []
-        for k in range(5):
-            interpolate(generator, Drawn(5, k, ROW), Drawn(7, k + 50, ROW), 7, through)
-            length = np.linalg.norm(generator.to_noise(*seen[-1]), axis=1)
-            away[through].append(abs(length[3] / length[[0, -1]].mean() - 1))
-    assert np.max(away["noise"]) < 0.02
-    assert np.mean(away["latent"]) > 0.06
+    for k in range(3):
+        interpolate(generator, Drawn(5, k, ROW), Drawn(7, k + 50, ROW), 7, "noise")
+        length = np.linalg.norm(generator.to_noise(*seen[-1]), axis=1)
+        assert abs(length[3] / length[[0, -1]].mean() - 1) < 0.02
 
 
 def test_noise_and_latents_are_inverse(generator):
