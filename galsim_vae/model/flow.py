@@ -16,7 +16,7 @@ from galsim_vae.conditions import NAMES
 from .packed import product
 from .spline import SplineCoupling
 
-__all__ = ["CouplingFlow", "FlowConfig", "Flows"]
+__all__ = ["CouplingFlow", "FlowConfig", "Flows", "to_variables"]
 
 # Splines are the identity beyond this many standard deviations.
 TAIL_BOUND = 5.0
@@ -208,7 +208,7 @@ class Flows(nn.Module):
         self.latent = CouplingFlow(latent, context, config)
         self.population = CouplingFlow(count, context, POPULATION_FLOW)
         limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
-        self.register_buffer("limits", _to_variables(limits).float(), persistent=False)
+        self.register_buffer("limits", to_variables(limits).float(), persistent=False)
         self.register_buffer("half_light_pixels", torch.tensor(HALF_LIGHT_PIXELS))
 
     def context(self, conditions: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class Flows(nn.Module):
         Each in [-1, 1], a flag each that it is given, and Gaussian bumps; zero where missing.
         """
         given = torch.isfinite(conditions)
-        unit = (_to_variables(conditions) - self.limits[0]) / (self.limits[1] - self.limits[0])
+        unit = (to_variables(conditions) - self.limits[0]) / (self.limits[1] - self.limits[0])
         unit = torch.where(given, unit, 0.0)
         centres = torch.linspace(0, 1, _BUMPS, dtype=unit.dtype, device=unit.device)
         bumps = torch.exp(-0.5 * ((unit[:, :, None] - centres) * (_BUMPS - 1)).square())
@@ -252,7 +252,7 @@ class Flows(nn.Module):
 
     def population_values(self, conditions: Tensor) -> Tensor:
         """Complete conditions as unbounded values, in which the population flow works."""
-        unit = (_to_variables(conditions) - self.limits[0]) / (self.limits[1] - self.limits[0])
+        unit = (to_variables(conditions) - self.limits[0]) / (self.limits[1] - self.limits[0])
         return torch.logit(unit, eps=_EDGE)
 
     def population_log_prob(self, values: Tensor, conditions: Tensor) -> Tensor:
@@ -290,8 +290,18 @@ def _axes(covariance: Tensor) -> Tensor:
     return variance.clamp(min=0).sqrt().clamp(min=_LEAST_WIDTH)[:, None] * axes.T
 
 
-def _to_variables(conditions: Tensor) -> Tensor:
-    """(magnitude, half_light_radius, g, redshift) -> (magnitude, ln radius, g, ln(1 + z))."""
+def to_variables(conditions: Tensor) -> Tensor:
+    """Return conditions as the flows work in them: magnitude, ln radius, |g|, ln(1 + z).
+
+    Parameters
+    ----------
+    conditions : tensor (n, 4)
+        In the order of `galsim_vae.conditions.NAMES`, the radius in arcsec.
+
+    Returns
+    -------
+    tensor (n, 4)
+    """
     magnitude, radius, g, redshift = conditions.unbind(1)
     return torch.stack([magnitude, radius.log(), g, redshift.log1p()], 1)
 

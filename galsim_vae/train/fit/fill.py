@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from galsim_vae.conditions import NAMES
-from galsim_vae.model.flow import Flows
+from galsim_vae.model.flow import Flows, to_variables
 
 __all__ = ["NEARBY_MAGNITUDE", "alike", "fill_missing", "is_nearby", "lend"]
 
@@ -73,9 +73,7 @@ def lend(
 
 
 def _scaled(conditions: Tensor) -> Tensor:
-    magnitude, radius, g, redshift = conditions.unbind(1)
-    variables = torch.stack([magnitude, radius.log(), g, redshift.log1p()], 1)
-    return variables / variables.new_tensor(_SCALES)
+    return to_variables(conditions) / conditions.new_tensor(_SCALES)
 
 
 @torch.no_grad()
