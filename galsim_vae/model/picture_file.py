@@ -16,7 +16,7 @@ from .pictures import PictureConfig, PictureVAE, picture_flow
 
 __all__ = ["PictureModel", "read", "write"]
 
-_VERSION = "1"
+_VERSION = "2"
 _FIELDS = ("kind", "format_version", "vae", "flow", "provenance")
 
 

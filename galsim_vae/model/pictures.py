@@ -12,8 +12,9 @@ from galsim.errors import GalSimValueError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .beginning import begin_with_components, begin_with_signal, straight_path
 from .flow import CouplingFlow, FlowConfig
-from .vae import ResidualBlock, activate, double
+from .vae import LEAK, ResidualBlock, activate, double
 
 __all__ = ["PictureConfig", "PictureDecoder", "PictureEncoder", "PictureVAE", "picture_flow"]
 
@@ -81,8 +82,7 @@ class PictureEncoder(nn.Module):
         self.down2 = nn.Conv2d(wider, wider, 3, stride=2, padding=1)
         self.last = ResidualBlock(wider, _CONDITION_WIDTH)
         self.head = nn.Linear(self.width, 2 * config.latent)
-        with torch.no_grad():  # start near the prior
-            self.head.weight.mul_(0.1)
+        self.straight = straight_path(len(config.bands) * config.size**2, config.latent, bias=False)
 
     def features(self, pictures: Tensor) -> Tensor:
         """Return what the last convolution finds, tensor (n, width).
@@ -106,7 +106,7 @@ class PictureEncoder(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance, each tensor (n, latent), of `pictures` as in `features`."""
         mean, log_variance = self.head(self.features(pictures)).float().chunk(2, dim=1)
-        return mean, log_variance.clamp(-12.0, 6.0)
+        return mean + self.straight(pictures.flatten(1)).float(), log_variance.clamp(-12.0, 6.0)
 
 
 class PictureDecoder(nn.Module):
@@ -123,6 +123,9 @@ class PictureDecoder(nn.Module):
         self.block2 = ResidualBlock(wide, _CONDITION_WIDTH)
         self.up2 = nn.Conv2d(wide, wide, 3, padding=1)
         self.out = nn.Conv2d(wide, 4 * len(config.bands), 3, padding=1)
+        for parameter in self.out.parameters():  # pictures begin as the straight path makes them
+            nn.init.zeros_(parameter)
+        self.straight = straight_path(config.latent, len(config.bands) * config.size**2)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Return pictures (n, bands, size, size) of latents (n, latent)."""
@@ -131,7 +134,8 @@ class PictureDecoder(nn.Module):
         x = self.block1(x.contiguous(memory_format=torch.channels_last), c)
         x = self.block2(double(self.up1(x)), c)
         x = self.out(activate(double(self.up2(x))))
-        return F.pixel_shuffle(x.float(), 2)
+        found = F.pixel_shuffle(x.float(), 2)
+        return found + self.straight(latent).reshape(found.shape)
 
 
 class PictureVAE(nn.Module):
@@ -142,6 +146,19 @@ class PictureVAE(nn.Module):
         self.config = config or PictureConfig()
         self.encoder = PictureEncoder(self.config)
         self.decoder = PictureDecoder(self.config)
+        begin_with_signal(self, self.encoder.head, self.decoder.out, LEAK)
+
+    def begin_with_components(self, pictures: Tensor) -> None:
+        """Let latents begin as the principal components of pictures, on the straight paths.
+
+        Parameters
+        ----------
+        pictures : tensor (m, bands, size, size)
+            Stretched, more than there are latents.
+        """
+        encoder, decoder = self.encoder, self.decoder
+        pixels = pictures.flatten(1)
+        begin_with_components(encoder.straight, encoder.head, decoder.straight, pixels, pixels)
 
 
 def picture_flow(latent: int, config: FlowConfig) -> CouplingFlow:

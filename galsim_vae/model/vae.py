@@ -12,15 +12,15 @@ from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
 from galsim_vae.frame.frames import DEFAULT, Frame, find_frame
 from galsim_vae.frame.psf_shape import psf_shape
 
-__all__ = ["VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig", "activate", "double"]
+from .beginning import begin_with_components, begin_with_signal, straight_path
+
+__all__ = ["LEAK", "VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig", "activate", "double"]
 
 # Brings images of unit flux to values of order one where the galaxy is brighter than the sky.
 _STRETCH = 200.0
 # Signal-to-noise ratio of a pixel from which brightness counts by its logarithm, and the least
 # noise that is allowed for, over the galaxy's flux.
 _SEEN, _LEAST_NOISE = 3.0, 1e-5
-# Of the latents where training begins.
-_FIRST_WIDTH = 0.1
 # Brightness of a pixel over the galaxy's flux below which contrast counts little, as in training.
 _FAINT = 1e-4
 # Range of brightness over the mean profile, times ln 2, that the first components are made of.
@@ -31,7 +31,8 @@ _PSF_NUMBERS = 3  # of `psf_shape`
 # Of colours, as natural logarithms of flux ratios: width of their distribution, and their error
 # where an untrained encoder begins.
 _COLOUR_WIDTH, _COLOUR_ERROR = 0.5, 0.02
-_LEAK = 0.1  # slope of the activation below zero
+#: Slope of the activation below zero.
+LEAK = 0.1
 _FAINTEST = -40.0  # least logarithm of a pixel's brightness before the envelope
 
 
@@ -101,7 +102,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h = self.first(activate(x)).add_(self.shift(condition)[:, :, None, None])
-        return self.second(F.leaky_relu_(h, _LEAK)).add_(x)
+        return self.second(F.leaky_relu_(h, LEAK)).add_(x)
 
 
 class Encoder(nn.Module):
@@ -127,7 +128,7 @@ class Encoder(nn.Module):
         self.blocks3 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(1))
         pooled = wider * (config.size // 16) ** 2
         self.head = nn.Linear(pooled + _CONDITION_WIDTH + facts, 2 * config.latent)
-        self.straight = nn.Linear(config.size**2, config.latent, bias=False)
+        self.straight = straight_path(config.size**2, config.latent, bias=False)
         self.register_buffer("window", _window(config.size), persistent=False)
         self.register_buffer("profile", mean_profile(config.size), persistent=False)
         is_colour = (torch.arange(config.latent) < config.bands - 1).repeat(2)
@@ -226,7 +227,7 @@ class Decoder(nn.Module):
         self.blocks3 = nn.ModuleList(ResidualBlock(fine, c) for _ in range(1))
         self.up3 = nn.Conv2d(fine, 4 * finest, 3, padding=1)
         self.out = nn.Conv2d(finest, config.bands, 3, padding=1)
-        self.straight = nn.Linear(config.latent, config.size**2)
+        self.straight = straight_path(config.latent, config.size**2)
         self.register_buffer("envelope", _envelope(config.size), persistent=False)
         window = config.canonical_frame.taper(config.size)
         self.register_buffer("taper", window, persistent=False)
@@ -255,7 +256,7 @@ class Decoder(nn.Module):
         x = double(self.up2(x))
         for block in self.blocks3:
             x = block(x, c)
-        x = F.leaky_relu_(F.pixel_shuffle(self.up3(F.leaky_relu_(x, _LEAK)), 2), _LEAK)
+        x = F.leaky_relu_(F.pixel_shuffle(self.up3(F.leaky_relu_(x, LEAK)), 2), LEAK)
         # In half precision, as in training, pixels would be rounded to 0.3 %.
         with torch.autocast(x.device.type, enabled=False):
             straight = self.straight(latent.float()).reshape(len(latent), 1, *x.shape[2:])
@@ -284,32 +285,9 @@ class VAE(nn.Module):
             )
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
-        self._begin_with_signal()
+        # Stamps begin as the envelope.
+        begin_with_signal(self, self.encoder.head, self.decoder.out, LEAK)
         self._begin_with_colours()
-        for straight in (self.encoder.straight, self.decoder.straight):
-            for parameter in straight.parameters():
-                nn.init.zeros_(parameter)
-
-    @torch.no_grad()
-    def _begin_with_signal(self) -> None:
-        """Let images be seen in the latents, and latents in the stamps, where training begins.
-
-        Convolutions that keep the variance of what they are given (He et al. 2015,
-        arXiv:1502.01852, equation 14), latents of unit variance and with little noise: torch's own
-        beginning weakens images so much that the decoder first learns to ignore the latents.
-        """
-        smooth = self.decoder.out  # stamps begin as the envelope
-        for part in (self.encoder, self.decoder):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d) and module.weight.any() and module is not smooth:
-                    nn.init.kaiming_normal_(module.weight, a=_LEAK)
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
-        head = self.encoder.head
-        nn.init.normal_(head.weight, std=head.in_features**-0.5)
-        nn.init.zeros_(head.bias)
-        head.weight[self.config.latent :] *= 0.1
-        head.bias[self.config.latent :] = 2 * math.log(_FIRST_WIDTH)
 
     @torch.no_grad()
     def begin_with_components(self, stamps: Tensor) -> None:
@@ -324,20 +302,13 @@ class VAE(nn.Module):
         stamps : tensor (m, size, size)
             Galaxies of unit flux without PSF and noise, more than there are latents.
         """
-        encoder, decoder, latent = self.encoder, self.decoder, self.config.latent
-        first = self.config.bands - 1
+        encoder, decoder = self.encoder, self.decoder
         seen = contrast(stamps, encoder.profile).flatten(1)
-        mean = seen.mean(0)
-        _, widths, axes = torch.linalg.svd(seen - mean, full_matrices=False)
-        project = (axes * (len(seen) ** 0.5 / widths[:, None]))[: latent - first]
-        scores = (seen - mean) @ project.T
         ratio = (math.log(2) * stamps / encoder.profile).flatten(1).clamp(*_BEGINNING)
         level = ratio + torch.log(-torch.expm1(-ratio))  # what softplus makes this ratio of
-        encoder.straight.weight[first:] = project
-        encoder.head.weight[first:latent] *= _FIRST_WIDTH
-        encoder.head.bias[first:latent] -= project @ mean
-        decoder.straight.bias.copy_(level.mean(0))
-        decoder.straight.weight[:, first:] = (level - level.mean(0)).T @ scores / len(scores)
+        begin_with_components(
+            encoder.straight, encoder.head, decoder.straight, seen, level, self.config.bands - 1
+        )
 
     @torch.no_grad()
     def _begin_with_colours(self) -> None:
@@ -362,7 +333,7 @@ class VAE(nn.Module):
 
 def activate(x: Tensor) -> Tensor:
     """Return the activation that the networks share, a leaky ReLU."""
-    return F.leaky_relu(x, _LEAK)
+    return F.leaky_relu(x, LEAK)
 
 
 def _in_units_of_noise(images: Tensor, noise: Tensor, scale: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_gal
 from . import constants, truth
 from .batch import Batch, join
 from .checkpoint import Checkpoint, RandomState, digest
-from .descent import Descent
+from .descent import Descent, paced
 from .observe import RadialPSFTable, observe
 from .real import RealGalaxies
 
@@ -296,7 +296,7 @@ def train(
     """
     model = beginning(vae_config, config.seed, sources, start)
     optimizer = torch.optim.AdamW(
-        _groups(model), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
+        paced(model, [model.encoder.straight, model.decoder.straight]), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
     )
     descent = Descent(
         model, optimizer, name="autoencoder", rate=config.learning_rate, steps=config.steps,
@@ -350,15 +350,6 @@ def beginning(config: VAEConfig, seed: int, sources: Sources, start: VAE | None)
     ]
     model.begin_with_components(torch.cat([part[:, config.reference] for part in parts]))
     return model
-
-
-def _groups(model: VAE) -> list[dict[str, Any]]:
-    """Parameters by the share of the learning rate that they have."""
-    straight = [model.encoder.straight, model.decoder.straight]
-    slow = [parameter for path in straight for parameter in path.parameters()]
-    others = {id(parameter) for parameter in slow}
-    fast = [parameter for parameter in model.parameters() if id(parameter) not in others]
-    return [{"params": fast}, {"params": slow, "share": constants.STRAIGHT_SHARE}]
 
 
 def _losses_of_step(

@@ -2,12 +2,14 @@
 
 import copy
 import math
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Descent"]
+from . import constants
+
+__all__ = ["Descent", "paced"]
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -65,6 +67,22 @@ class Descent(Generic[_Network]):
         self.optimizer.step()
         decay = min(self._decay, (number + 1) / (number + 10))
         _move(self.average, self.network, decay)
+
+
+def paced(network: nn.Module, straight: list[nn.Linear]) -> list[dict[str, Any]]:
+    """Return the groups of an optimiser: straight paths learn at a share of the rate.
+
+    Parameters
+    ----------
+    network : Module
+        The whole of it.
+    straight : list of Linear
+        Its parts that have `galsim_vae.train.fit.constants.STRAIGHT_SHARE` of the learning rate.
+    """
+    slow = [parameter for path in straight for parameter in path.parameters()]
+    others = {id(parameter) for parameter in slow}
+    fast = [parameter for parameter in network.parameters() if id(parameter) not in others]
+    return [{"params": fast}, {"params": slow, "share": constants.STRAIGHT_SHARE}]
 
 
 def _schedule(progress: float) -> float:

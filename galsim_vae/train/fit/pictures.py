@@ -26,11 +26,15 @@ from galsim_vae.model import likelihood, picture_file
 from galsim_vae.model.flow import CouplingFlow, FlowConfig
 from galsim_vae.model.pictures import PictureConfig, PictureVAE, picture_flow
 
+from . import constants
 from .checkpoint import Checkpoint, RandomState, digest
-from .descent import Descent
+from .descent import Descent, paced
 from .recipe import training_settings
 
-__all__ = ["FOLDS", "PictureRecipe", "PictureTraining", "augmented", "fold_of", "train_pictures"]
+__all__ = [
+    "FOLDS", "PictureRecipe", "PictureTraining", "augmented", "beginning", "fold_of",
+    "train_pictures",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -196,12 +200,39 @@ def _training_pictures(recipe: PictureRecipe, progress: bool) -> tuple[Tensor, d
     return torch.from_numpy(np.concatenate(parts)), counts
 
 
+def beginning(config: PictureConfig, seed: int, data: Tensor) -> PictureVAE:
+    """Make a network that begins with the principal components of augmented pictures.
+
+    Parameters
+    ----------
+    config : PictureConfig
+        Bands and sizes.
+    seed : int
+        Of its random weights and of the pictures whose components these are.
+    data : tensor (n, bands, size, size)
+        Stretched pictures.
+
+    Returns
+    -------
+    PictureVAE
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = PictureVAE(config)
+    generator = torch.Generator().manual_seed(seed)
+    count = constants.COMPONENT_GALAXIES * config.latent
+    index = torch.randint(len(data), (count,), generator=generator)
+    model.begin_with_components(augmented(data[index], generator))
+    return model
+
+
 def _fit_vae(recipe: PictureRecipe, data: Tensor, device: torch.device) -> PictureVAE:
     config = recipe.training
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = PictureVAE(recipe.vae).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    model = beginning(recipe.vae, config.seed, data).to(device)
+    optimizer = torch.optim.AdamW(
+        paced(model, [model.encoder.straight, model.decoder.straight]), lr=config.learning_rate,
+        weight_decay=1e-3,
+    )  # fmt: skip
     descent = Descent(
         model, optimizer, name="autoencoder of pictures", rate=config.learning_rate,
         steps=config.steps, clip=1.0, decay=0.998,

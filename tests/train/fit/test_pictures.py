@@ -10,6 +10,7 @@ from made_pictures import pictures
 
 from galsim_vae import settings
 from galsim_vae.latents.pictures import stretch
+from galsim_vae.model.pictures import PictureConfig, PictureVAE
 from galsim_vae.train.fit import pictures as fit
 
 TINY = {
@@ -81,3 +82,36 @@ def test_augmented_pictures_keep_their_light():
     assert 2 <= grey.sum() <= 10
     np.testing.assert_allclose(turned.sum((1, 2, 3)), images.sum((1, 2, 3)), rtol=0.4)
     assert (turned - images).abs().amax((1, 2, 3)).min() > 0.05
+
+
+def test_latents_begin_as_principal_components():
+    """Pictures that it never saw are known again before the first step."""
+    config = PictureConfig(latent=24, encoder_widths=(8, 8), decoder_widths=(8, 8))
+    data, others = (torch.from_numpy(stretch(pictures(60, seed=k)[0], 64, 3)) for k in (1, 2))
+    model = fit.beginning(config, 3, data)
+    with torch.no_grad():
+        mean, log_variance = model.encoder(others)
+        rebuilt, middle = model.decoder(mean), model.decoder(0 * mean)
+    assert 0.5 < mean.std() < 2 and log_variance.exp().mean().sqrt() < 0.2
+    assert correlation(rebuilt - middle, others - middle).median() > 0.8
+    torch.manual_seed(3)
+    with torch.no_grad():
+        without = PictureVAE(config).decoder(mean)
+    assert correlation(without, others - middle).median().abs() < 0.3
+
+
+def test_the_beginning_follows_its_seed():
+    config = PictureConfig(latent=6, encoder_widths=(8, 8), decoder_widths=(8, 8))
+    data = torch.from_numpy(stretch(pictures(24)[0], 64, 3))
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    one, same, other = (fit.beginning(config, seed, data).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    for name in ("encoder.stem.weight", "encoder.straight.weight"):
+        assert not torch.equal(one[name], other[name])
+
+
+def correlation(a, b):
+    a, b = a.flatten(1), b.flatten(1)
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-12)
