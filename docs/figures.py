@@ -14,7 +14,9 @@ from astropy.visualization import make_lupton_rgb
 import galsim_vae
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.latents import Drawn, sequence
+from galsim_vae.model import file as modelfile
 from galsim_vae.plots import colour_image, contact_sheet
+from galsim_vae.train.check import compression
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
@@ -134,6 +136,12 @@ def draw_between(generator: galsim_vae.GalaxyGenerator) -> None:
     contact_sheet(rows, STATIC / "latents_between.png")
 
 
+def draw_compression() -> None:
+    """Latents as an archive, beside other ways to keep a galaxy."""
+    vae = modelfile.read(modelfile.find("candels")).vae
+    compression.draw(compression.compare(vae), STATIC / "latents_compression.png")
+
+
 def main() -> None:
     STATIC.mkdir(exist_ok=True)
     generator = galsim_vae.GalaxyGenerator("candels", device="cpu")
@@ -151,6 +159,7 @@ def main() -> None:
     draw_on_the_sky(generator, galaxy, SEED + 1)
     draw_population(stamps)
     draw_between(generator)
+    draw_compression()
     shapes = [int(np.argmin(np.abs(elongation - asked))) for asked in (0.1, 0.3, 0.5, 0.7)]
     draw_candels(stamps[np.array(shapes)], galsim.BaseDeviate(SEED + 2))
 

@@ -123,7 +123,10 @@ def _compression(call: Call, keys: Keys) -> None:
     from galsim_vae.train.check import compression
 
     model, folder = _model(keys), output_folder(keys.output)
-    _write(call, compression.compare(model.vae), folder / "compression.ecsv")
+    table = compression.compare(model.vae)
+    _write(call, table, folder / "compression.ecsv")
+    compression.draw(table, folder / "compression.png")
+    call.wrote(folder / "compression.png")
 
 
 def _planted(call: Call, keys: Keys) -> None:

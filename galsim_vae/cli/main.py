@@ -67,8 +67,8 @@ COMMANDS = {
         "TRAINING_FILE [key=value ...]", "list the galaxies that a model explains worst"
     ),
     "check": Command(
-        "{reconstruction,hidden-band,psf-freeness,population,beside-real,planted} [FILE] "
-        "[key=value ...]",
+        "{reconstruction,hidden-band,psf-freeness,population,beside-real,planted,compression} "
+        "[FILE] [key=value ...]",
         "measure one thing about weights, or about the population",
     ),
     "choices": Command(

@@ -6,6 +6,7 @@ PSF) and against the data.
 """
 
 import io
+import os
 from collections.abc import Iterator
 from itertools import chain
 
@@ -18,6 +19,7 @@ from PIL import Image
 from scipy.stats import norm
 from tqdm import tqdm
 
+from galsim_vae.files import write_whole
 from galsim_vae.frame.frames import Frame
 from galsim_vae.model import likelihood
 from galsim_vae.model.vae import VAE
@@ -27,13 +29,15 @@ from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
-__all__ = ["bits", "compare", "fidelity", "galaxies"]
+__all__ = ["bits", "compare", "draw", "fidelity", "galaxies"]
 
 SIGNAL_TO_NOISE = 200.0
 #: Steps of rounding, in units of the error of what is rounded.
 STEPS = (0.5, 1.0, 2.0)
 #: Compression of JPEG 2000, and step of FITS's Rice compression in units of the noise.
 RATES, QUANTA = (100, 50, 20), (0.25, 1.0, 4.0)
+#: Other galaxies, over the number of latents, that principal components are taken of.
+OTHERS = 16
 _PART = 64
 _LEVELS = 65535
 
@@ -98,7 +102,7 @@ def compare(vae: VAE, n: int = 500, seed: int = 1) -> Table:
     vae : VAE
     n : int
         Galaxies that are kept. As many numbers as latents are kept of each by a principal component
-        analysis of sixteen times as many others as there are latents.
+        analysis of others.
     seed : int
 
     Returns
@@ -125,6 +129,36 @@ def compare(vae: VAE, n: int = 500, seed: int = 1) -> Table:
     return table
 
 
+def draw(table: Table, path: str | os.PathLike) -> None:
+    """Draw fidelity against size.
+
+    Parameters
+    ----------
+    table : Table
+        From `compare`.
+    path : str or path
+        Of the PNG.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    ways = [row for row in table if "," in row["way"]]
+    families = dict.fromkeys(row["way"].split(",")[0] for row in ways)
+    for axis, name in zip(panels, ("psnr", "chi2"), strict=True):
+        for family in families:
+            rows = [row for row in ways if row["way"].startswith(family)]
+            size, value, error = (
+                [row[column] for row in rows] for column in ("bits", name, f"{name}_error")
+            )
+            axis.errorbar(size, value, error, fmt="o-", markersize=4, label=family)
+        axis.set(xscale="log", xlabel="bits a galaxy")
+    panels[0].set_ylabel("peak over the error of the noise-free image [dB]")
+    panels[1].set(yscale="log", ylabel="reduced chi-square to the noisy image")
+    panels[0].legend()
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=110))
+
+
 def _latents(vae: VAE, batch: Batch) -> Iterator[tuple[str, float, NDArray]]:
     """Latents, rounded in units of their width."""
     with torch.inference_mode():
@@ -149,7 +183,7 @@ def _latents(vae: VAE, batch: Batch) -> Iterator[tuple[str, float, NDArray]]:
 def _components(vae: VAE, batch: Batch, seed: int) -> Iterator[tuple[str, float, NDArray]]:
     """Principal components of images, rounded in units of the noise."""
     count = vae.config.latent
-    known, _ = galaxies(16 * count, seed + 1, vae.config.canonical_frame)
+    known, _ = galaxies(OTHERS * count, seed + 1, vae.config.canonical_frame)
     pixels = known.image.flatten(1).double().numpy()
     middle = pixels.mean(0)
     pixels -= middle

@@ -296,8 +296,9 @@ def train(
     """
     model = beginning(vae_config, config.seed, sources, start)
     optimizer = torch.optim.AdamW(
-        paced(model, [model.encoder.straight, model.decoder.straight]), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
-    )
+        paced(model, [model.encoder.straight, model.decoder.straight]), lr=config.learning_rate,
+        betas=(0.9, 0.98), weight_decay=1e-3, fused=True,
+    )  # fmt: skip
     descent = Descent(
         model, optimizer, name="autoencoder", rate=config.learning_rate, steps=config.steps,
         clip=constants.GRADIENT_CLIP, decay=config.average,

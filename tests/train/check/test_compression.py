@@ -29,7 +29,7 @@ def test_fidelity_of_known_errors():
     np.testing.assert_allclose(psnr, 40, atol=1e-3)
 
 
-def test_smaller_is_worse(monkeypatch):
+def test_smaller_is_worse(monkeypatch, tmp_path):
     monkeypatch.setattr(compression, "STEPS", (1.0, 8.0))
     monkeypatch.setattr(compression, "RATES", (10, 40))
     monkeypatch.setattr(compression, "QUANTA", (1.0, 16.0))
@@ -41,3 +41,5 @@ def test_smaller_is_worse(monkeypatch):
         assert one["bits"] > other["bits"] > 0
     rice = [row for row in table if row["way"].startswith("FITS")]
     assert rice[0]["chi2"] == pytest.approx(1 / 12, rel=0.3)  # rounding to the noise
+    compression.draw(table, tmp_path / "compression.png")
+    assert (tmp_path / "compression.png").stat().st_size > 0
