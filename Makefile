@@ -56,9 +56,10 @@ demos: demo demo2 demo3 demo4
 	$(BIN)/python examples/demo4.py
 	$(BIN)/python examples/demo_btk.py
 	$(BIN)/python examples/demo_gradient.py
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[shear]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[shear,train]'
 	$(BIN)/galsim-vae calibrate examples/demo_shear.yaml
 	$(BIN)/python examples/demo_shear.py
+	$(BIN)/python examples/demo_latents.py
 
 test: lint types
 	$(BIN)/python -m pytest

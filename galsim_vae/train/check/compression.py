@@ -33,9 +33,9 @@ __all__ = ["bits", "compare", "draw", "fidelity", "galaxies"]
 
 SIGNAL_TO_NOISE = 200.0
 #: Steps of rounding, in units of the error of what is rounded.
-STEPS = (0.5, 1.0, 2.0)
+STEPS = (1.0, 4.0, 16.0, 64.0)
 #: Compression of JPEG 2000, and step of FITS's Rice compression in units of the noise.
-RATES, QUANTA = (100, 50, 20), (0.25, 1.0, 4.0)
+RATES, QUANTA = (30, 20, 10), (0.25, 1.0, 4.0)
 #: Other galaxies, over the number of latents, that principal components are taken of.
 OTHERS = 16
 _PART = 64
@@ -153,7 +153,7 @@ def draw(table: Table, path: str | os.PathLike) -> None:
             )
             axis.errorbar(size, value, error, fmt="o-", markersize=4, label=family)
         axis.set(xscale="log", xlabel="bits a galaxy")
-    panels[0].set_ylabel("peak over the error of the noise-free image [dB]")
+    panels[0].set_ylabel("PSNR to the noise-free image [dB]")
     panels[1].set(yscale="log", ylabel="reduced chi-square to the noisy image")
     panels[0].legend()
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=110))
