@@ -228,3 +228,16 @@ def test_plot_demo_wants_one_image_or_three(tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 2
     assert "give 1 image, or 3 (red, green, blue); got 2" in result.stderr
+
+
+def test_demo_latents_finds_the_trails(tmp_path, demo, monkeypatch):
+    module = demo("demo_latents", 48)
+    monkeypatch.setattr(module, "LOOKED_AT", 4)
+    monkeypatch.setattr(module, "NCOMPRESSED", 2)
+    monkeypatch.setattr(module.compression, "OTHERS", 2)
+    found, crossed = module.main()
+    assert found > 1.5 * 4 * 4 * crossed.mean()
+    folder = tmp_path / OUTPUT / "latents"
+    for name in ("map.png", "map-prior.png", "map-traversals.png", "between.png", "sequence.png",
+                 "hunt.png", "places/place.png", "compression.png"):  # fmt: skip
+        assert (folder / name).stat().st_size > 0, name
