@@ -62,10 +62,12 @@ def begin_with_components(
 
     Parameters
     ----------
-    encode, decode : Linear
-        From pixels to latents and back.
+    encode : Linear
+        From pixels to latents.
     head : Linear
         From what convolutions find to mean and log-variance of the latent.
+    decode : Linear
+        From latents to pixels.
     seen : tensor (m, pixels)
         What ``encode`` is given of some images, more than there are latents.
     shown : tensor (m, pixels)
