@@ -56,14 +56,22 @@ class StampReader:
         Only galaxies whose ``id`` looks like this (``"qso*"``).
     segment_only : bool, optional
         All but the galaxy's own segment is 0. The noise is then ``sig_native``.
+    colour : dict, optional
+        Filter to the colour, F814W less that filter [AB mag], that galaxies like these have in the
+        median: gives their F814W magnitude, from ``mag``, where they were not observed in F814W.
+        With it, galaxies of a set that is `structure_only` have magnitude, redshift and size: they
+        are as distant as others, and only their filter is far from our bands.
     """
 
     def __init__(self, name: str, file_name: str, psf=None, structure_only: bool = False,
                  pivot: Mapping[str, float] | None = None, rows: str = "*",
-                 provenance: str = "", segment_only: bool = False):  # fmt: skip
+                 provenance: str = "", segment_only: bool = False,
+                 colour: Mapping[str, float] | None = None):  # fmt: skip
         self.name, self.path, self.provenance = name, file_name, provenance
         self.psf, self.structure_only, self.rows = psf, structure_only, rows
         self.pivot, self.segment_only = pivot, segment_only
+        self.colour = dict(colour or {})
+        self.nearby = structure_only and not self.colour
 
     @cached_property
     def data(self) -> dict[str, np.ndarray]:
@@ -136,6 +144,12 @@ class StampReader:
                 f"{self.path} has no array sig_native: {self.name}.segment_only needs it, since "
                 "segments show no sky"
             )
+        unknown = [name for name in self.colour if name not in self.bands]
+        if unknown or (self.colour and "mag" not in self.data):
+            raise galsim.GalSimConfigValueError(
+                f"{self.name}.colour needs an array mag and filters of {self.path}",
+                unknown or list(self.data), self.bands,
+            )  # fmt: skip
         for name in self.filters:
             self._psf(int(self.index[0]), name)
 
@@ -237,7 +251,7 @@ class StampReader:
         used = {b: n for n, b in self.filters.items() if ok[self.bands.index(n)]}
         at = {b: self.bands.index(n) for b, n in used.items()}
         source = Source(
-            self.name, i, None, used, sized=not self.structure_only,
+            self.name, i, None, used, sized=not self.nearby,
             segment_only=self.segment_only, identifier=str(self._get("id", i, i)),
         )  # fmt: skip
         for name in ("ra", "dec"):
@@ -262,14 +276,25 @@ class StampReader:
             dict.fromkeys(at, (float(self.data["x"][i]), float(self.data["y"][i]))),
             {b: self._correlations[self._group(i), n] for b, n in used.items()},
         )
-        if not self.structure_only:
+        if not self.nearby:
             source.redshift = finite(self._get("z", i, math.nan), low=0.0)
-            # Only the filter itself: another one that stands for it has another magnitude.
-            if used.get(REFERENCE) == REFERENCE and "mag" in self.data:
-                source.magnitude = finite(self.data["mag"][i, at[REFERENCE]])
+            source.magnitude = self._magnitude(i, used)
         if self._get("quality", i, 1) < 1:
             source.reason = "quality"
         return source
+
+    def _magnitude(self, i: int, used: dict[str, str]) -> float:
+        """F814W magnitude, NaN if not known."""
+        if "mag" not in self.data:
+            return math.nan
+        # Only the filter itself: another one that stands for it has another magnitude.
+        if used.get(REFERENCE) == REFERENCE:
+            return finite(self.data["mag"][i, self.bands.index(REFERENCE)])
+        for name, colour in self.colour.items():
+            value = finite(self.data["mag"][i, self.bands.index(name)])
+            if math.isfinite(value):
+                return value + float(colour)
+        return math.nan
 
 
 def _shape4(path, image) -> tuple[int, int, int, int]:

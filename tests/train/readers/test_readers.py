@@ -117,6 +117,26 @@ def test_nearby_stamps_enter_as_structure_in_the_filter_that_is_near(tmp_path):
     )
 
 
+def test_magnitudes_of_other_filters_tell_that_in_f814w(tmp_path):
+    mag = np.array([[20.0, 19.5], [np.nan, 21.0], [np.nan, np.nan], [22.0, 21.0], [23.0, 22.0]])
+    path = made_survey.stamps(tmp_path, mag=mag)
+    names = [str(name) for name in np.load(path)["bands"]]
+    colour = {names[0]: -0.4, names[1]: 0.1}
+    reader = StampReader("s", str(path), PSF_CONFIGS["F160W"], colour=colour)
+    found = [source.magnitude for source in sources(reader)]
+    np.testing.assert_allclose(found, [19.6, 21.1, np.nan, 21.6, 22.6])
+    # Distant galaxies in a filter far from our bands: they have their size, too.
+    far = StampReader("s", str(path), PSF_CONFIGS["F160W"], structure_only=True, colour=colour)
+    source = sources(far)[0]
+    assert source.magnitude == pytest.approx(19.6) and source.sized and source.redshift == 0.03
+    with pytest.raises(galsim.GalSimConfigValueError, match="s.colour") as error:
+        StampReader("s", str(path), PSF_CONFIGS["F160W"], colour={"Q": 0.1}).check()
+    assert "'Q'" in str(error.value)
+    path = made_survey.stamps(tmp_path, mag=None)
+    with pytest.raises(galsim.GalSimConfigValueError, match="array mag"):
+        StampReader("s", str(path), PSF_CONFIGS["F160W"], colour=colour).check()
+
+
 def test_without_zero_points_there_are_no_colours(tmp_path):
     names = {"bands": np.array(["r", "i"])}
     for zp, used in (([22.5, 22.5], 2), ([np.nan, np.nan], 1)):
