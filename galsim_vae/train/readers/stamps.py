@@ -21,6 +21,7 @@ from .source import Source, guarded
 __all__ = ["StampReader"]
 
 CHUNK = 16
+_REDDEST = 10.0  # of colours that are believed [mag]
 
 
 class StampReader:
@@ -150,6 +151,12 @@ class StampReader:
                 f"{self.name}.colour needs an array mag and filters of {self.path}",
                 unknown or list(self.data), self.bands,
             )  # fmt: skip
+        for name, value in self.colour.items():
+            if not abs(value) < _REDDEST:  # NaN, too
+                raise galsim.GalSimRangeError(
+                    f"{self.name}.colour.{name} must be F814W less {name} [mag]", value,
+                    -_REDDEST, _REDDEST,
+                )  # fmt: skip
         for name in self.filters:
             self._psf(int(self.index[0]), name)
 
@@ -293,7 +300,7 @@ class StampReader:
         for name, colour in self.colour.items():
             value = finite(self.data["mag"][i, self.bands.index(name)])
             if math.isfinite(value):
-                return value + float(colour)
+                return value + colour
         return math.nan
 
 

@@ -132,6 +132,11 @@ def test_magnitudes_of_other_filters_tell_that_in_f814w(tmp_path):
     with pytest.raises(galsim.GalSimConfigValueError, match="s.colour") as error:
         StampReader("s", str(path), PSF_CONFIGS["F160W"], colour={"Q": 0.1}).check()
     assert "'Q'" in str(error.value)
+    for wrong in (float("nan"), 22.5):
+        with pytest.raises(galsim.GalSimRangeError, match=rf"s.colour.{names[0]} .*{wrong}"):
+            StampReader(
+                "s", str(path), PSF_CONFIGS["F160W"], colour={names[0]: wrong}
+            ).check()  # fmt: skip
     path = made_survey.stamps(tmp_path, mag=None)
     with pytest.raises(galsim.GalSimConfigValueError, match="array mag"):
         StampReader("s", str(path), PSF_CONFIGS["F160W"], colour=colour).check()
