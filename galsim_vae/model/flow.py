@@ -14,6 +14,7 @@ from galsim_vae.bands import HALF_LIGHT_PIXELS
 from galsim_vae.conditions import NAMES
 
 from .packed import product
+from .radius import Radius
 from .spline import SplineCoupling
 
 __all__ = ["CouplingFlow", "FlowConfig", "Flows", "to_variables"]
@@ -62,7 +63,7 @@ class CouplingFlow(nn.Module):
 
     Durkan et al. 2019 (arXiv:1906.04032), section 3; built from nflows. Without the conditional
     mean, the flow of a hundred dimensions learns the shape of their distribution long before it
-    learns how little of it a condition such as redshift leaves.
+    learns how little of it a condition such as redshift leaves. The last layer is `Radius`.
 
     Parameters
     ----------
@@ -99,6 +100,7 @@ class CouplingFlow(nn.Module):
                 )
             )
         self.transform = CompositeTransform(layers)
+        self.radius = Radius(dimensions)
         for layer in range(config.layers):
             order = _order_before(*layers[2 * layer : 2 * layer + 2])
             self.register_buffer(f"order{layer}", order, persistent=False)
@@ -147,11 +149,27 @@ class CouplingFlow(nn.Module):
 
     def log_prob(self, values: Tensor, context: Tensor) -> Tensor:
         """Log density of `values` (n, dimensions) given `context`, tensor (n,)."""
+        moved, logdet, log_width = self._to_base(values, context)
+        noise, radial = self.radius(moved)
+        normal = -0.5 * (noise.square() + np.log(2 * np.pi)).sum(1)
+        return normal + logdet + radial - log_width.sum(1) - self.root.slogdet().logabsdet
+
+    @torch.no_grad()
+    def fit_radius(self, values: Tensor, context: Tensor) -> None:
+        """Take the radii of noise from galaxies that the trained layers have not seen.
+
+        Parameters
+        ----------
+        values : tensor (n, dimensions)
+        context : tensor (n, context)
+        """
+        self.radius.fit(self._to_base(values, context)[0])
+
+    def _to_base(self, values: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the coupling layers make of values, the log of their determinant, and log widths."""
         mean, log_width = self._base(context)
         unit = (self.standardise(values) - mean) * torch.exp(-log_width)
-        noise, logdet = self.transform(unit, context)
-        normal = -0.5 * (noise.square() + np.log(2 * np.pi)).sum(1)
-        return normal + logdet - log_width.sum(1) - self.root.slogdet().logabsdet
+        return *self.transform(unit, context), log_width
 
     def _base(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the width given `context`, tensors (n, dimensions)."""
@@ -160,7 +178,7 @@ class CouplingFlow(nn.Module):
 
     def from_noise(self, noise: Tensor, context: Tensor) -> Tensor:
         """Turn standard normal `noise` (n, dimensions) into samples given `context`."""
-        values = noise
+        values = self.radius.undo(noise)
         couplings = list(self.transform._transforms)[1::2]
         for layer, coupling in reversed(list(enumerate(couplings))):
             values = coupling.undo(values, context).index_select(1, getattr(self, f"order{layer}"))
@@ -169,10 +187,7 @@ class CouplingFlow(nn.Module):
 
     def to_noise(self, values: Tensor, context: Tensor) -> Tensor:
         """Noise (n, dimensions) that `from_noise` makes these values of."""
-        mean, log_width = self._base(context)
-        unit = (self.standardise(values) - mean) * torch.exp(-log_width)
-        noise, _ = self.transform(unit, context)
-        return noise
+        return self.radius(self._to_base(values, context)[0])[0]
 
 
 class Flows(nn.Module):

@@ -267,9 +267,16 @@ class Decoder(nn.Module):
         # The kernel is positive, and zero at the Nyquist frequency, where upsampling leaves a
         # checkerboard that GalSim would see as structure.
         stamps = _smooth(stamps) * self.taper
-        colour = self.colour(torch.cat([c, latent], 1)).float().clamp(-8.0, 8.0)
-        ratio = torch.exp(colour - colour[:, self.config.reference, None]) / stamps.sum((2, 3))
+        ratio = torch.exp(self._colours(c, latent)) / stamps.sum((2, 3))
         return stamps * ratio[:, :, None, None]
+
+    def colours(self, latent: Tensor) -> Tensor:
+        """Return ln f_nu flux relative to the reference band, (n, bands), of what is decoded."""
+        return self._colours(self.condition(latent), latent)
+
+    def _colours(self, condition: Tensor, latent: Tensor) -> Tensor:
+        colour = self.colour(torch.cat([condition, latent], 1)).float().clamp(-8.0, 8.0)
+        return colour - colour[:, self.config.reference, None]
 
 
 class VAE(nn.Module):

@@ -15,6 +15,10 @@ HIDE_CONDITION = 0.5
 #: given a condition in the others.
 GIVEN_NOTHING, GIVEN = 0.4, 0.5
 
+#: Synthetic galaxies that the latent flow is not trained on, from which it takes the radius of its
+#: noise (`galsim_vae.model.radius`).
+RADIUS_GALAXIES = 8192
+
 
 def recorded() -> dict[str, float | int]:
     """Return all of them by name."""

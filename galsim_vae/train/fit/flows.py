@@ -14,7 +14,7 @@ from galsim_vae.conditions import NAMES
 from galsim_vae.geometry import sheared_shape
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
-from galsim_vae.model.vae import VAE
+from galsim_vae.model.vae import VAE, Decoder
 from galsim_vae.shapes import measure
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
@@ -76,17 +76,14 @@ class _Rows(NamedTuple):
     conditions : tensor (n, 4)
         NaN where missing.
     synthetic : int
-        Number of synthetic galaxies; what the others lack is filled in.
-    colours : int
-        Number of the first latents, which are colours. Real galaxies, most of them seen in one to
-        three bands, are given those of a synthetic one like them: what the encoder makes of bands
-        that it has not seen is too uncertain to be learnt.
+        Number of synthetic galaxies; what the others lack is filled in. Real galaxies, most of
+        them seen in one to three bands, are given the colours of a synthetic one like them: what
+        the encoder makes of bands that it has not seen is too uncertain to be learnt.
     """
 
     latents: Tensor
     conditions: Tensor
     synthetic: int
-    colours: int
 
 
 class Encoded(NamedTuple):
@@ -237,12 +234,11 @@ def train(
     population = _within(made.conditions, ranges)[made.from_population]
     flows.half_light_pixels.copy_(made.pixels[made.from_population].median())
     _fit_population(flows, population[torch.isfinite(population).all(1)], config, work)
-    colours = vae.config.bands - 1
-    rows = _Rows(made.latents, _within(made.conditions, ranges), len(made.latents), colours)
+    rows = _Rows(made.latents, _within(made.conditions, ranges), len(made.latents))
     if sources.real is not None and config.real > 0:
         rows = _with_real(rows, encode_real(vae, sources, config, work), ranges)
-    flows.latent.fit_axes(made.latents, colours)
-    _fit_latent(flows, rows, config, work)
+    flows.latent.fit_axes(made.latents, vae.config.bands - 1)
+    _fit_latent(flows, rows, vae.decoder, config, work)
     return flows.eval().requires_grad_(False)
 
 
@@ -275,25 +271,32 @@ def _with_real(rows: _Rows, real: Encoded, ranges: dict) -> _Rows:
     )
 
 
-def _fit_latent(flows: Flows, rows: _Rows, config: FlowTraining, work: WorkFolder) -> None:
-    latents, conditions, synthetic, colours = rows
+def _fit_latent(
+    flows: Flows, rows: _Rows, decoder: Decoder, config: FlowTraining, work: WorkFolder
+) -> None:
+    latents, conditions, synthetic = rows
     magnitude = conditions[:synthetic, NAMES.index("magnitude")]
     bright = magnitude[magnitude < NEARBY_MAGNITUDE]
     made = latents[:synthetic], conditions[:synthetic]
 
+    # Galaxies from which the radius of noise is taken, and which the layers therefore never see.
+    kept = min(flow_constants.RADIUS_GALAXIES, synthetic // 8)
+
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
+        index = kept + index
         asked, real = conditions[index], index >= synthetic
         asked[real] = fill_missing(flows, asked[real], bright, generator)
         target = latents[index]
-        target[real] = lend(target[real], asked[real], made, colours, generator)
+        target[real] = lend(target[real], asked[real], made, decoder, generator)
         hide = _rand((len(asked), 1), generator) < config.drop
         hide = hide & (_rand(asked.shape, generator) < flow_constants.HIDE_CONDITION)
         asked = torch.where(hide, torch.nan, asked)
         with torch.autocast(latents.device.type, torch.bfloat16):
             return -flows.latent_log_prob(target, asked).mean()
 
-    task = _Task("latent_flow", len(latents), config.learning_rate, config.seed + 2)
+    task = _Task("latent_flow", len(latents) - kept, config.learning_rate, config.seed + 2)
     _minimise(flows.latent, loss, task, config, work)
+    flows.latent.fit_radius(latents[:kept], flows.context(conditions[:kept]))
 
 
 def _fit_population(

@@ -4,6 +4,7 @@ import torch
 
 from galsim_vae.conditions import DEFAULT_RANGES, NAMES
 from galsim_vae.model.flow import Flows
+from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit.fill import NEARBY_MAGNITUDE, alike, fill_missing, is_nearby, lend
 
 MISSING = torch.nan
@@ -67,9 +68,18 @@ def test_the_most_similar_is_found_and_one_of_unknown_conditions_never():
     assert found[:2].tolist() == [1, 0] and found[2] in (0, 1)
 
 
-def test_colours_are_those_of_the_most_similar():
+def test_colours_are_those_that_the_most_similar_decodes_to():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        decoder = VAE(VAEConfig(latent=8)).decoder
+        torch.nn.init.normal_(decoder.colour.weight[:, :-8], std=0.05)  # a part of all latents
+    random = torch.Generator().manual_seed(2)
     others = torch.tensor([[20.0, 1.0, 0.1, 0.2], [24.0, 0.3, 0.3, 0.8]])
-    lent = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    asked, own = torch.tensor([[23.6, 0.3, 0.3, 0.9]]), torch.full((1, 3), 100.0)
-    found = lend(own, asked, (lent, others), 2, torch.Generator().manual_seed(1))
-    assert found.tolist() == [[4.0, 5.0, 100.0]]
+    lent, own = torch.randn((2, 8), generator=random), torch.randn((1, 8), generator=random)
+    asked = torch.tensor([[23.6, 0.3, 0.3, 0.9]])
+    found = lend(own, asked, (lent, others), decoder, torch.Generator().manual_seed(1))
+    assert torch.equal(found[:, 4:], own[:, 4:])
+    stamps = decoder(torch.cat([found, lent[1:]])).sum((2, 3))
+    torch.testing.assert_close(stamps[0], stamps[1], rtol=1e-4, atol=0)
+    mixed = decoder(torch.cat([lent[1:, :4], own[:, 4:]], 1)).sum((2, 3))
+    assert (mixed[0] / stamps[1] - 1).abs().max() > 0.01  # the latents alone would not do
