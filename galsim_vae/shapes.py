@@ -7,6 +7,8 @@ that train the flow and the exactness corrections of the generator both use them
 import math
 from typing import NamedTuple
 
+import galsim
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ __all__ = [
     "Measured",
     "Moments",
     "adaptive_moments",
+    "as_drawn",
     "elliptical_radius",
     "half_light_radius",
     "measure",
@@ -80,7 +83,9 @@ class Measured(NamedTuple):
     good: Tensor
 
 
-def measure(images: Tensor, sigma: float = 5.0, iterations: int = 100) -> Measured:
+def measure(
+    images: Tensor, sigma: float = 5.0, iterations: int = 100, drawn: bool = True
+) -> Measured:
     """Measure shape, centre and size by the estimators that define them.
 
     Parameters
@@ -91,14 +96,39 @@ def measure(images: Tensor, sigma: float = 5.0, iterations: int = 100) -> Measur
         As in `adaptive_moments`.
     iterations : int
         As in `adaptive_moments`.
+    drawn : bool
+        Measure what GalSim draws of stamps, see `as_drawn`; else the samples as they are.
 
     Returns
     -------
     Measured
     """
+    images = as_drawn(images) if drawn else images
     moments = adaptive_moments(images, sigma, iterations=iterations)
     radius = half_light_radius(images, moments)
     return Measured(moments, radius, moments.converged & torch.isfinite(radius))
+
+
+def as_drawn(images: Tensor) -> Tensor:
+    """Return samples of what GalSim draws of stamps, up to Nyquist's k.
+
+    Its quintic interpolation goes through the samples, but damps the shortest waves that they
+    have: the shape of a bright core, of sigma 2 pixels or less, is else wrong by up to 0.006. What
+    it adds beyond Nyquist's k the moments do not see.
+
+    Parameters
+    ----------
+    images : tensor (n, size, size)
+
+    Returns
+    -------
+    tensor (n, size, size)
+    """
+    size = images.shape[-1]
+    waves = 2 * math.pi * np.fft.rfftfreq(size)
+    kernel = np.fft.irfft(galsim.Quintic().kval(waves), size)
+    matrix = torch.from_numpy(kernel).to(images).repeat(2).unfold(0, size, 1)[1:].flip(0)
+    return matrix @ images @ matrix  # symmetric
 
 
 def _axis(size: int, like: Tensor, finer: int = 1) -> Tensor:

@@ -60,40 +60,53 @@ def half_light_radius(image, shape, centre):
     )
 
 
-def adaptive_moments(image):
-    """HSM's; of one galaxy in a thousand, with a bright core, it depends on where they start."""
+def adaptive_moments(image, width):
+    """HSM's of a Gaussian about as wide [pixel], or as near to it as any start leads.
+
+    The moments of a bright core in a wide halo have two solutions, and from some starts HSM comes
+    to none. Which one is meant its width says: the shape, which is tested, has no part in it.
+    """
     params = galsim.hsm.HSMParams(max_mom2_iter=2000)
-    for guess in (20, 12):
-        found = galsim.hsm.FindAdaptiveMom(image, guess_sig=guess, hsmparams=params, strict=False)
-        if not found.error_message:
-            return found
-    raise AssertionError(found.error_message)
+    found = []
+    for start in (20, width, 12, 8, 2 * width):
+        one = galsim.hsm.FindAdaptiveMom(image, guess_sig=start, hsmparams=params, strict=False)
+        if not one.error_message:
+            found.append(one)
+            if abs(one.moments_sigma / width - 1) < 0.02:
+                break
+    return min(found, key=lambda one: abs(one.moments_sigma - width))
 
 
 def test_exact_truth_over_the_valid_ranges(gen):
-    """Flux to 1e-6, radius to 1 %, ellipticity to 0.003 in 99 of 100, on finely drawn images."""
+    """Flux to 1e-6, radius to 0.4 %, ellipticity to 0.001, on finely drawn images."""
     n = 1000
-    asked = conditions_across_ranges(gen, n, seed=5)
+    asked = conditions_across_ranges(gen, n, seed=5, g_max=0.7)
     stamps = gen.sample(asked, galsim.BaseDeviate(17), exact=True)
+    measured = shapes.measure(torch.from_numpy(stamps.array[:, REFERENCE_INDEX]))
+    # Of the Gaussian that the generator's moments match, begun with one of 5 px of the stamp; on
+    # the images, where the half-light radius is 20 px.
+    widths = (measured.moments.sigma / measured.radius).numpy() * 20
     flux_error, size_error, shape_error = np.zeros((3, n))
     for i in range(n):
         galaxy = stamps.galaxy(i, zeropoint=25.94)
         flux = 10 ** (-0.4 * (asked["magnitude"][i] - 25.94))
         radius = asked["half_light_radius"][i]
         scale = radius / 20
-        image = galaxy.drawImage(nx=360, ny=360, scale=scale, method="no_pixel", dtype=float)
-        found = adaptive_moments(image)
+        # Its radius is that of half of all its light: of a flat galaxy, 9 radii hold 98 %.
+        size = 2 * int(np.ceil(35 * np.linalg.norm(stamps.jacobian[i], ord=2) / scale))
+        image = galaxy.drawImage(nx=size, ny=size, scale=scale, method="no_pixel", dtype=float)
+        found = adaptive_moments(image, widths[i])
         centre = (found.moments_centroid.x - 1, found.moments_centroid.y - 1)
-        measured = half_light_radius(image.array, found.observed_shape, centre) * scale
+        found_radius = half_light_radius(image.array, found.observed_shape, centre) * scale
         flux_error[i] = galaxy.flux / flux - 1
-        size_error[i] = measured / radius - 1
+        size_error[i] = found_radius / radius - 1
         shape_error[i] = abs(
             complex(found.observed_shape.g1, found.observed_shape.g2)
             - complex(asked["g1"][i], asked["g2"][i])
         )
     assert np.abs(flux_error).max() <= 1e-6
-    assert np.abs(size_error).max() <= 0.01
-    assert np.quantile(shape_error, 0.99) <= 0.003 and shape_error.max() <= 0.01
+    assert np.abs(size_error).max() <= 0.004
+    assert np.quantile(shape_error, 0.99) <= 0.0002 and shape_error.max() <= 0.001
 
 
 def test_drawn_flux_is_the_asked_flux(gen):

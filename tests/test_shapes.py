@@ -87,6 +87,21 @@ def test_the_slope_found_on_the_way_to_a_radius_does_not_depend_on_the_batch(ima
         assert shapes.half_light_radius(batch[k : k + 1], alone) == together[k]
 
 
+def test_what_is_measured_is_what_galsim_draws():
+    """A flat core of a pixel's width is rounder than its samples say."""
+    core = galsim.Gaussian(sigma=1.2).shear(g=0.4, beta=25 * galsim.degrees)
+    samples = draw(0.3 * core + 0.7 * galsim.Gaussian(sigma=6).shear(g1=0.1)).array
+    seen = galsim.InterpolatedImage(galsim.Image(samples, scale=1.0))
+    fine = seen.drawImage(nx=512, ny=512, scale=0.125, method="no_pixel", dtype=float)
+    hsm = galsim.hsm.FindAdaptiveMom(fine, guess_sig=10)
+    images = torch.from_numpy(samples)[None]
+    moments = shapes.measure(images).moments
+    assert moments.g1[0] == pytest.approx(hsm.observed_shape.g1, abs=5e-5)
+    assert moments.g2[0] == pytest.approx(hsm.observed_shape.g2, abs=5e-5)
+    assert moments.sigma[0] == pytest.approx(hsm.moments_sigma / 8, rel=1e-4)
+    assert shapes.measure(images, drawn=False).moments.g1[0] > hsm.observed_shape.g1 + 0.005
+
+
 def test_an_image_without_a_galaxy_is_told_apart():
     arrays = torch.zeros(2, 64, 64)
     arrays[1] = torch.from_numpy(draw(galsim.Gaussian(sigma=4)).array)

@@ -282,7 +282,7 @@ def _correction(
 
     The image, and the galaxy that comes out, are without the shear that is ``taken``.
     """
-    moments, radius, good = shapes.measure(image, 5.0 / _FIRST_STEP, iterations=30)
+    moments, radius, good = shapes.measure(image, 5.0 / _FIRST_STEP, iterations=30, drawn=False)
     radius = radius * _FIRST_STEP
     on_sky = sheared_shape(torch.complex(moments.g1, moments.g2), taken)
     angle, have = 0.5 * on_sky.angle(), on_sky.abs()
