@@ -21,9 +21,11 @@ _FAINT, _SEARCH = 1e-6, 1.25
 # A PSF is known well enough about its period when it has fallen to this of its peak at the edge.
 _EDGE = 2e-7
 _MAX_PADDING = 8
+# GalSim's largest Fourier transform: 1 GiB. A period that wide is far beyond the wings anyway.
+_MAX_SIZE = 8192
 # Numbers of wave vectors are multiples of this, so that galaxies of unlike PSFs share a batch.
 _ROUND = 4
-_MAX_WAVES = 2048
+_MAX_WAVES = _MAX_SIZE // 2
 
 
 class PSFTransform(NamedTuple):
@@ -96,28 +98,36 @@ def sample_psf(
 def _extent(psf: galsim.GSObject, step: float) -> int:
     """Steps to where the PSF's transform is faint, or, from its maxk on, no longer falls.
 
-    Its maxk is where the search begins and no more: an object that has been drawn before keeps
-    the maxk of its old GSParams (GalSim 2.8). That of an interpolated image never ends.
+    Its maxk is where the search begins and no more. That of a convolution is the least of its
+    parts', and their product may have ended well before: HST's in F435W at 0.6 of it. An object
+    that has been drawn before keeps the maxk of its old GSParams (GalSim 2.8). That of an
+    interpolated image never ends.
     """
     largest, before = psf.maxk, np.inf
+    # Inwards only past what is fainter still, as these rings are wide.
+    while _ring(psf, largest / _SEARCH) <= _FAINT / 10:
+        largest /= _SEARCH
     while largest < _MAX_WAVES * step:
-        ring = [
-            psf.kValue(r * largest * np.cos(angle), r * largest * np.sin(angle))
-            for r in (1, 1.12, 1.25)
-            for angle in np.linspace(0, np.pi, 12, endpoint=False)
-        ]
-        amplitude = np.abs(ring).max() / abs(psf.flux)
+        amplitude = _ring(psf, largest)
         if amplitude > before / 2:
             return math.ceil(largest / _SEARCH / step) + 1
         if amplitude <= _FAINT:
             return math.ceil(largest / step) + 1
         largest, before = _SEARCH * largest, amplitude
     raise GalSimRangeError(
-        f'The PSF has structure too fine for a period of {2 * np.pi / step:.3g}": its maxk is',
-        psf.maxk,
+        f'The PSF has structure too fine for a period of {2 * np.pi / step:.3g}": in k it reaches',
+        largest,
         0,
         _MAX_WAVES * step,
     )
+
+
+def _ring(psf: galsim.GSObject, k: float) -> float:
+    """Largest |PSF|, as a share of its flux, from k to 1.25 k."""
+    radii = k * np.linspace(1, _SEARCH, 3)
+    angles = np.linspace(0, np.pi, 12, endpoint=False)
+    values = [psf.kValue(r * np.cos(a), r * np.sin(a)) for r in radii for a in angles]
+    return float(np.abs(values).max() / abs(psf.flux))
 
 
 def _cut(psf: galsim.GSObject, step: float, half: int) -> NDArray:
@@ -128,7 +138,8 @@ def _cut(psf: galsim.GSObject, step: float, half: int) -> NDArray:
         wide = psf.drawKImage(nx=size, ny=size, scale=step / padding).array
         wide = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(wide)))
         edge = np.abs(np.concatenate([wide[0], wide[:, 0]])).max()
-        if edge <= _EDGE * np.abs(wide).max() or padding == _MAX_PADDING:
+        enough = edge <= _EDGE * np.abs(wide).max()
+        if enough or padding == _MAX_PADDING or 2 * size > _MAX_SIZE:
             break
         padding *= 2
     inside = slice(half * (padding - 1), half * (padding + 1))

@@ -119,6 +119,21 @@ def test_shear_response(name, dtype, device):
     np.testing.assert_allclose(response / wanted, 1, atol=2e-5)
 
 
+def test_a_wide_image_through_the_sharpest_psf_of_hst():
+    """A convolution's maxk is the least of its parts': the whole may end well before.
+
+    Against GalSim with its usual parameters: others make another PSF of an `OpticalPSF`.
+    """
+    stamps, size = galaxies(1, low=2.9, high=3.0), 540
+    moves = {"shear": (0.05, 0.02), "shift": (0.3, -0.2), "rotation": [0.4]}
+    # A new object each, as one that GalSim has drawn keeps the maxk of that.
+    image = render(stamps, hst_psf("F435W"), size, size, 0.06, **moves, dtype="float64")[0, 0]
+    galaxy = stamps.galaxy(0).rotate(0.4 * galsim.radians).shear(g1=0.05, g2=0.02).shift(0.3, -0.2)
+    observed = galsim.Convolve(galaxy, hst_psf("F435W"))
+    exact = observed.drawImage(nx=size, ny=size, scale=0.06, dtype=float).array
+    np.testing.assert_allclose(image.cpu(), exact, rtol=0, atol=1e-5 * exact.max())
+
+
 KOLMOGOROV = galsim.Kolmogorov(fwhm=0.7)
 NOISE = {
     "none": None,
