@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import galsim
 import numpy as np
+import scipy.fft
 from galsim.errors import GalSimRangeError
 from numpy.typing import NDArray
 
@@ -75,17 +76,18 @@ def sample_psf(
     """
     step = 2 * np.pi / period
     psf = psf.withGSParams(maxk_threshold=_FAINT, kvalue_accuracy=_FAINT / 10)
-    half = _extent(psf, step)
+    half = scipy.fft.next_fast_len(_extent(psf, step))
     values = _cut(psf, step, half)
     wave = np.arange(-half, half)
     if pixel:
         response = np.sinc(wave * step * scale / (2 * np.pi))
         values *= response * response[:, None]
-    radius = np.hypot(wave, wave[:, None])
-    order = np.argsort(radius, axis=None)[::-1]
-    outside = np.cumsum(np.abs(values).ravel()[order])
-    largest = radius.ravel()[order][np.searchsorted(outside, _NEGLECTED * outside[-1])]
-    values[radius > largest] = 0
+    square = wave**2 + wave[:, None] ** 2
+    rings = np.bincount(square.ravel(), np.abs(values).ravel())
+    outside = np.cumsum(rings[::-1])
+    last = len(rings) - 1 - int(np.searchsorted(outside, _NEGLECTED * outside[-1]))
+    values[square > last] = 0
+    largest = math.sqrt(last)
     waves = _ROUND * math.ceil(min(largest, half - 1) / _ROUND)
     transform = np.zeros((waves + 1, 2 * waves + 1), dtype=np.complex128)
     have = min(waves, half - 1)
@@ -136,11 +138,12 @@ def _cut(psf: galsim.GSObject, step: float, half: int) -> NDArray:
     while True:
         size = 2 * half * padding
         wide = psf.drawKImage(nx=size, ny=size, scale=step / padding).array
-        wide = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(wide)))
+        wide = scipy.fft.fftshift(scipy.fft.ifft2(scipy.fft.ifftshift(wide), overwrite_x=True))
         edge = np.abs(np.concatenate([wide[0], wide[:, 0]])).max()
         enough = edge <= _EDGE * np.abs(wide).max()
         if enough or padding == _MAX_PADDING or 2 * size > _MAX_SIZE:
             break
         padding *= 2
     inside = slice(half * (padding - 1), half * (padding + 1))
-    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(wide[inside, inside])))
+    cut = scipy.fft.ifftshift(wide[inside, inside])
+    return scipy.fft.fftshift(scipy.fft.fft2(cut, overwrite_x=True))
