@@ -92,6 +92,8 @@ def with_colours(latents: Tensor, others: Tensor, decoder: Decoder) -> Tensor:
     -------
     tensor (n, latent)
     """
+    if not len(latents):  # torch cannot map a function over no galaxies
+        return latents
     count = decoder.config.bands - 1
     bands = [band for band in range(count + 1) if band != decoder.config.reference]
     wanted = decoder.colours(others)[:, bands]

@@ -78,6 +78,7 @@ def test_colours_are_those_that_the_most_similar_decodes_to():
     lent, own = torch.randn((2, 8), generator=random), torch.randn((1, 8), generator=random)
     asked = torch.tensor([[23.6, 0.3, 0.3, 0.9]])
     found = lend(own, asked, (lent, others), decoder, torch.Generator().manual_seed(1))
+    assert lend(own[:0], asked[:0], (lent, others), decoder, random).shape == (0, 8)
     assert torch.equal(found[:, 4:], own[:, 4:])
     stamps = decoder(torch.cat([found, lent[1:]])).sum((2, 3))
     torch.testing.assert_close(stamps[0], stamps[1], rtol=1e-4, atol=0)
