@@ -93,7 +93,7 @@ def measure(
     images : tensor (n, size, size)
         Noise-free surface brightness.
     sigma : float
-        As in `adaptive_moments`.
+        As in `adaptive_moments`; half and twice of it are tried after it.
     iterations : int
         As in `adaptive_moments`.
     drawn : bool
@@ -105,6 +105,14 @@ def measure(
     """
     images = as_drawn(images) if drawn else images
     moments = adaptive_moments(images, sigma, iterations=iterations)
+    for start in (0.5 * sigma, 2 * sigma):  # from one start in some thousands Newton leaps away
+        if bool(moments.converged.all()):
+            break
+        again = adaptive_moments(images, start, iterations=iterations)
+        moments = Moments(*(
+            torch.where(moments.converged, first, second)
+            for first, second in zip(moments, again, strict=True)
+        ))  # fmt: skip
     radius = half_light_radius(images, moments)
     return Measured(moments, radius, moments.converged & torch.isfinite(radius))
 

@@ -64,7 +64,14 @@ def adaptive_moments(image, width):
     """HSM's of a Gaussian about as wide [pixel], or as near to it as any start leads.
 
     The moments of a bright core in a wide halo have two solutions, and from some starts HSM comes
-    to none. Which one is meant its width says: the shape, which is tested, has no part in it.
+    to none. Which one is meant its width says: the shape, which is tested, has no part in it. Of a
+    flat galaxy of many clumps HSM's iteration may leap away from every start.
+
+    Returns
+    -------
+    shape : galsim.Shear
+    centre : galsim.PositionD
+        From the middle of the pixel [1, 1].
     """
     params = galsim.hsm.HSMParams(max_mom2_iter=2000)
     found = []
@@ -74,7 +81,27 @@ def adaptive_moments(image, width):
             found.append(one)
             if abs(one.moments_sigma / width - 1) < 0.02:
                 break
-    return min(found, key=lambda one: abs(one.moments_sigma - width))
+    if not found:
+        return slow_moments(image, width)
+    best = min(found, key=lambda one: abs(one.moments_sigma - width))
+    return best.observed_shape, best.moments_centroid - galsim.PositionD(1, 1)
+
+
+def slow_moments(image, width):
+    """The same by short steps, in which nothing can leap."""
+    y, x = np.indices(image.array.shape, dtype=float)
+    centre, moments = image.true_center - galsim.PositionD(1, 1), np.diag([width**2] * 2)
+    for _ in range(300):
+        offset = np.stack([x - centre.x, y - centre.y])
+        weight = np.einsum("iyx,ij,jyx->yx", offset, np.linalg.inv(moments), offset)
+        weighted = image.array * np.exp(-0.5 * weight)
+        step = (weighted * offset).sum((1, 2)) / weighted.sum()
+        second = np.einsum("yx,iyx,jyx->ij", weighted, offset, offset) / weighted.sum()
+        centre += 0.6 * galsim.PositionD(*step)
+        moments = moments + 0.3 * (2 * second - moments)
+    (xx, xy), (_, yy) = moments
+    scale = xx + yy + 2 * np.sqrt(np.linalg.det(moments))
+    return galsim.Shear(g1=(xx - yy) / scale, g2=2 * xy / scale), centre
 
 
 def test_exact_truth_over_the_valid_ranges(gen):
@@ -95,14 +122,12 @@ def test_exact_truth_over_the_valid_ranges(gen):
         # Its radius is that of half of all its light: of a flat galaxy, 9 radii hold 98 %.
         size = 2 * int(np.ceil(35 * np.linalg.norm(stamps.jacobian[i], ord=2) / scale))
         image = galaxy.drawImage(nx=size, ny=size, scale=scale, method="no_pixel", dtype=float)
-        found = adaptive_moments(image, widths[i])
-        centre = (found.moments_centroid.x - 1, found.moments_centroid.y - 1)
-        found_radius = half_light_radius(image.array, found.observed_shape, centre) * scale
+        shape, centre = adaptive_moments(image, widths[i])
+        found_radius = half_light_radius(image.array, shape, (centre.x, centre.y)) * scale
         flux_error[i] = galaxy.flux / flux - 1
         size_error[i] = found_radius / radius - 1
         shape_error[i] = abs(
-            complex(found.observed_shape.g1, found.observed_shape.g2)
-            - complex(asked["g1"][i], asked["g2"][i])
+            complex(shape.g1, shape.g2) - complex(asked["g1"][i], asked["g2"][i])
         )
     assert np.abs(flux_error).max() <= 1e-6
     assert np.abs(size_error).max() <= 0.004
@@ -412,7 +437,7 @@ def failing(times):
 
 def test_a_stamp_whose_moments_do_not_converge_is_drawn_again(gen, monkeypatch):
     plain = gen.sample({"magnitude": [23.0]}, galsim.BaseDeviate(1))
-    monkeypatch.setattr(shapes, "adaptive_moments", failing(1))
+    monkeypatch.setattr(shapes, "adaptive_moments", failing(3))  # from each of three starts
     again = gen.sample({"magnitude": [23.0]}, galsim.BaseDeviate(1))
     assert not np.array_equal(plain.array, again.array)
     assert again.magnitude()[0] == pytest.approx(23.0)

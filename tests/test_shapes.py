@@ -102,6 +102,24 @@ def test_what_is_measured_is_what_galsim_draws():
     assert shapes.measure(images, drawn=False).moments.g1[0] > hsm.observed_shape.g1 + 0.005
 
 
+def test_a_galaxy_is_measured_from_another_start_if_the_first_leads_nowhere(images, monkeypatch):
+    stamps, moments = torch.from_numpy(np.array([i.array for i in images])), shapes.adaptive_moments
+    usual = shapes.measure(stamps)
+
+    def lost(stamps, sigma=5.0, **settings):
+        found = moments(stamps, sigma, **settings)
+        if sigma == 5.0:
+            found.x[1], found.converged[1] = torch.nan, False
+        return found
+
+    monkeypatch.setattr(shapes, "adaptive_moments", lost)
+    found = shapes.measure(stamps)
+    assert found.good.all()
+    torch.testing.assert_close(found.radius, usual.radius, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.moments, usual.moments, rtol=1e-4, atol=1e-5)
+    assert torch.equal(found.radius[2:], usual.radius[2:])
+
+
 def test_an_image_without_a_galaxy_is_told_apart():
     arrays = torch.zeros(2, 64, 64)
     arrays[1] = torch.from_numpy(draw(galsim.Gaussian(sigma=4)).array)
