@@ -36,19 +36,19 @@ def run(call: Call) -> None:
         what = "Unknown check." if name else "Give the name of a check."
         raise galsim.GalSimConfigValueError(what, name, list(CHECKS))
     call = replace(call, files=files)
-    if name == "reconstruction":  # whose file of settings has keys of its own
+    if name in ("reconstruction", "pairs"):  # whose file of settings has keys of its own
         names = [field.name for field in fields(Keys)]
         own = {key: value for key, value in call.variables.items() if key in names}
         others = {key: value for key, value in call.variables.items() if key not in names}
-        _reconstruction(replace(call, variables=others), replace(call, variables=own).read(Keys))
+        keys, call = replace(call, variables=own).read(Keys), replace(call, variables=others)
     else:
         keys = call.read(Keys)
-        if keys.training_file is not None and name != "population":
-            raise galsim.GalSimConfigValueError(
-                f"check {name} has no key training_file: its training file is given without a key.",
-                str(keys.training_file),
-            )
-        CHECKS[name](call, keys)
+    if keys.training_file is not None and name not in ("reconstruction", "population"):
+        raise galsim.GalSimConfigValueError(
+            f"check {name} has no key training_file: its training file is given without a key.",
+            str(keys.training_file),
+        )
+    CHECKS[name](call, keys)
 
 
 def _reconstruction(call: Call, keys: Keys) -> None:
@@ -129,6 +129,23 @@ def _compression(call: Call, keys: Keys) -> None:
     call.wrote(folder / "compression.png")
 
 
+def _pairs(call: Call, keys: Keys) -> None:
+    from galsim_vae.train.check import pairs
+    from galsim_vae.train.ingest.config import IngestConfig
+    from galsim_vae.train.ingest.same import read_pairs
+
+    config = IngestConfig.from_dict(call.load("configuration of ingest, whose sets overlap"))
+    readers, vae = config.readers(), _model(keys).vae
+    same = read_pairs(config.same) if config.same is not None else []
+    folder = output_folder(keys.output)
+    for reader in readers:
+        reader.check()
+    found = pairs.find(readers, same, vae.config.canonical_frame)
+    _write(call, pairs.compare(vae, found), folder / "pairs.ecsv")
+    pairs.draw(vae, found, folder / "pairs.png")
+    call.wrote(folder / "pairs.png")
+
+
 def _planted(call: Call, keys: Keys) -> None:
     from galsim_vae.train.clean import planted
 
@@ -161,4 +178,5 @@ CHECKS: dict[str, Callable[[Call, Keys], None]] = {
     "beside-real": _beside_real,
     "planted": _planted,
     "compression": _compression,
+    "pairs": _pairs,
 }

@@ -27,11 +27,12 @@ class Keys:
         "table of labels with a column name, identifier or row; the latents' own if absent", None
     )
     output: Path = key("folder of predictions, scores and a picture", Path("classes"))
-    learner: Literal["kernel", "logistic", "boosting"] = key(
-        "on latents and moments: radial basis functions, linear, or trees", "kernel"
+    learner: Literal["kernel", "logistic", "boosting"] | None = key(
+        "on latents and moments: radial basis functions, linear, or trees; absent: kernel for "
+        "classes, boosting for numbers", None
     )
     fine_tune: bool = key("true trains the encoder of pictures along, in four folds", False)
-    steps: int = key("of the fine-tuning, with 64 pictures each", 600)
+    steps: int = key("of the fine-tuning, with 64 pictures each", 2400)
     target: Path | None = key(
         "table of latents of another survey, to predict this by a learner adapted to it", None
     )
@@ -71,7 +72,9 @@ def _learn(call: Call, keys: Keys, table: Table, rows: NDArray, values: NDArray)
 
     folder = output_folder(keys.output)
     tuning = FineTuning(steps=keys.steps, seed=keys.seed) if keys.fine_tune else None
-    learnt = learn(table, rows, values, keys.column, keys.learner, tuning, call.progress)
+    learnt = learn(
+        table, rows, values, keys.column, keys.learner or "", tuning, call.progress
+    )
     if call.progress:
         print(", ".join(f"{k} {v:.4g}" for k, v in learnt.scores.items()))
     return write(learnt, keys.column, folder)
@@ -81,6 +84,7 @@ def _adapt(
     call: Call, keys: Keys, path: Path, table: Table, rows: NDArray, values: NDArray
 ) -> list[Path]:
     from galsim_vae.latents.table import labels_of, read_latents
+    from galsim_vae.train.latents import learners
     from galsim_vae.train.latents.adapt import Judges, adapt, write
 
     target, judges = read_latents(path), None
@@ -88,8 +92,8 @@ def _adapt(
         judges = Judges(*labels_of(target, keys.target_labels, keys.column))
     folder = output_folder(keys.output)
     adapted = adapt(
-        table, rows, values, target, keys.column, keys.adaptation, keys.learner, judges, keys.seed,
-        call.progress,
+        table, rows, values, target, keys.column, keys.adaptation,
+        keys.learner or learners.BEST_OF_CLASSES, judges, keys.seed, call.progress,
     )  # fmt: skip
     if call.progress:
         adapted.accuracy.pprint_all()

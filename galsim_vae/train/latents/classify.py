@@ -20,8 +20,8 @@ from . import figures, learners
 from .finetune import FineTuning, Task, fine_tune
 
 __all__ = [
-    "FEWEST", "Learnt", "add_classes", "are_numbers", "classes_of", "group_of", "learn", "naming",
-    "pictures_of", "texts_of", "write",
+    "FEWEST", "Learnt", "add_classes", "are_numbers", "classes_of", "combined", "group_of", "learn",
+    "naming", "pictures_of", "texts_of", "write",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def group_of(table: Table) -> NDArray:
 
 
 def learn(
-    table: Table, rows: NDArray, values: NDArray, column: str, learner: str,
+    table: Table, rows: NDArray, values: NDArray, column: str, learner: str = "",
     tuning: FineTuning | None = None, progress: bool = False,
 ) -> Learnt:  # fmt: skip
     """Learn labels, judge by four folds, and predict all galaxies.
@@ -106,10 +106,10 @@ def learn(
     column : str
         Their name; errors of a ``redshift`` are divided by 1 + z.
     learner : str
-        One of `learners.CLASSIFIERS`.
+        One of `learners.CLASSIFIERS`; the best for classes, or for numbers, if empty.
     tuning : FineTuning, optional
         Train the encoder of pictures along, once a fold and once for the unlabelled, and take the
-        mean of the probabilities.
+        mean of both learners, see `combined`.
     progress : bool
         Show bars.
 
@@ -128,7 +128,9 @@ def learn(
     if are_numbers(values):
         if tuning is not None:
             raise GalSimValueError("Fine-tuning is for classes, and these are numbers", column)
+        learner = learner or learners.BEST_OF_NUMBERS
         return _numbers(table, known, rows, values.astype(float), group, column, learner, progress)
+    learner = learner or learners.BEST_OF_CLASSES
     names, labels = classes_of(values, column)
     found = learners.cross_validated(
         known[rows], labels, group[rows], learner, len(names), progress
@@ -138,8 +140,7 @@ def learn(
     every[:, np.asarray(model.classes_, int)] = model.predict_proba(known)
     if tuning is not None:
         folds, whole = _fine_tuned(table, rows, labels, group, tuning, progress)
-        # The geometric mean: a network that is sure of a mistake does not win alone.
-        found, every = (_combined(a, b) for a, b in ((found, folds), (every, whole)))
+        found, every = (combined(a, b) for a, b in ((found, folds), (every, whole)))
     every[rows] = found
     listed = _listed(table, rows, texts_of(values), column)
     add_classes(listed, names, every)
@@ -147,7 +148,11 @@ def learn(
     return Learnt(listed, scores, names.tolist(), labels, found)
 
 
-def _combined(first: NDArray, second: NDArray) -> NDArray:
+def combined(first: NDArray, second: NDArray) -> NDArray:
+    """Return the geometric mean of the probabilities (n, classes) of two learners.
+
+    One that is sure of a mistake does not win alone.
+    """
     product = np.sqrt(np.maximum(first, 1e-4) * np.maximum(second, 1e-4))
     return product / product.sum(1, keepdims=True)
 

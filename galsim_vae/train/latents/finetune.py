@@ -72,7 +72,7 @@ class FineTuning:
         Of the new layers and of the order and the changes of the pictures.
     """
 
-    steps: int = 600
+    steps: int = 2400
     batch: int = 64
     learning_rate: float = 3e-3
     seed: int = 1

@@ -14,8 +14,11 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from tqdm import tqdm
 
 from galsim_vae.train.fit.pictures import FOLDS, fold_of
+from galsim_vae.train.statistics import bootstrap_error
 
 __all__ = [
+    "BEST_OF_CLASSES",
+    "BEST_OF_NUMBERS",
     "CLASSIFIERS",
     "CLIP",
     "Making",
@@ -46,6 +49,8 @@ def _kernel(n: int, count: int) -> Nystroem:
     return Nystroem(gamma=0.5 / count, n_components=min(n, _COMPONENTS), random_state=0)
 
 
+#: The best of those below for classes, and for numbers, some of which hang on few of the features.
+BEST_OF_CLASSES, BEST_OF_NUMBERS = "kernel", "boosting"
 #: Classifiers by name, each a function of the number of galaxies and of features. ``kernel`` is
 #: logistic regression on radial basis functions.
 CLASSIFIERS: dict[str, Making] = {
@@ -240,23 +245,35 @@ def number_scores(truth: NDArray, found: NDArray, redshift: bool) -> dict[str, f
     Returns
     -------
     dict
-        ``bias`` (median error), ``scatter`` (1.4826 times the median absolute deviation),
-        ``outliers`` (share), ``rms``, and ``guess``, the scatter of always saying the median.
+        ``bias`` (median error), ``scatter`` (1.4826 times the median absolute deviation) with its
+        ``error``, ``outliers`` (share), ``rms`` with its ``rms_error``, and ``guess`` and
+        ``guess_rms``, scatter and rms of always saying the median. Errors are by a bootstrap.
     """
     scale = 1 + truth if redshift else np.ones_like(truth)
     error = (found - truth) / scale
     constant = (np.median(truth) - truth) / scale
     bias, scatter = float(np.median(error)), _scatter(error)
     limit = OUTLIER_REDSHIFT if redshift else OUTLIER * scatter
+
+    def uncertain(statistic: Callable[[NDArray], float]) -> float:
+        return float(bootstrap_error(statistic, error, random=np.random.default_rng(1)))
+
     return {
         "galaxies": len(truth),
         "bias": bias,
         "scatter": scatter,
+        "error": uncertain(_scatter),
         "outliers": float(np.mean(np.abs(error) > limit)),
-        "rms": float(np.sqrt(np.mean(error**2))),
+        "rms": _rms(error),
+        "rms_error": uncertain(_rms),
         "guess": _scatter(constant),
+        "guess_rms": _rms(constant),
     }
 
 
 def _scatter(error: NDArray) -> float:
     return float(1.4826 * np.median(np.abs(error - np.median(error))))
+
+
+def _rms(error: NDArray) -> float:
+    return float(np.sqrt(np.mean(np.square(error))))
