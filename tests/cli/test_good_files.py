@@ -136,3 +136,14 @@ def test_check_reconstruction(run, tmp_path):
     printed = run("check", "reconstruction", str(config), "data=made up", "output=r")
     assert "wrote r/reconstruction_sn50.ecsv" in printed
     assert len(Table.read(tmp_path / "r" / "reconstruction_native.ecsv"))
+
+
+def test_check_pairs(run, tmp_path):
+    places = {"ra": 150 + np.arange(4) / 60, "dec": np.full(4, 2.0)}
+    path = made_survey.stamps(tmp_path, n=4, **places)
+    spec = {"type": "stamps", "file_name": str(path), "psf": made_survey.PSF_CONFIGS["F160W"],
+            "structure_only": True}  # fmt: skip
+    config = made_survey.config(tmp_path, tmp_path / "real.h5", one=spec, other=spec)
+    assert "wrote p/pairs.png" in run("check", "pairs", str(config), "output=p")
+    table = Table.read(tmp_path / "p" / "pairs.ecsv")
+    assert set(table["pairs"]) == {4} and (table["latents_ratio"] < 1e-3).all()

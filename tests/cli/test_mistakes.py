@@ -19,6 +19,7 @@ WITH_FILE = {
     "choices": (RECIPE, "flow_training.nosuch", "flow.layers", "work"),
     "calibrate": (CALIBRATION, None, "galaxies", "output"),
     "check reconstruction": (INGEST, "inputs.m.nosuch", "seed", None),
+    "check pairs": (INGEST, "inputs.m.nosuch", "seed", None),
 }
 # Other commands: what goes before their keys, and a key of another type.
 WITHOUT_FILE = {
@@ -31,7 +32,8 @@ WITHOUT_FILE = {
     "map": ("colour=kind", "seed=many"),
     "hunt": ("labels=mine.csv", "count=many"),
     "encode": ("output=x.fits", "weights=3"),
-    **{f"check {name}": ("a.h5", "weights=3") for name in CHECKS if name != "reconstruction"},
+    **{f"check {name}": ("a.h5", "weights=3") for name in CHECKS
+       if f"check {name}" not in WITH_FILE},
 }
 
 
