@@ -7,7 +7,7 @@ from galsim.errors import GalSimValueError
 
 from galsim_vae import cli
 from galsim_vae.train.latents import learners
-from galsim_vae.train.latents.classify import are_numbers, learn
+from galsim_vae.train.latents.classify import are_numbers, combined, learn
 from galsim_vae.train.latents.finetune import FineTuning, Task, fine_tune
 
 
@@ -74,6 +74,22 @@ def test_numbers_are_regressed(table):
     truth = np.array([0.5, 1.0, 2.0, 1.0])
     scores = learners.number_scores(truth, truth + [0.0, 0.2, 0.0, -1.0], True)
     assert scores["outliers"] == 0.25 and scores["bias"] == 0.0
+    assert scores["rms"] == pytest.approx(np.hypot(0.1, 0.5) / 2)
+    assert scores["error"] >= 0 and scores["rms_error"] > 0
+
+
+def test_numbers_that_hang_on_one_feature_are_found_among_many(table):
+    latent = np.asarray(table["mean"][:, 0], float)
+    learnt = learn(table, np.arange(96), latent, "x")
+    smooth = learn(table, np.arange(96), latent, "x", "kernel")
+    assert learnt.scores["rms"] < smooth.scores["rms"] < 1.2 * smooth.scores["guess_rms"]
+
+
+def test_one_learner_that_is_sure_does_not_win_alone():
+    both = combined(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([[0.2, 0.8], [0.4, 0.6]]))
+    np.testing.assert_allclose(both[0], [1 / 3, 2 / 3])
+    np.testing.assert_allclose(both.sum(1), 1)
+    assert 0.9 < both[1, 0] < 1
 
 
 def test_scores_by_hand():
