@@ -21,7 +21,6 @@ from galsim_vae.devices import pinned_torch
 from galsim_vae.files import write_whole
 
 from .flow import FlowConfig, Flows
-from .transport import TransportConfig
 from .vae import VAE, VAEConfig
 
 __all__ = [
@@ -39,12 +38,11 @@ __all__ = [
     "write_parts",
 ]
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 6
 #: Of weights of pictures, as their header states it (`galsim_vae.model.picture_file`).
 KIND = "pictures"
 _SUFFIX = ".safetensors"
-_FIELDS = ("format_version", "bands", "stamp_size", "vae", "flow", "transport", "ranges", "units",
-           "provenance")  # fmt: skip
+_FIELDS = ("format_version", "bands", "stamp_size", "vae", "flow", "ranges", "units", "provenance")
 _UNITS = {"magnitude": "AB mag (F814W)", "half_light_radius": "arcsec", "g": "", "redshift": ""}
 
 
@@ -109,7 +107,6 @@ def write(path: str | os.PathLike, model: Model) -> None:
         "stamp_size": str(STAMP_SIZE),
         "vae": json.dumps(model.vae.config.to_dict()),
         "flow": json.dumps(model.flow_config.to_dict()),
-        "transport": json.dumps(model.flows.transport.config.to_dict()),
         "ranges": json.dumps(model.ranges),
         "units": json.dumps(_UNITS),
         "provenance": json.dumps(model.provenance, sort_keys=True),
@@ -281,8 +278,7 @@ def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
         if set(ranges) != set(NAMES) or any(not low < high for low, high in ranges.values()):
             raise ValueError(f"ranges {ranges}")
         flow_config = FlowConfig(**json.loads(header["flow"]))
-        transport = TransportConfig(**json.loads(header["transport"]))
-        flows = Flows(vae.config.latent, ranges, flow_config, transport)
+        flows = Flows(vae.config.latent, ranges, flow_config)
         facts = json.loads(header["provenance"])
     except (ValueError, KeyError, TypeError) as error:
         raise GalSimValueError(f"{path}: header that cannot be read", str(error)) from error

@@ -16,7 +16,6 @@ from galsim_vae.conditions import NAMES
 from .packed import product
 from .radius import Radius
 from .spline import SplineCoupling
-from .transport import Transport, TransportConfig
 
 __all__ = ["CouplingFlow", "FlowConfig", "Flows", "to_variables"]
 
@@ -192,9 +191,7 @@ class CouplingFlow(nn.Module):
 
 
 class Flows(nn.Module):
-    """The flows of a model and the variables that they work in.
-
-    Of the latents there are two: the coupling flow has their density, the transport draws them.
+    """The two flows of a model and the variables that they work in.
 
     Conditions are tensors (n, 4) in the order of `conditions.NAMES`, half-light radius in arcsec;
     NaN marks a condition that is not given.
@@ -207,8 +204,6 @@ class Flows(nn.Module):
         Of each condition.
     config : FlowConfig, optional
         Sizes of the latent flow; those of the population's are `POPULATION_FLOW`.
-    transport : TransportConfig, optional
-        Sizes of the latents' transport.
 
     Attributes
     ----------
@@ -220,17 +215,13 @@ class Flows(nn.Module):
     limits: Tensor
     half_light_pixels: Tensor
 
-    def __init__(
-        self, latent: int, ranges: dict, config: FlowConfig | None = None,
-        transport: TransportConfig | None = None,
-    ):  # fmt: skip
+    def __init__(self, latent: int, ranges: dict, config: FlowConfig | None = None):
         super().__init__()
         config = config or FlowConfig()
         count = len(NAMES)
         context = count * (_BUMPS + 2)
         self.latent = CouplingFlow(latent, context, config)
         self.population = CouplingFlow(count, context, POPULATION_FLOW)
-        self.transport = Transport(latent, context, transport or TransportConfig())
         limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
         self.register_buffer("limits", to_variables(limits).float(), persistent=False)
         self.register_buffer("half_light_pixels", torch.tensor(HALF_LIGHT_PIXELS))
@@ -253,12 +244,11 @@ class Flows(nn.Module):
 
     def sample_latents(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """Latents (n, latent) for standard normal noise of that shape and conditions (n, 4)."""
-        unit = self.transport.from_noise(noise, self.context(conditions))
-        return self.latent.restore(unit)
+        return self.latent.from_noise(noise, self.context(conditions))
 
     def latent_noise(self, latents: Tensor, conditions: Tensor) -> Tensor:
         """Noise (n, latent) that `sample_latents` makes these latents of."""
-        return self.transport.to_noise(self.latent.standardise(latents), self.context(conditions))
+        return self.latent.to_noise(latents, self.context(conditions))
 
     def moved_conditions(self, conditions: Tensor, redshift: Tensor) -> Tensor:
         """Conditions (n, 4) at other redshifts (n, 1), at the same place in the population.
