@@ -1,18 +1,14 @@
 """Random numbers that belong to a galaxy: a function of (seed, id) alone."""
 
-import math
 import numbers
-from collections.abc import Iterator
 
 import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["checked_seed", "draw_seed", "galaxy_maps", "galaxy_uniforms", "normal"]
+__all__ = ["checked_seed", "draw_seed", "galaxy_uniforms", "normal"]
 
 _MAX_SEED = 2**32 - 1
-# Stream of the maps, beside those of attempts.
-_MAPS = 2**32
 
 
 def checked_seed(seed: int) -> int:
@@ -78,45 +74,14 @@ def galaxy_uniforms(
     ndarray (n, count) float64
         In the open interval (0, 1).
     """
-    raw = np.empty((len(ids), count), dtype=np.uint64)
-    for row, bits in enumerate(_generators(seed, ids, attempt)):
-        raw[row] = bits.random_raw(count)
-    return ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-
-
-def galaxy_maps(seed: int | NDArray, ids: NDArray, shape: tuple[int, ...]) -> NDArray:
-    """Draw a map of noise for each galaxy, whatever other galaxies are asked for.
-
-    Parameters
-    ----------
-    seed : int, or ndarray (n,) uint64
-        As for `galaxy_uniforms`.
-    ids : ndarray (n,) int64
-        One a galaxy.
-    shape : tuple of int
-        Of a map.
-
-    Returns
-    -------
-    ndarray (n, *shape) float32
-        Evenly distributed, of mean 0 and variance 1, in steps of 5e-5.
-    """
-    count = math.prod(shape)
-    maps = np.empty((len(ids), count), dtype=np.float32)
-    for row, bits in enumerate(_generators(seed, ids, _MAPS)):
-        steps = bits.random_raw(-(-count // 4)).astype("<u8").view("<u2")[:count]
-        maps[row] = (steps - np.float32(2**15 - 0.5)) * np.float32(12**0.5 / 2**16)
-    return maps.reshape(len(ids), *shape)
-
-
-def _generators(seed: int | NDArray, ids: NDArray, stream: int) -> Iterator[np.random.Philox]:
-    """One generator of random bits a galaxy."""
     seeds = np.broadcast_to(np.asarray(seed, dtype=np.uint64), len(ids))
     numbers = np.asarray(ids, dtype=np.int64).astype(np.uint64)
-    for own, number in zip(seeds, numbers, strict=True):
-        key = np.array([own, stream], dtype=np.uint64)
+    raw = np.empty((len(ids), count), dtype=np.uint64)
+    for row, (own, number) in enumerate(zip(seeds, numbers, strict=True)):
+        key = np.array([own, attempt], dtype=np.uint64)
         counter = np.array([0, 0, number, 0], dtype=np.uint64)
-        yield np.random.Philox(counter=counter, key=key)
+        raw[row] = np.random.Philox(counter=counter, key=key).random_raw(count)
+    return ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def normal(uniforms: NDArray) -> NDArray:

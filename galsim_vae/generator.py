@@ -20,7 +20,7 @@ from torch import Tensor
 from . import conditions as cond
 from . import shapes
 from .bands import BANDS, REFERENCE, STAMP_SIZE
-from .deviates import draw_seed, galaxy_maps, galaxy_uniforms, normal
+from .deviates import draw_seed, galaxy_uniforms, normal
 from .devices import find_device, pinned_torch
 from .filters.asked import first_guess, match_magnitudes, read_asked
 from .frame.frames import Frame
@@ -29,7 +29,6 @@ from .geometry import residual_shear, rotation_matrix, shear_matrix
 from .model import file as modelfile
 from .model.batches import BATCH_SIZES, Batches, in_batches
 from .model.packed import FEWEST_ROWS, pack
-from .model.texture import TexturedDecoder, texture_shape
 from .stamps import Stamps
 
 if TYPE_CHECKING:
@@ -103,24 +102,23 @@ class GalaxyGenerator:
         self.extrapolate = extrapolate
         self.path = modelfile.find(weights)
         self._model = modelfile.read(self.path)
-        for network in (self._model.vae, self._model.texture, self._model.flows):
-            network.to(self.device)
-        self._textured = TexturedDecoder(self._model.vae.decoder, self._model.texture)
+        self._model.vae.to(self.device)
+        self._model.flows.to(self.device)
         if self.device.type == "cpu":
-            pack(self._textured)
+            pack(self._model.vae.decoder)
             pack(self._model.flows)
         self._prepare()
 
     def _prepare(self) -> None:
         """What is done with batches: the networks, and the measurement of what they made."""
-        flows, decoder, sizes = self._model.flows, self._textured, self._sizes
+        flows, decoder, sizes = self._model.flows, self._model.vae.decoder, self._sizes
         self._conditions = Batches(
             lambda z, c: (flows.sample_conditions(z, c),), sizes.flow, self.device, _FEWEST
         )
         self._latents = Batches(
             lambda z, c: (flows.sample_latents(z, c),), sizes.flow, self.device, FEWEST_ROWS
         )
-        self._decoder = Batches(lambda z, n: (decoder(z, n),), sizes.network, self.device)
+        self._decoder = Batches(lambda z: (decoder(z),), sizes.network, self.device)
         self._measured = Batches(_measure, sizes.measure, self.device)
 
     @property
@@ -326,27 +324,7 @@ class GalaxyGenerator:
         return self._draw(complete, seeds).latent.numpy(), cond.to_table(complete)
 
     @pinned_torch()
-    def texture(self, ids: ArrayLike, rng: galsim.BaseDeviate) -> NDArray:
-        """Return the noise that `sample` makes the fine structure of galaxies from.
-
-        Parameters
-        ----------
-        ids : array_like (n,) of int
-            Of the galaxies.
-        rng : galsim.BaseDeviate
-            In the state in which it is given to `sample`; two of its draws are used.
-
-        Returns
-        -------
-        ndarray (n, 4, 32, 32) float32
-            Of mean 0 and variance 1.
-        """
-        return galaxy_maps(draw_seed(rng), np.asarray(ids, np.int64), self._texture_shape)
-
-    @pinned_torch()
-    def from_latents(
-        self, latent: ArrayLike, table, exact: bool | None = None, texture: ArrayLike | None = None
-    ) -> Stamps:
+    def from_latents(self, latent: ArrayLike, table, exact: bool | None = None) -> Stamps:
         """Decode latents and lay the stamps on the sky as conditions say.
 
         A position angle that is read back from g1 and g2 of a table may be half a turn from the one
@@ -360,8 +338,6 @@ class GalaxyGenerator:
             Every condition of each row, as in `sample`.
         exact : bool, optional
             As in `sample`.
-        texture : array_like (n, 4, 32, 32), optional
-            From `texture`; galaxies as smooth as their latents are if absent.
 
         Returns
         -------
@@ -377,8 +353,7 @@ class GalaxyGenerator:
         """
         complete = self._all_conditions(table)
         width = self._model.vae.config.latent
-        values = self._tensor("latent", latent, (len(complete), width))
-        decoded = self._decoded(values, self._given_texture(texture, len(complete)))
+        decoded = self._decoded(self._tensor("latent", latent, (len(complete), width)))
         bad = ~decoded.converged.numpy()
         if bad.any():
             raise GalSimError(f"no usable stamp of this latent{_of_first(bad, complete)}")
@@ -623,16 +598,13 @@ class GalaxyGenerator:
         return mean.numpy(), log_variance.numpy()
 
     @pinned_torch()
-    def decode(self, latent: ArrayLike, texture: ArrayLike | None = None) -> NDArray:
+    def decode(self, latent: ArrayLike) -> NDArray:
         """Decode latents into PSF-free canonical stamps.
 
         Parameters
         ----------
         latent : array_like (n, latent)
             From `encode`, for instance.
-        texture : array_like (n, 4, 32, 32), optional
-            From `texture`; without it stamps are as smooth as their latents are: what a
-            reconstruction of an observed galaxy needs.
 
         Returns
         -------
@@ -646,7 +618,7 @@ class GalaxyGenerator:
         """
         width = self._model.vae.config.latent
         values = self._tensor("latent", latent, (len(np.atleast_1d(latent)), width))
-        return self._decode(values, self._given_texture(texture, len(values))).numpy()
+        return self._decode(values).numpy()
 
     def _tensor(self, name: str, values: ArrayLike, shape: tuple[int, ...]) -> Tensor:
         array = np.asarray(values, dtype=np.float32)
@@ -656,19 +628,9 @@ class GalaxyGenerator:
             raise GalSimValueError(f"{name} must be finite; set the mask where it is not", "NaN")
         return torch.from_numpy(np.ascontiguousarray(array))
 
-    def _decode(self, latent: Tensor, texture: Tensor) -> Tensor:
-        (stamps,) = self._decoder(latent, texture)
+    def _decode(self, latent: Tensor) -> Tensor:
+        (stamps,) = self._decoder(latent)
         return stamps
-
-    def _given_texture(self, texture: ArrayLike | None, n: int) -> Tensor:
-        shape = (n, *self._texture_shape)
-        if texture is None:
-            return torch.zeros(1).expand(shape)
-        return self._tensor("texture", texture, shape)
-
-    @property
-    def _texture_shape(self) -> tuple[int, int, int]:
-        return texture_shape(self._model.vae.config)
 
     def _complete(self, asked: cond.Conditions, seed: int | NDArray) -> cond.Conditions:
         """Fill in missing conditions and position angles from each galaxy's own noise."""
@@ -772,12 +734,11 @@ class GalaxyGenerator:
         width = self._model.vae.config.latent
         noise = _as_float32(normal(galaxy_uniforms(seeds, ids, width, attempt)))
         (latent,) = self._latents(noise, _as_float32(values))
-        texture = galaxy_maps(seeds, ids, self._texture_shape)
-        return self._decoded(latent, torch.from_numpy(texture))
+        return self._decoded(latent)
 
-    def _decoded(self, latent: Tensor, texture: Tensor) -> _Decoded:
+    def _decoded(self, latent: Tensor) -> _Decoded:
         """Decode latents and measure the stamps."""
-        array = self._decode(latent, texture)
+        array = self._decode(latent)
         measured = self._measured(array[:, BANDS.index(REFERENCE)])
         return _Decoded(latent, array, *measured)
 

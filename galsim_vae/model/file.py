@@ -21,7 +21,6 @@ from galsim_vae.devices import pinned_torch
 from galsim_vae.files import write_whole
 
 from .flow import FlowConfig, Flows
-from .texture import Texture
 from .vae import VAE, VAEConfig
 
 __all__ = [
@@ -39,7 +38,7 @@ __all__ = [
     "write_parts",
 ]
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 6
 #: Of weights of pictures, as their header states it (`galsim_vae.model.picture_file`).
 KIND = "pictures"
 _SUFFIX = ".safetensors"
@@ -54,8 +53,6 @@ class Model:
     Attributes
     ----------
     vae : VAE
-    texture : Texture
-        Of its decoder.
     flows : Flows
     ranges : dict of str to (low, high)
         Of each condition, what the model was trained for.
@@ -68,7 +65,6 @@ class Model:
     """
 
     vae: VAE
-    texture: Texture
     flows: Flows
     ranges: dict[str, tuple[float, float]]
     provenance: dict[str, str]
@@ -273,7 +269,7 @@ def _check_header(path, header: dict[str, str]) -> None:
 
 
 def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
-    stray = [name for name in tensors if not name.startswith(("vae.", "texture.", "flows."))]
+    stray = [name for name in tensors if not name.startswith(("vae.", "flows."))]
     if stray:
         raise GalSimValueError(f"{path}: unexpected tensors", stray)
     try:
@@ -286,7 +282,7 @@ def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
         facts = json.loads(header["provenance"])
     except (ValueError, KeyError, TypeError) as error:
         raise GalSimValueError(f"{path}: header that cannot be read", str(error)) from error
-    model = Model(vae, Texture(vae.config), flows, ranges, facts, flow_config, header["sha256"])
+    model = Model(vae, flows, ranges, facts, flow_config, header["sha256"])
     for prefix, network in _networks(model).items():
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         try:
@@ -303,7 +299,7 @@ def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
 
 
 def _networks(model: Model) -> dict[str, torch.nn.Module]:
-    return {"vae.": model.vae, "texture.": model.texture, "flows.": model.flows}
+    return {"vae.": model.vae, "flows.": model.flows}
 
 
 def digest(

@@ -244,54 +244,30 @@ class Decoder(nn.Module):
         tensor (n, bands, size, size)
             The reference band sums to 1, every other band to its f_nu flux relative to it.
         """
-        c = self.condition(latent)
-        return self.finish(latent, c, self.features(latent, c))
-
-    def features(self, latent: Tensor, condition: Tensor) -> Tensor:
-        """Return what is there at half of the resolution, (n, fine_widths[0], size/2, size/2)."""
         side = self.config.size // 8
+        c = self.condition(latent)
         x = self.stem(latent).reshape(len(latent), -1, side, side)
         x = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks1:
-            x = block(x, condition)
+            x = block(x, c)
         x = double(self.up1(x))
         for block in self.blocks2:
-            x = block(x, condition)
+            x = block(x, c)
         x = double(self.up2(x))
         for block in self.blocks3:
-            x = block(x, condition)
-        return x
-
-    def finish(
-        self, latent: Tensor, condition: Tensor, features: Tensor, level: Tensor | float = 0.0
-    ) -> Tensor:
-        """Return the stamps of these features, `level` added to the logarithm of what is faint.
-
-        Parameters
-        ----------
-        latent : tensor (n, latent)
-        condition : tensor (n, m)
-            `self.condition(latent)`.
-        features : tensor (n, fine_widths[0], size/2, size/2)
-            Overwritten.
-        level : tensor (n, 1, size, size), optional
-
-        Returns
-        -------
-        tensor (n, bands, size, size)
-        """
-        x = F.leaky_relu_(F.pixel_shuffle(self.up3(F.leaky_relu_(features, LEAK)), 2), LEAK)
+            x = block(x, c)
+        x = F.leaky_relu_(F.pixel_shuffle(self.up3(F.leaky_relu_(x, LEAK)), 2), LEAK)
         # In half precision, as in training, pixels would be rounded to 0.3 %.
         with torch.autocast(x.device.type, enabled=False):
             straight = self.straight(latent.float()).reshape(len(latent), 1, *x.shape[2:])
-            level = self.out(x.float()) + (straight + level)
+            level = self.out(x.float()) + straight
         # Fainter pixels would be denormal numbers, with which a processor is slow.
         level = level.contiguous().clamp_(min=_FAINTEST)
         stamps = F.softplus(level) * self.envelope
         # The kernel is positive, and zero at the Nyquist frequency, where upsampling leaves a
         # checkerboard that GalSim would see as structure.
         stamps = _smooth(stamps) * self.taper
-        ratio = torch.exp(self._colours(condition, latent)) / stamps.sum((2, 3))
+        ratio = torch.exp(self._colours(c, latent)) / stamps.sum((2, 3))
         return stamps * ratio[:, :, None, None]
 
     def colours(self, latent: Tensor) -> Tensor:

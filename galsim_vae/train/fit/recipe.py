@@ -1,4 +1,4 @@
-"""From a YAML recipe to a weights file: VAE, flows, texture.
+"""From a YAML recipe to a weights file: VAE, then flows.
 
     galsim-vae train weights/candels.yaml training_file=real.h5 work=run
 
@@ -11,13 +11,12 @@ encoded.ckpt           synthetic galaxies encoded for the flows, as many as are 
 population_flow.ckpt   the flow of the conditions, as vae.ckpt
 encoded_real.ckpt      real galaxies encoded
 latent_flow.ckpt       the flow of the latents, as vae.ckpt
-texture.ckpt           the texture, as vae.ckpt
 tensorboard/           curves of the autoencoder's training
 contact_sheet.png      galaxies, data and model, drawn whenever vae.ckpt is written
 ====================== ===========================================================================
 
-A checkpoint states all that it depends on (recipe, data, `constants`, kind of device, for flows and
-texture the autoencoder), and is refused where any of these is another.
+A checkpoint states all that it depends on (recipe, data, `constants`, kind of device, for the flows
+the autoencoder), and is refused where any of these is another.
 """
 
 import contextlib
@@ -42,16 +41,14 @@ from galsim_vae.files import output_file, output_folder
 from galsim_vae.frame.frames import DEFAULT, Frame
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import FlowConfig, Flows
-from galsim_vae.model.texture import Texture
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.tables import read_table
 from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.training_file import Dataset, check_frame, read
 
 from . import autoencoder as loop
-from . import constants, flow_constants, monitor, texture_constants
+from . import constants, flow_constants, monitor
 from . import flows as fitflows
-from . import texture as fittexture
 from .checkpoint import read_runs
 from .observe import RadialPSFTable
 from .real import RealGalaxies
@@ -67,7 +64,7 @@ __all__ = [
     "without",
 ]
 
-_STAGES = ("vae", "encoded", "population_flow", "encoded_real", "latent_flow", "texture")
+_STAGES = ("vae", "encoded", "population_flow", "encoded_real", "latent_flow")
 
 
 @dataclass(frozen=True)
@@ -97,8 +94,6 @@ class Recipe:
         How the autoencoder is trained.
     flow_training : FlowTraining
         How the flows are trained.
-    texture_training : TextureTraining
-        How the texture is trained.
     """
 
     work: Path
@@ -111,9 +106,6 @@ class Recipe:
     vae_training: loop.LoopConfig = field(default_factory=loop.LoopConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     flow_training: fitflows.FlowTraining = field(default_factory=fitflows.FlowTraining)
-    texture_training: fittexture.TextureTraining = field(
-        default_factory=fittexture.TextureTraining
-    )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
@@ -256,8 +248,7 @@ def provenance(recipe: Recipe, real: Dataset | None) -> dict[str, str]:
         path = recipe.work / f"{stage}.ckpt"
         if path.exists():
             facts[stage] = json.dumps(_runs(path))
-    every = (constants, flow_constants, texture_constants)
-    facts["constants"] = json.dumps({k: v for part in every for k, v in part.recorded().items()})
+    facts["constants"] = json.dumps(constants.recorded() | flow_constants.recorded())
     return facts | {name: version(name) for name in ("galsim", "torch", "nflows")}
 
 
@@ -281,7 +272,7 @@ def _runs(path: Path) -> dict[str, Any]:
 
 
 def train(recipe: Recipe) -> modelfile.Model:
-    """Train VAE, flows and texture and write the weights file.
+    """Train VAE and flows and write the weights file.
 
     Parameters
     ----------
@@ -310,22 +301,20 @@ def train(recipe: Recipe) -> modelfile.Model:
         data = without(data, recipe.exclude)
     start = read_start(recipe)
     with training_settings():
-        galaxies = sources(data, device, recipe.vae.canonical_frame)
-        networks = _networks(recipe, galaxies, start)
+        vae, flows = _networks(recipe, sources(data, device, recipe.vae.canonical_frame), start)
     facts = provenance(recipe, data)
     if start is not None:
         facts["start"] = start.sha256
     ranges = dict(DEFAULT_RANGES)
-    vae, texture, flows = (network.cpu() for network in networks)
-    model = modelfile.Model(vae, texture, flows, ranges, facts, recipe.flow)
+    model = modelfile.Model(vae.cpu(), flows.cpu(), ranges, facts, recipe.flow)
     modelfile.write(output, model)
     return model
 
 
 def _networks(
     recipe: Recipe, galaxies: loop.Sources, start: modelfile.Model | None
-) -> tuple[VAE, Texture, Flows]:
-    """Train the autoencoder, then the flows, then the texture."""
+) -> tuple[VAE, Flows]:
+    """Train the autoencoder and then the flows."""
     with monitor.Monitor(recipe.work, galaxies) as watch:
         vae = loop.train(
             recipe.vae, recipe.vae_training, galaxies, recipe.work,
@@ -334,5 +323,4 @@ def _networks(
     flows = fitflows.train(
         vae, galaxies, DEFAULT_RANGES, recipe.flow, recipe.flow_training, recipe.work
     )
-    texture = fittexture.train(vae, galaxies, recipe.texture_training, recipe.work)
-    return vae, texture, flows
+    return vae, flows

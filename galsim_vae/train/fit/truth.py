@@ -17,15 +17,7 @@ from galsim_vae.train.statistics import ring_means
 
 from . import constants
 
-__all__ = [
-    "colour_misfit",
-    "laplacian",
-    "log_power",
-    "power_misfit",
-    "size_misfit",
-    "stretched",
-    "structure_misfit",
-]
+__all__ = ["colour_misfit", "power_misfit", "size_misfit", "structure_misfit"]
 
 # Middle and neighbours of the pyramid's lowpass filter along each axis.
 _INNER, _OUTER = 0.5, 0.25
@@ -48,17 +40,16 @@ def structure_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
     tensor (n,)
     """
     with torch.autocast(stamps.device.type, enabled=False):
-        difference = stretched(stamps.float()) - stretched(truth.float())
-        square = [level.square().mean((1, 2, 3)) for level in laplacian(difference)]
+        difference = _stretched(stamps.float()) - _stretched(truth.float())
+        square = [level.square().mean((1, 2, 3)) for level in _laplacian(difference)]
         return torch.log(torch.stack(square) + constants.STRUCTURE_FLOOR**2).sum(0)
 
 
-def stretched(stamps: Tensor) -> Tensor:
-    """Return stamps by relative brightness where bright, linear below `constants.FAINT`."""
+def _stretched(stamps: Tensor) -> Tensor:
     return torch.asinh(stamps / (constants.FAINT * stamps.sum((2, 3), keepdim=True)))
 
 
-def laplacian(images: Tensor) -> list[Tensor]:
+def _laplacian(images: Tensor) -> list[Tensor]:
     """Parts of images (n, bands, size, size) on scales of 1, 2 and 4 pixels, each at its size."""
     levels = []
     for _ in range(constants.STRUCTURE_LEVELS):
@@ -86,7 +77,7 @@ def power_misfit(stamps: Tensor, truth: Tensor) -> Tensor:
     -------
     tensor (n,)
     """
-    return (log_power(stamps) - log_power(truth)).square().mean((1, 2))
+    return (_log_power(stamps) - _log_power(truth)).square().mean((1, 2))
 
 
 def colour_misfit(stamps: Tensor, truth: Tensor, noise: Tensor, observed: Tensor) -> Tensor:
@@ -164,7 +155,7 @@ def _pseudo_huber(square: Tensor) -> Tensor:
     return (1 + square).sqrt() - 1
 
 
-def log_power(stamps: Tensor) -> Tensor:
+def _log_power(stamps: Tensor) -> Tensor:
     """Logarithm of the mean power of stamps of unit flux in each ring, (n, bands, rings).
 
     Under a window: a galaxy cut off at the stamp's ends has power there that is not its own.
