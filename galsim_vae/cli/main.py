@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
         sub.add_argument(
             "-v", "--verbosity", type=int, choices=range(4), default=1, metavar="{0,1,2,3}",
-            help="0 nothing, 1 warnings, 2 progress, 3 all, with tracebacks (default: 1)",
+            help="0 nothing, 1 warnings and bars, 2 a log, 3 all, with tracebacks (default: 1)",
         )  # fmt: skip
         sub.add_argument(
             "-f", "--file_type", choices=("yaml", "json"), help="of the configuration file"
