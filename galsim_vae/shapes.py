@@ -4,12 +4,14 @@ These are the estimators that define what `ellipticity` and `half_light_radius` 
 that train the flow and the exactness corrections of the generator both use them.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
 import galsim
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import geometry
@@ -132,11 +134,17 @@ def as_drawn(images: Tensor) -> Tensor:
     -------
     tensor (n, size, size)
     """
-    size = images.shape[-1]
+    matrix = torch.from_numpy(_quintic(images.shape[-1])).to(images)
+    return matrix @ images @ matrix  # symmetric
+
+
+@functools.cache
+def _quintic(size: int) -> NDArray:
+    """Matrix (size, size) of GalSim's quintic kernel, periodic and cut at Nyquist's k."""
     waves = 2 * math.pi * np.fft.rfftfreq(size)
     kernel = np.fft.irfft(galsim.Quintic().kval(waves), size)
-    matrix = torch.from_numpy(kernel).to(images).repeat(2).unfold(0, size, 1)[1:].flip(0)
-    return matrix @ images @ matrix  # symmetric
+    place = np.arange(size)
+    return kernel[(place - place[:, None]) % size]
 
 
 def _axis(size: int, like: Tensor, finer: int = 1) -> Tensor:

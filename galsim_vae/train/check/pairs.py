@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
 from galsim_vae.frame import canonical as frame
+from galsim_vae.model.batches import in_batches
 from galsim_vae.model.vae import VAE
 from galsim_vae.plots import contact_sheet
 from galsim_vae.train.fit.batch import APERTURE_AREA, INFERENCE, Batch
@@ -42,7 +43,7 @@ RESOLVED = 0.5**0.5
 _FEWEST = 3
 # Positions of one galaxy agree to this [arcsec]: farther apart may be its companion.
 _RADIUS = 0.3
-_PART = 32
+_PART, _CPU = 32, torch.device("cpu")
 # Of decoded stamps: where the asinh stretch turns logarithmic, in units of the mean pixel.
 _SOFTENING = 3.0
 
@@ -303,16 +304,14 @@ def _images(batch: Batch) -> list[Batch]:
     return found
 
 
-@torch.inference_mode()
 def _encoded(vae: VAE, batch: Batch) -> Tensor:
-    parts = zip(*(part.split(_PART) for part in (batch.image, batch.otf, batch.noise, batch.mask)),
-                strict=True)  # fmt: skip
-    return torch.cat([vae.encoder(*part)[0] for part in parts])
+    return in_batches(
+        vae.encoder, _PART, _CPU, batch.image, batch.otf, batch.noise, batch.mask
+    )[0]  # fmt: skip
 
 
-@torch.inference_mode()
 def _decoded(vae: VAE, latents: Tensor) -> NDArray:
-    return torch.cat([vae.decoder(part) for part in latents.split(_PART)]).numpy()
+    return in_batches(lambda part: (vae.decoder(part),), _PART, _CPU, latents)[0].numpy()
 
 
 def _stretched(stamps: NDArray) -> NDArray:
