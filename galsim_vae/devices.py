@@ -15,7 +15,10 @@ import numpy as np
 import torch
 from galsim.errors import GalSimValueError, galsim_warn
 
-__all__ = ["find_device", "in_halves", "in_single_threads", "one_thread", "pinned_torch"]
+__all__ = [
+    "computes_in_bfloat16", "find_device", "half_precision", "in_halves", "in_single_threads",
+    "one_thread", "pinned_torch",
+]  # fmt: skip
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -52,6 +55,34 @@ def find_device(name: str | torch.device) -> torch.device:
             f"cannot use this device ({str(error).splitlines()[0]}). Use 'auto'", name, have
         ) from error
     return device
+
+
+def half_precision(device: torch.device) -> torch.autocast:
+    """Return a context in which networks compute in bfloat16, if the device does so by itself.
+
+    On a processor that does not, torch imitates it, and a step of training takes many times as long
+    as in float32.
+
+    Parameters
+    ----------
+    device : torch.device
+        Of the networks.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(device))
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bfloat16; no where an older torch cannot tell.
+
+    Parameters
+    ----------
+    device : torch.device
+        A processor or a GPU.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    abilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def in_halves(run: Callable[[int, int, int], _Result], n: int, size: int) -> list[_Result]:

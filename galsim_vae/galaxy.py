@@ -206,18 +206,18 @@ class VAEGalaxy(_HasTruth, _KeepsTruth, galsim.InterpolatedImage):
         import scipy.fft  # here, as it takes 0.1 s; in numpy 1 the transform is float64
 
         size = 2 * max(self.image.array.shape)
-        amplitude = np.abs(scipy.fft.rfft2(self.image.array, (size, size)))
-        above = amplitude > self.gsparams.maxk_threshold * abs(self.image.array.sum())
-        y, x = np.divmod(np.flatnonzero(above), size // 2 + 1)
-        y = np.where(y > size // 2, y - size, y)
-        # GalSim has samples every half of these steps, and may stop up to one step further out.
-        steps = np.maximum(np.maximum(x, np.abs(y)), 1)
-        outwards = np.minimum(1 + 1 / steps, size / 2 / steps)
+        amplitude = scipy.fft.rfft2(self.image.array, (size, size))
+        power = amplitude.real**2 + amplitude.imag**2
+        least = self.gsparams.maxk_threshold * self.image.array.sum()
         dudx, dudy, dvdx, dvdy = self._wcs.getMatrix().ravel()
         determinant = dudx * dvdy - dudy * dvdx
-        on_sky = np.hypot(dvdy * x - dvdx * y, dudx * y - dudy * x) * outwards
-        largest = max(on_sky.max(initial=0), abs(determinant) / self._wcs._minScale())
-        return 2 * np.pi / size * float(largest / abs(determinant))
+        x, y, outwards = _waves(size)
+        on_sky = (dvdy * x - dvdx * y) ** 2
+        on_sky += (dudx * y - dudy * x) ** 2
+        on_sky *= outwards
+        square = (on_sky * (power > least**2)).max()
+        largest = max(math.sqrt(square), abs(determinant) / self._wcs._minScale())
+        return 2 * math.pi / size * largest / abs(determinant)
 
     def _getSimpleStepK(self, R: float) -> float:
         """Of light that reaches R pixels; GalSim takes the shortest side of a pixel here."""
@@ -348,6 +348,18 @@ class ChromaticVAEGalaxy(_HasTruth, galsim.ChromaticSum):
     def __init__(self, parts: list[galsim.ChromaticObject], truth: Truth | None = None):
         galsim.ChromaticSum.__init__(self, parts)
         self._truth = truth
+
+
+@functools.cache
+def _waves(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Waves in x (m,) and in y (size, 1) of a half-complex transform, and how far each may reach.
+
+    GalSim has samples every half of these steps, and may stop up to one step further out. That,
+    (size, m), is in units of the wave, squared.
+    """
+    x, y = np.arange(size // 2 + 1.0), np.fft.fftfreq(size, 1 / size)[:, None]
+    steps = np.maximum(np.maximum(x, np.abs(y)), 1)
+    return x, y, np.minimum(1 + 1 / steps, size / 2 / steps) ** 2
 
 
 @functools.cache

@@ -27,12 +27,13 @@ class BatchSizes(NamedTuple):
     measure: int
 
 
-#: On a CPU a batch has to fit into the processor's cache. A GPU wants to be kept busy.
-BATCH_SIZES = {"cpu": BatchSizes(32, 16, 16), "cuda": BatchSizes(1024, 256, 256)}
+#: On a CPU the decoder's batch has to fit into the processor's cache, and small operations are many
+#: in the flow and the measurement: they want more rows. A GPU wants to be kept busy.
+BATCH_SIZES = {"cpu": BatchSizes(128, 16, 64), "cuda": BatchSizes(1024, 256, 256)}
 
 
 class Batches:
-    """A function of batches, which takes few galaxies in a small batch where no bit shows it.
+    """A function of batches, whose last few galaxies take a small batch where no bit shows it.
 
     The first few that are asked for, on a CPU, are computed in a batch of the usual size too, each
     of its places filled with them in turn. If all values agree to the bit, they do for all later
@@ -62,15 +63,20 @@ class Batches:
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Apply the function to tensors (n, ...) on the CPU, see `in_batches`."""
-        n, small = len(tensors[0]), self._fewest
-        while small < n:
+        few = len(tensors[0]) % self.size
+        last = self._smallest([t[-few:] for t in tensors]) if few else self.size
+        return _in_batches(self.function, self.size, last, self.device, tensors)
+
+    def _smallest(self, few: Sequence[Tensor]) -> int:
+        """Size of the batch that these rows take, fewer than a whole one."""
+        small = self._fewest
+        while small < len(few[0]):
             small *= 2
-        if not n or small >= self.size or self.device.type != "cpu":
-            return in_batches(self.function, self.size, self.device, *tensors)
+        if small >= self.size or self.device.type != "cpu":
+            return self.size
         if small not in self._same:
-            self._same[small] = self._agrees(small, tensors)
-        size = small if self._same[small] else self.size
-        return in_batches(self.function, size, self.device, *tensors)
+            self._same[small] = self._agrees(small, few)
+        return small if self._same[small] else self.size
 
     @torch.inference_mode()
     def _agrees(self, small: int, tensors: Sequence[Tensor]) -> bool:
@@ -112,13 +118,21 @@ def in_batches(
     torch.OutOfMemoryError
         There is no memory for one galaxy.
     """
+    return _in_batches(function, size, size, device, tensors)
+
+
+def _in_batches(
+    function: Callable[..., Sequence[Tensor]], size: int, last: int, device: torch.device,
+    tensors: Sequence[Tensor],
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """As `in_batches`, with a size of its own for the last batch, if it is not full."""
     n = len(tensors[0])
     whole: list[Tensor] = []
     lock = threading.Lock()
 
     def run(start: int) -> None:
         rows = [t[start : start + size].to(device) for t in tensors]
-        values = _apply(function, size, rows)
+        values = _apply(function, size if start + size <= n else last, rows)
         with lock:
             if not whole:
                 with torch.inference_mode(False):  # ordinary tensors, for whoever asked

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from galsim_vae.devices import half_precision
 from galsim_vae.frame.frames import DEFAULT, Frame
 from galsim_vae.model import likelihood
 from galsim_vae.model.vae import VAE, VAEConfig
@@ -358,7 +359,7 @@ def _losses_of_step(
 ) -> Losses:
     """What fresh galaxies cost; the loss over `constants.LOSS_UNIT`."""
     batch, true = draw_batch(config, sources, generator)
-    with torch.autocast(generator.device.type, torch.bfloat16):
+    with half_precision(generator.device):
         found = losses(model, batch, true, config, generator)
     return found._replace(loss=found.loss / constants.LOSS_UNIT)
 

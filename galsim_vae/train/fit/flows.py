@@ -11,6 +11,7 @@ from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
+from galsim_vae.devices import half_precision
 from galsim_vae.geometry import sheared_shape
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
@@ -291,7 +292,7 @@ def _fit_latent(
         hide = _rand((len(asked), 1), generator) < config.drop
         hide = hide & (_rand(asked.shape, generator) < flow_constants.HIDE_CONDITION)
         asked = torch.where(hide, torch.nan, asked)
-        with torch.autocast(latents.device.type, torch.bfloat16):
+        with half_precision(latents.device):
             return -flows.latent_log_prob(target, asked).mean()
 
     task = _Task("latent_flow", len(latents) - kept, config.learning_rate, config.seed + 2)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from galsim_vae.devices import find_device
+from galsim_vae.devices import find_device, half_precision
 from galsim_vae.files import output_file, output_folder
 from galsim_vae.latents.pictures import read_pictures, stretch
 from galsim_vae.model import likelihood, picture_file
@@ -249,7 +249,7 @@ def _fit_vae(recipe: PictureRecipe, data: Tensor, device: torch.device) -> Pictu
     for step in bar:
         index = torch.randint(len(data), (config.batch,), generator=generator)
         batch = augmented(data[index], generator).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_precision(device):
             mean, log_variance = model.encoder(batch)
             noise = torch.randn(mean.shape, generator=generator).to(device)
             found = model.decoder(mean + noise * torch.exp(0.5 * log_variance))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from galsim_vae.devices import half_precision
 from galsim_vae.model.pictures import PictureVAE
 from galsim_vae.train.fit.descent import Descent
 from galsim_vae.train.fit.pictures import augmented
@@ -198,7 +199,7 @@ def _loss(
         task.pictures[row[of == k]] for k, task in enumerate(tasks.values())
     ])  # fmt: skip
     seen = augmented(torch.from_numpy(pictures), generator, _GREY)
-    with torch.autocast("cpu", torch.bfloat16):
+    with half_precision(torch.device("cpu")):
         shared = network(seen)
     total = torch.zeros(())
     for k, (name, task) in enumerate(tasks.items()):
