@@ -169,7 +169,14 @@ def yaml() -> Iterator[tuple[str, Callable[[], int]]]:
     settings = {"vae_generator": device}
     catalog = {"vae_catalog": {"nobjects": MANY, "seed": SEED, **device}}
     yield "YAML: `Sersic`", lambda: _image({**sersic, "ellip": ellipticity}, {})
-    yield "YAML: `VAEGalaxy`, one an image, decoded", lambda: _stamps({**ours, **given}, settings)
+    yield (
+        "YAML: `VAEGalaxy`, the only one of its file, decoded",
+        lambda: _stamps({**ours, **given}, settings, FEW // 2),
+    )
+    yield (
+        f"YAML: `VAEGalaxy`, one in each of a file's {MANY} images, decoded",
+        lambda: _stamps({**ours, **given}, settings, MANY, {"type": "MultiFits", "nimages": MANY}),
+    )
     yield (
         f"YAML: `VAEGalaxy` in an image of {MANY}, decoded",
         lambda: _image({**ours, **given}, settings),
@@ -200,12 +207,14 @@ def _image(gal: dict, extra: dict) -> int:
     return columns * rows
 
 
-def _stamps(gal: dict, extra: dict) -> int:
-    """Build a few images of one galaxy, for none of which the next galaxy can be foreseen."""
+def _stamps(gal: dict, extra: dict, count: int, output: dict | None = None) -> int:
+    """Build images of one galaxy; without an output the next galaxy cannot be foreseen."""
     config = _config(gal, extra, size=SCENE.size)
-    for i in range(FEW // 2):
+    if output:
+        config["output"] = dict(output)
+    for i in range(count):
         galsim.config.BuildImage(config, image_num=i, obj_num=i)
-    return FEW // 2
+    return count
 
 
 def main() -> None:

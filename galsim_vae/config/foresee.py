@@ -15,6 +15,7 @@ import galsim.config
 from galsim.config.gsobject import SkipThisObject, valid_gsobject_types
 from galsim.config.value import valid_value_types
 
+from .ahead import Span
 from .copies import copy_config, fields_of_user
 from .generator import GeneratorInput
 from .rehearsal import rehearse
@@ -58,35 +59,36 @@ def only_foreseen(base: dict, asked: Asked | None) -> None:
         raise _Foreseen(asked)
 
 
-def following(base: dict, first: int, count: int) -> list[Asked | None]:
+def following(base: dict, span: Span, count: int) -> list[Asked | None]:
     """Return what the objects after the present one will ask for.
 
     Parameters
     ----------
     base : dict
         The config.
-    first : int
-        Number of the image's first object.
+    span : Span
+        Where to end.
     count : int
         Objects at most.
 
     Returns
     -------
     list
-        An object's entry is None if it makes no new VAEGalaxy. Fewer than `count` where the image
+        An object's entry is None if it makes no new VAEGalaxy. Fewer than `count` where the span
         ends, where reading takes long, and before an object that cannot be read.
     """
     found: list[Asked | None] = []
-    if count < 1:
-        return found
-    start, present = time.thread_time(), base.get("obj_num", 0)
+    present, image = base.get("obj_num", 0), base.get("image_num", 0)
+    numbers = range(present + 1, min(present + 1 + count, span.stop))
+    start = time.thread_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             copy = _copied(base)
-            objects = galsim.config.GetNObjForImage(copy, copy.get("image_num", 0))
-            copy["index_key"] = "obj_num"
-            for number in range(present + 1, min(present + 1 + count, first + objects)):
+            for number in numbers:
+                if span.one_an_image:
+                    galsim.config.SetupConfigImageNum(copy, image + number - present, number)
+                copy["index_key"] = "obj_num"
                 found.append(_foresee(copy, number))
                 if time.thread_time() - start > _SLOW * (len(found) + 2):
                     break

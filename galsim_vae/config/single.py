@@ -10,10 +10,12 @@ from __future__ import annotations
 import warnings
 
 import galsim
+import galsim.config
 
 from galsim_vae.conditions import one_row
 from galsim_vae.stamps import Stamps
 
+from .ahead import Span, span_of
 from .foresee import Asked, can_foresee, following
 
 __all__ = ["made"]
@@ -34,22 +36,29 @@ def made(base: dict, asked: Asked) -> tuple[Stamps, int]:
         The config, whose present object has this galaxy.
     asked : Asked
     """
-    place = base.get("file_num", 0), base.get("image_num", 0)
     ahead = base.get(_KEY)
-    if ahead is None or ahead.place != place:
-        ahead = base[_KEY] = _Ahead(place, base)
+    if ahead is None or not ahead.serves(base):
+        ahead = base[_KEY] = _Ahead(base)
     return ahead.take(base, asked)
 
 
 class _Ahead:
-    """The galaxies of one image that are decoded already, and how well the last were foreseen."""
+    """The galaxies of a span that are decoded already, and how well the last were foreseen."""
 
-    def __init__(self, place: tuple[int, int], base: dict):
-        self.place = place
-        self._first = base.get("obj_num", 0)
-        self._size = 2 if can_foresee(base) else 1
+    def __init__(self, base: dict):
+        self._place = _place(base)
+        self._span = _span(base)
+        self._size = 2 if self._span.stop > base.get("obj_num", 0) + 1 else 1
         self._kept: dict[tuple, tuple[Stamps, int]] = {}
         self._block = self._taken = 0
+
+    def serves(self, base: dict) -> bool:
+        """Whether the config's present object is of the same image, or of the same span."""
+        file, image = _place(base)
+        return file == self._place[0] and (
+            image == self._place[1]
+            or (self._span.one_an_image and base.get("obj_num", 0) < self._span.stop)
+        )
 
     def take(self, base: dict, asked: Asked) -> tuple[Stamps, int]:
         found = self._kept.pop(asked.key, None)
@@ -73,7 +82,7 @@ class _Ahead:
     def _foreseen(self, base: dict, asked: Asked) -> list[Asked]:
         """Of the next objects, those that are asked for alike."""
         wanted = self._size - 1
-        found = following(base, self._first, wanted)
+        found = following(base, self._span, wanted)
         if len(found) < wanted:  # no more objects, or none that can be foreseen
             self._size = 1
         same, names = asked.source.settings, list(asked.conditions)
@@ -81,6 +90,20 @@ class _Ahead:
             other for other in found
             if other and other.source.settings == same and list(other.conditions) == names
         ]  # fmt: skip
+
+
+def _span(base: dict) -> Span:
+    """The objects that can be foreseen, after the present one."""
+    if can_foresee(base):
+        try:
+            return span_of(base, galsim.config.LoggerWrapper(None))
+        except Exception:  # GalSim will say what is wrong
+            pass
+    return Span(0, one_an_image=False)
+
+
+def _place(base: dict) -> tuple[int, int]:
+    return base.get("file_num", 0), base.get("image_num", 0)
 
 
 def _decoded(block: list[Asked]) -> Stamps | None:

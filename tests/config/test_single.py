@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import galsim_vae.config.single
+from galsim_vae.config.ahead import Span
 from galsim_vae.config.foresee import can_foresee, following
 
 CONFIG = """
@@ -92,6 +93,32 @@ def test_pixels_are_those_of_one_by_one(name, generator, monkeypatch):
 def test_pixels_do_not_depend_on_processes(nproc, generator):
     expected = drawn(config())
     np.testing.assert_array_equal(drawn(config(image={"nproc": nproc})), expected)
+
+
+def files(folder, kind, **image):
+    """Pixels of two files, each of seven images that have one galaxy each."""
+    fields = config(
+        image={"type": "Single", **image},
+        gal={"redshift": {"type": "Random", "min": 0.2, "max": 1, "rng_index_key": "image_num"}},
+        output={"type": kind, "nimages": 7, "nfiles": 2, "dir": str(folder),
+                "file_name": "$f'{file_num}.fits'"},
+    )  # fmt: skip
+    del fields["image"]["nobjects"], fields["image"]["stamp_size"]
+    galsim.config.Process(fields, except_abort=True)
+    read = galsim.fits.readCube if kind == "DataCube" else galsim.fits.readMulti
+    return [[image.array for image in read(str(folder / f"{k}.fits"))] for k in range(2)]
+
+
+@pytest.mark.parametrize(("kind", "nproc"), [("MultiFits", 1), ("MultiFits", 2), ("DataCube", 1)])
+def test_galaxies_of_the_next_images_are_foreseen(kind, nproc, generator, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr(galsim_vae.config.single, "can_foresee", lambda base: False)
+        expected = files(tmp_path, kind)
+    assert generator.sizes == [1] * 14
+    generator.sizes.clear()
+    np.testing.assert_array_equal(files(tmp_path, kind, nproc=nproc), expected)
+    if nproc == 1 and kind == "MultiFits":
+        assert generator.sizes == [2, 4, 1] * 2
 
 
 def test_blocks_grow_and_end_with_the_image(generator):
@@ -238,7 +265,7 @@ def test_nothing_of_the_config_is_moved(generator):
     rng = fields["rng"].duplicate()
     before = {"image": fields["image_num_rng"].duplicate(), "current": fields["gal"]["current"]}
     assert can_foresee(fields)
-    assert len(following(fields, 0, 4)) == 4
+    assert len(following(fields, Span(7, one_an_image=False), 4)) == 4
     assert fields["rng"] == rng and fields["obj_num"] == 0
     assert fields["image_num_rng"] == before["image"]
     assert fields["gal"]["current"] is before["current"]

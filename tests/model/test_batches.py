@@ -119,9 +119,18 @@ def test_a_small_batch_must_agree_with_every_place_of_a_whole_one():
 def test_batches_do_not_fall_below_the_fewest_nor_exceed_the_size():
     function = Noted()
     batches = Batches(function, 16, CPU, fewest=4)
-    for n in (0, 1, 16, 40):
+    for n in (0, 1, 16, 45):
         assert torch.equal(batches(torch.ones(n, 3))[0], torch.full((n, 3), 2.0))
     assert set(function.sizes) == {4, 16}
+
+
+def test_the_last_of_many_take_a_small_batch():
+    function, x = Noted(), torch.arange(120.0).reshape(40, 3)
+    batches = Batches(function, 16, CPU)
+    for _ in range(2):
+        assert torch.equal(batches(x)[0], 2 * x)
+    assert sorted(function.sizes[2:]) == sorted([16, 16, 8] * 2)  # after the comparison
+    assert function.sizes[:2] == [8, 16]
 
 
 def test_values_that_are_not_numbers_agree():
