@@ -108,7 +108,9 @@ def second_moment_ratios(
     for number, fwhm in enumerate(PSF_FWHM):
         generator = torch.Generator().manual_seed(seed + number)
         batch = see_through_moffat(galaxies, fwhm * HALF_LIGHT_PIXELS, generator)
-        latent = refine(vae, batch, _STEPS, 1.0, _LEARNING_RATE, known)
+        latent = refine(
+            vae, batch, _STEPS, 1.0, _LEARNING_RATE, known, f"through a PSF of {fwhm:.2f} radii"
+        )
         with torch.no_grad():
             stamps = vae.decoder(latent)[:, reference]
         ratio = (adaptive_moments(stamps).sigma.square() / truth).numpy()

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow
@@ -22,6 +23,7 @@ def refine(
     prior: float = LoopConfig.beta,
     learning_rate: float = 0.05,
     known: CouplingFlow | None = None,
+    bar: str | None = None,
 ) -> Tensor:
     """Maximise the posterior of each galaxy's latent, starting from the encoder's mean.
 
@@ -42,6 +44,8 @@ def refine(
     known : CouplingFlow, optional
         The flow of the latents of known galaxies: the prior has their mean and covariance, and
         steps are along their principal axes, in units of the width. If absent it is standard.
+    bar : str, optional
+        Name of a bar to show.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def refine(
 
     optimizer = torch.optim.Adam([unit], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+    for _ in tqdm(range(steps), bar, unit="step", disable=bar is None):
         model = likelihood.convolve(vae.decoder(latents()), batch.otf)
         misfit = likelihood.half_chi_square(batch.image, model, weight)
         loss = (misfit + 0.5 * prior * unit.square().sum(1)).sum()
