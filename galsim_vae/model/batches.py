@@ -32,12 +32,21 @@ class BatchSizes(NamedTuple):
 BATCH_SIZES = {"cpu": BatchSizes(128, 16, 64), "cuda": BatchSizes(1024, 256, 256)}
 
 
+class _Whole(NamedTuple):
+    """A whole batch of few galaxies: the first place of each galaxy (size,), rows, and values."""
+
+    place: Tensor
+    rows: list[Tensor]
+    values: Sequence[Tensor]
+
+
 class Batches:
     """A function of batches, whose last few galaxies take a small batch where no bit shows it.
 
-    The first few that are asked for, on a CPU, are computed in a batch of the usual size too, each
-    of its places filled with them in turn. If all values agree to the bit, they do for all later
-    ones: nothing but the shape decides in which order a processor adds.
+    The first few that are asked for, on a CPU, are computed in a batch of the usual size, each of
+    its places filled with them in turn, and, for each smaller size that is asked for, in one of
+    that size. If all values agree to the bit, they do for all later galaxies: nothing but the shape
+    decides in which order a processor adds.
 
     Parameters
     ----------
@@ -60,6 +69,7 @@ class Batches:
         self.function, self.size, self.device = function, size, device
         self._fewest = fewest
         self._same: dict[int, bool] = {}
+        self._whole: _Whole | None = None
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Apply the function to tensors (n, ...) on the CPU, see `in_batches`."""
@@ -80,12 +90,18 @@ class Batches:
 
     @torch.inference_mode()
     def _agrees(self, small: int, tensors: Sequence[Tensor]) -> bool:
-        """Whether a small batch has the same bits as galaxies at any place of a whole one."""
-        place = torch.arange(self.size) % len(tensors[0])
+        """Whether a small batch has the same bits as a whole one, and this at all of its places."""
         with one_thread():
-            few = self.function(*(_filled(t, small) for t in tensors))
-            whole = self.function(*(t[place] for t in tensors))
-        return all(_same(f[place], w) for f, w in zip(few, whole, strict=True))
+            if self._whole is None:
+                place = torch.arange(self.size) % len(tensors[0])
+                rows = [t[place] for t in tensors]
+                self._whole = _Whole(place, rows, self.function(*rows))
+            whole = self._whole
+            few = self.function(*(r[:small] for r in whole.rows))
+        return all(
+            _same(f, w[:small]) and _same(w, w[whole.place])
+            for f, w in zip(few, whole.values, strict=True)
+        )
 
 
 def in_batches(

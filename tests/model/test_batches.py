@@ -88,7 +88,7 @@ def test_few_galaxies_take_a_small_batch(n, small):
     function, x = Noted(), torch.arange(1.0, 1 + 3 * n).reshape(n, 3)
     batches = Batches(function, 16, CPU)
     assert torch.equal(batches(x)[0], 2 * x)
-    assert function.sizes == [small, 16, small]  # the first time it is compared
+    assert function.sizes == [16, small, small]  # the first time it is compared
     assert torch.equal(batches(x)[0], 2 * x)
     assert function.sizes[3:] == [small]
 
@@ -98,9 +98,9 @@ def test_a_small_batch_that_rounds_otherwise_is_not_taken():
     batches = Batches(function, 16, CPU)
     for _ in range(2):
         assert torch.equal(batches(x)[0], 2 * x)
-    assert function.sizes == [1, 16, 16, 16]
+    assert function.sizes == [16, 1, 16, 16]
     assert torch.equal(batches(torch.ones(2, 3))[0], torch.full((2, 3), 2.0))
-    assert function.sizes[4:] == [2, 16, 2]
+    assert function.sizes[4:] == [2, 2]  # held against the whole batch of before
 
 
 def test_a_small_batch_must_agree_with_every_place_of_a_whole_one():
@@ -114,6 +114,14 @@ def test_a_small_batch_must_agree_with_every_place_of_a_whole_one():
     batches.function = lambda x: sizes.append(len(x)) or uneven(x)
     batches(torch.ones(1, 3))
     assert sizes == [16]
+
+
+def test_every_place_of_a_small_batch_must_agree():
+    """Also where the whole batch that it is held against was one galaxy, again and again."""
+    uneven = lambda x: (x + 1e-6 * ((torch.arange(len(x)) == 3) & (len(x) == 4))[:, None],)  # noqa: E731
+    batches = Batches(uneven, 16, CPU)
+    batches(torch.ones(1, 3))
+    assert torch.equal(batches(torch.ones(4, 3))[0], torch.ones(4, 3))
 
 
 def test_batches_do_not_fall_below_the_fewest_nor_exceed_the_size():
@@ -130,7 +138,7 @@ def test_the_last_of_many_take_a_small_batch():
     for _ in range(2):
         assert torch.equal(batches(x)[0], 2 * x)
     assert sorted(function.sizes[2:]) == sorted([16, 16, 8] * 2)  # after the comparison
-    assert function.sizes[:2] == [8, 16]
+    assert function.sizes[:2] == [16, 8]
 
 
 def test_values_that_are_not_numbers_agree():
