@@ -80,6 +80,8 @@ def following(base: dict, span: Span, count: int) -> list[Asked | None]:
     found: list[Asked | None] = []
     present, image = base.get("obj_num", 0), base.get("image_num", 0)
     numbers = range(present + 1, min(present + 1 + count, span.stop))
+    if not numbers:
+        return found
     start = time.thread_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
