@@ -1,6 +1,6 @@
 """Write the results of a shear calibration into the documentation, docs/shear.md.
 
-    galsim-vae calibrate examples/demo_shear_lsst.yaml
+    galsim-vae calibrate examples/demo_shear_lsst.yaml galaxies=30000
     python docs/shear_results.py examples/output/shear_lsst
 
 It writes docs/_static/shear_m.png and docs/_static/shear_results.txt, which the page includes.
