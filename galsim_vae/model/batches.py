@@ -33,11 +33,11 @@ BATCH_SIZES = {"cpu": BatchSizes(128, 16, 64), "cuda": BatchSizes(1024, 256, 256
 
 
 class _Whole(NamedTuple):
-    """A whole batch of few galaxies: the first place of each galaxy (size,), rows, and values."""
+    """A whole batch of few galaxies, and whether each has the same bits at all of its places."""
 
-    place: Tensor
     rows: list[Tensor]
     values: Sequence[Tensor]
+    even: bool
 
 
 class Batches:
@@ -92,16 +92,17 @@ class Batches:
     def _agrees(self, small: int, tensors: Sequence[Tensor]) -> bool:
         """Whether a small batch has the same bits as a whole one, and this at all of its places."""
         with one_thread():
-            if self._whole is None:
-                place = torch.arange(self.size) % len(tensors[0])
-                rows = [t[place] for t in tensors]
-                self._whole = _Whole(place, rows, self.function(*rows))
-            whole = self._whole
+            whole = self._whole = self._whole or self._filled_with(tensors)
             few = self.function(*(r[:small] for r in whole.rows))
-        return all(
-            _same(f, w[:small]) and _same(w, w[whole.place])
-            for f, w in zip(few, whole.values, strict=True)
+        return whole.even and all(
+            _same(f, w[:small]) for f, w in zip(few, whole.values, strict=True)
         )
+
+    def _filled_with(self, tensors: Sequence[Tensor]) -> _Whole:
+        place = torch.arange(self.size) % len(tensors[0])
+        rows = [t[place] for t in tensors]
+        values = self.function(*rows)
+        return _Whole(rows, values, all(_same(v, v[place]) for v in values))
 
 
 def in_batches(
