@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from astropy.table import Table
 from galsim.errors import GalSimConfigError
 from numpy.typing import NDArray
@@ -33,6 +32,10 @@ class Keys:
     )
     fine_tune: bool = key("true trains the encoder of pictures along, in four folds", False)
     steps: int = key("of the fine-tuning, with 64 pictures each", 2400)
+    also: dict[str, list[str]] | None = key(
+        "tables of latents of the same weights and their columns of other classes, "
+        "{others.fits: type}, which the fine-tuning teaches along", None
+    )
     target: Path | None = key(
         "table of latents of another survey, to predict this by a learner adapted to it", None
     )
@@ -49,15 +52,12 @@ def run(call: Call) -> None:
     check_count(keys.steps, "steps")
     _check_target(keys)
     path = call.file("table of latents, from galsim-vae encode")
-    from galsim_vae.latents.table import column_of, labels_of, read_latents
+    from galsim_vae.latents.table import labels_of, read_latents
+    from galsim_vae.train.latents.classify import labelled
 
     table = read_latents(path)
     if keys.labels is None:
-        values = column_of(table, keys.column)
-        rows = np.flatnonzero([v == v and str(v).strip() != "" for v in values])
-        if values.dtype.kind == "i":
-            rows = rows[values[rows] >= 0]  # -1 is what sets without a class say
-        values = values[rows]
+        rows, values = labelled(table, keys.column)
     else:
         rows, values = labels_of(table, keys.labels, keys.column)
     if keys.target is None:
@@ -67,13 +67,15 @@ def run(call: Call) -> None:
 
 
 def _learn(call: Call, keys: Keys, table: Table, rows: NDArray, values: NDArray) -> list[Path]:
+    from galsim_vae.latents.table import read_latents
     from galsim_vae.train.latents.classify import learn, write
     from galsim_vae.train.latents.finetune import FineTuning
 
+    also = {name: (read_latents(name), columns) for name, columns in (keys.also or {}).items()}
     folder = output_folder(keys.output)
     tuning = FineTuning(steps=keys.steps, seed=keys.seed) if keys.fine_tune else None
     learnt = learn(
-        table, rows, values, keys.column, keys.learner or "", tuning, call.progress
+        table, rows, values, keys.column, keys.learner or "", tuning, call.progress, also
     )
     if call.progress:
         print(", ".join(f"{k} {v:.4g}" for k, v in learnt.scores.items()))
@@ -101,6 +103,8 @@ def _adapt(
 
 
 def _check_target(keys: Keys) -> None:
+    if keys.also and not keys.fine_tune:
+        raise GalSimConfigError("also is what fine-tuning teaches along: give fine_tune=true too")
     if keys.target is None and keys.target_labels is not None:
         raise GalSimConfigError("target_labels judge a target: give target= too")
     if keys.target is not None and keys.fine_tune:

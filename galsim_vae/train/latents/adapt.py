@@ -2,8 +2,8 @@
 
 Surveys show galaxies with other depth, colours and framing, so that a learner of the one is wrong
 in the other. The two ways here see the features of both surveys, and labels of the source alone.
-The surveys may also differ in how frequent a class is: a galaxy of the target is as likely to be of
-one class as of another before it is looked at.
+The surveys may also differ in how frequent a class is: how frequent it is in the target is told by
+the answers for it.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from galsim_vae.latents.table import features
 from . import classify, learners
 from .coral import Aligned
 from .head import Head
-from .shares import even_chances
+from .shares import even_chances, likely_shares, weighted
 
 __all__ = ["Adapted", "Judges", "adapt", "write"]
 
@@ -112,7 +112,8 @@ def adapt(
         for way in (plain, adapted)
     ]  # fmt: skip
     model = learners.fit_classifier(known, labels, adapted)
-    found = even_chances(model.predict_target(other), share)
+    even = even_chances(model.predict_target(other), share)
+    found = weighted(even, likely_shares(even))
     accuracy = [_accuracies("source", names, labels, held)]
     if judges is not None:
         before = learners.fit_classifier(known, labels, plain).predict_proba(other)

@@ -1,6 +1,7 @@
 """What a user's labels teach: classes or numbers of all galaxies of a table of latents."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from galsim_vae.files import write_whole
 from galsim_vae.latents.pictures import read_pictures, stretch
-from galsim_vae.latents.table import features
+from galsim_vae.latents.table import column_of, features
 from galsim_vae.model import picture_file
 from galsim_vae.train.fit.pictures import FOLDS
 
@@ -20,8 +21,8 @@ from . import figures, learners
 from .finetune import FineTuning, Task, fine_tune
 
 __all__ = [
-    "FEWEST", "Learnt", "add_classes", "are_numbers", "classes_of", "combined", "group_of", "learn",
-    "naming", "pictures_of", "texts_of", "write",
+    "FEWEST", "Learnt", "add_classes", "are_numbers", "classes_of", "combined", "group_of",
+    "labelled", "learn", "naming", "pictures_of", "tasks_of", "texts_of", "write",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def group_of(table: Table) -> NDArray:
 def learn(
     table: Table, rows: NDArray, values: NDArray, column: str, learner: str = "",
     tuning: FineTuning | None = None, progress: bool = False,
+    also: Mapping[str, tuple[Table, Sequence[str]]] | None = None,
 ) -> Learnt:  # fmt: skip
     """Learn labels, judge by four folds, and predict all galaxies.
 
@@ -112,6 +114,10 @@ def learn(
         mean of both learners, see `combined`.
     progress : bool
         Show bars.
+    also : mapping of str to (Table, list of str), optional
+        Tables of latents of the same weights, and columns with other classes there, which
+        fine-tuning teaches the encoder along with the labels. None of these galaxies may be among
+        the labelled ones, which they would judge.
 
     Returns
     -------
@@ -120,7 +126,8 @@ def learn(
     Raises
     ------
     galsim.GalSimValueError
-        Fewer than 12 labels, one class only, or more than 50 classes; fine-tuning without pictures.
+        Fewer than 12 labels, one class only, or more than 50 classes; fine-tuning without pictures;
+        a table in `also` of other weights.
     """
     if len(values) < FEWEST:
         raise GalSimValueError(f"{column} needs at least {FEWEST} labels", len(values))
@@ -139,7 +146,7 @@ def learn(
     model = learners.fit_classifier(known[rows], labels, learner)
     every[:, np.asarray(model.classes_, int)] = model.predict_proba(known)
     if tuning is not None:
-        folds, whole = _fine_tuned(table, rows, labels, group, tuning, progress)
+        folds, whole = _fine_tuned(table, rows, labels, group, tuning, progress, also or {})
         found, every = (combined(a, b) for a, b in ((found, folds), (every, whole)))
     every[rows] = found
     listed = _listed(table, rows, texts_of(values), column)
@@ -230,18 +237,71 @@ def pictures_of(table: Table, progress: bool = False) -> tuple[picture_file.Pict
     return model, stretch(pictures.array, config.size, len(config.bands))
 
 
+def tasks_of(
+    also: Mapping[str, tuple[Table, Sequence[str]]], sha256: str, progress: bool = False
+) -> dict[str, Task]:
+    """Make tasks of columns of classes in tables of latents of pictures.
+
+    Parameters
+    ----------
+    also : mapping of str to (Table, list of str)
+        Tables and their columns, by names of the tables. Rows without a label, see `labelled`, are
+        left out.
+    sha256 : str
+        Digest of the weights that all tables must be of.
+    progress : bool
+        Show bars.
+
+    Raises
+    ------
+    OSError
+        The pictures are no longer there.
+    galsim.GalSimValueError
+        Another digest, no such column, one class only, or labels that are numbers.
+    """
+    tasks = {}
+    for number, (name, (table, columns)) in enumerate(also.items()):
+        if table.meta.get("SHA256") != sha256:
+            raise GalSimValueError(
+                f"{name} was encoded by other weights: encode both by the same",
+                table.meta.get("SHA256"), [sha256],
+            )  # fmt: skip
+        pictures = pictures_of(table, progress)[1]
+        for column in columns:
+            rows, values = labelled(table, column)
+            if are_numbers(values):
+                raise GalSimValueError(f"{name}: only classes are taught along, and these are "
+                                       "numbers", column)  # fmt: skip
+            labels = classes_of(values, column)[1]
+            tasks[f"{number} {column}".replace(".", " ")] = Task(pictures[rows], labels)
+    return tasks
+
+
+def labelled(table: Table, column: str) -> tuple[NDArray, NDArray]:
+    """Return the rows of a table of latents that have a label in one of its columns, and these.
+
+    A label is no empty text, no NaN, and no negative whole number: sets without a class say -1.
+    """
+    values = column_of(table, column)
+    rows = np.flatnonzero([v == v and str(v).strip() != "" for v in values])
+    if values.dtype.kind == "i":
+        rows = rows[values[rows] >= 0]
+    return rows, values[rows]
+
+
 def _fine_tuned(
     table: Table, rows: NDArray, labels: NDArray, group: NDArray, tuning: FineTuning,
-    progress: bool,
+    progress: bool, also: Mapping[str, tuple[Table, Sequence[str]]],
 ) -> tuple[NDArray, NDArray]:  # fmt: skip
     """Probabilities of the labelled rows, each by a network of other folds, and of all rows."""
     model, stretched = pictures_of(table, progress)
+    others = tasks_of(also, model.sha256, progress)
     fold, classes = learners.folds_of(group[rows]), int(labels.max()) + 1
     found = np.zeros((len(rows), classes))
     for k in range(FOLDS):
         seen, held = fold != k, fold == k
-        task = {"labels": Task(stretched[rows[seen]], labels[seen])}
-        network = fine_tune(model.vae, task, tuning, progress)
+        tasks = {"labels": Task(stretched[rows[seen]], labels[seen])} | others
+        network = fine_tune(model.vae, tasks, tuning, progress)
         part = network.predict(stretched[rows[held]], "labels")
         found[np.ix_(held, np.arange(part.shape[1]))] = part
         logger.info("fold %d: %.3f", k, np.mean(part.argmax(1) == labels[held]))
@@ -249,7 +309,8 @@ def _fine_tuned(
         every = np.zeros((len(table), classes))
         every[rows] = found
         return found, every
-    network = fine_tune(model.vae, {"labels": Task(stretched[rows], labels)}, tuning, progress)
+    tasks = {"labels": Task(stretched[rows], labels)} | others
+    network = fine_tune(model.vae, tasks, tuning, progress)
     return found, network.predict(stretched, "labels", progress)
 
 

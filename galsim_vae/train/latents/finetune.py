@@ -2,8 +2,10 @@
 
 The encoder starts from the weights of the autoencoder. Sets that are labelled in other ways (votes,
 attributes) may be trained along with the one that counts: each has a head of its own, and all share
-the encoder. Pictures are turned, mirrored, zoomed and shifted at random; what is predicted of a
-picture is the mean over its eight turns and mirror images.
+the encoder. Pictures of another survey, without labels, may be shown too: then what the heads are
+given is to look alike in both surveys, see `galsim_vae.train.latents.head`. Pictures are turned,
+mirrored, zoomed and shifted at random; what is predicted of a picture is the mean over its eight
+turns and mirror images.
 """
 
 import copy
@@ -24,6 +26,9 @@ from galsim_vae.train.fit.descent import Descent
 from galsim_vae.train.fit.pictures import augmented
 from galsim_vae.train.fit.recipe import training_settings
 
+from .head import discrepancy
+from .shares import even_chances
+
 __all__ = ["FineTuning", "Network", "Task", "fine_tune"]
 
 _WIDTH = 128
@@ -31,6 +36,9 @@ _DROP = 0.3
 _SMOOTHING = 0.05  # of labels: the share that goes to the other classes
 _GREY = 0.1
 _PART = 64
+# Of the discrepancy beside the cross-entropy, the steps before it counts (by then the answers for
+# the other survey mean something), and the memory of its shares of the classes, from step to step.
+_ALIKE, _WARM, _MEMORY = 10.0, 300, 0.98
 
 
 @dataclass(frozen=True)
@@ -121,8 +129,9 @@ class Network(nn.Module):
 
 
 def fine_tune(
-    vae: PictureVAE, tasks: dict[str, Task], config: FineTuning, progress: bool = False
-) -> Network:
+    vae: PictureVAE, tasks: dict[str, Task], config: FineTuning, progress: bool = False,
+    target: NDArray | None = None,
+) -> Network:  # fmt: skip
     """Train the encoder and the heads of all tasks together.
 
     Parameters
@@ -130,11 +139,14 @@ def fine_tune(
     vae : PictureVAE
         Its encoder is copied.
     tasks : dict of str to Task
-        Those to learn; pictures of a step are drawn from all alike.
+        Those to learn. Half of the pictures of a step are of the first one, if there are several;
+        the others are drawn from all other tasks alike.
     config : FineTuning
         How long.
     progress : bool
         Show a bar.
+    target : ndarray (n, bands, size, size), optional
+        Pictures of another survey, to be seen like those of the first task, which is of classes.
 
     Returns
     -------
@@ -155,12 +167,13 @@ def fine_tune(
             raise GalSimValueError(f"{name}: needs galaxies of at least two classes",
                                    np.unique(task.targets))  # fmt: skip
     with training_settings():
-        return _fit(vae, tasks, config, progress)
+        return _fit(vae, tasks, config, progress, target)
 
 
 def _fit(
-    vae: PictureVAE, tasks: dict[str, Task], config: FineTuning, progress: bool
-) -> Network:
+    vae: PictureVAE, tasks: dict[str, Task], config: FineTuning, progress: bool,
+    target: NDArray | None,
+) -> Network:  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = Network(vae, {name: task.outputs for name, task in tasks.items()})
@@ -175,22 +188,64 @@ def _fit(
             steps=config.steps, clip=2.0, decay=0.99,
         )  # fmt: skip
         generator = torch.Generator().manual_seed(config.seed)
-        of = np.concatenate([np.full(len(t.pictures), k) for k, t in enumerate(tasks.values())])
-        row = np.concatenate([np.arange(len(t.pictures)) for t in tasks.values()])
+        draw = _Draw(tasks, config.batch, generator)
+        other = None if target is None else _Target(target, tasks, generator)
         network.train()
         bar = tqdm(range(config.steps), "fine-tuning", unit="step", disable=not progress)
         for step in bar:
-            index = torch.randint(len(of), (config.batch,), generator=generator).numpy()
-            loss = _loss(network, tasks, of[index], row[index], generator)
+            loss = _loss(network, tasks, *draw(), generator, other if step >= _WARM else None)
             descent.step(step, loss)
             if step % 20 == 0:
                 bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
     return descent.average.eval().requires_grad_(False)
 
 
+class _Draw:
+    """Draws the pictures of a step: the task of each, and its row there."""
+
+    def __init__(self, tasks: dict[str, Task], batch: int, generator: torch.Generator):
+        counts = [len(task.pictures) for task in tasks.values()]
+        self._first, self._others = counts[0], sum(counts[1:])
+        self._of = np.repeat(np.arange(len(counts)), counts)
+        self._row = np.concatenate([np.arange(count) for count in counts])
+        self._batch, self._generator = batch, generator
+
+    def __call__(self) -> tuple[NDArray, NDArray]:
+        own = self._batch // 2 if self._others else self._batch
+        parts = [torch.randint(self._first, (own,), generator=self._generator)]
+        if self._others:
+            rest = (self._batch - own,)
+            parts += [self._first + torch.randint(self._others, rest, generator=self._generator)]
+        index = torch.cat(parts).numpy()
+        return self._of[index], self._row[index]
+
+
+class _Target:
+    """How far the first task's pictures are from those of another survey, for the network."""
+
+    def __init__(self, pictures: NDArray, tasks: dict[str, Task], generator: torch.Generator):
+        name, task = next(iter(tasks.items()))
+        self._name, self._pictures, self._generator = name, pictures, generator
+        labels = torch.from_numpy(task.targets)
+        self._share = torch.bincount(labels, minlength=task.outputs) / len(labels)
+        self._shown = torch.full_like(self._share, 1 / len(self._share))
+
+    def loss(self, network: Network, shared: Tensor, labels: Tensor) -> Tensor:
+        """Return the weighted discrepancy to as many pictures as `shared` has rows (n, width)."""
+        rows = torch.randint(len(self._pictures), (len(shared),), generator=self._generator)
+        seen = augmented(torch.from_numpy(self._pictures[rows.numpy()]), self._generator, _GREY)
+        with half_precision(torch.device("cpu")):
+            other = network(seen)
+        other = other.float()
+        answers = network.heads[self._name](other).detach().softmax(1)
+        now = even_chances(answers, self._share).mean(0)
+        self._shown = torch.lerp(now, self._shown, _MEMORY)
+        return _ALIKE * discrepancy(shared, other, (self._shown / self._share)[labels])
+
+
 def _loss(
     network: Network, tasks: dict[str, Task], of: NDArray, row: NDArray,
-    generator: torch.Generator,
+    generator: torch.Generator, other: _Target | None = None,
 ) -> Tensor:  # fmt: skip
     """Mean loss of the pictures of a step: cross-entropy of classes and of shares."""
     order = np.argsort(of, kind="stable")
@@ -210,6 +265,8 @@ def _loss(
         target = torch.from_numpy(task.targets[row[of == k]])
         if task.is_class:
             part = F.cross_entropy(found, target.long(), label_smoothing=_SMOOTHING)
+            if other is not None and k == 0:
+                part = part + other.loss(network, shared[mine].float(), target.long())
         else:
             known = torch.isfinite(target)
             cost = F.binary_cross_entropy_with_logits(

@@ -1,7 +1,8 @@
-"""Classes given the same weight, however frequent each is in a survey.
+"""How frequent each class is in a survey.
 
 What two surveys differ in must not be taken for a difference in how they see galaxies if it is one
-in which galaxies they hold.
+in which galaxies they hold. While surveys are aligned all classes weigh the same; afterwards the
+answers for a survey tell how frequent each class is there.
 """
 
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["even_chances", "even_weights"]
+__all__ = ["even_chances", "even_weights", "likely_shares", "weighted"]
+
+_ROUNDS = 100
 
 
 def even_weights(probability: NDArray) -> NDArray:
@@ -48,3 +51,33 @@ def even_chances(probability: Any, share: Any) -> Any:
     """
     even = probability / share
     return even / even.sum(1)[:, None]
+
+
+def likely_shares(even: NDArray) -> NDArray:
+    """Return how frequent each class is among galaxies, as far as the answers for them tell.
+
+    The expectation maximisation of Saerens et al. 2002 (Neural Computation 14, 21), equation 2.9.
+    As many galaxies again, evenly of all classes, are added: answers that doubt too little or too
+    much would else let rare classes die out.
+
+    Parameters
+    ----------
+    even : ndarray (n, classes)
+        Probabilities as if all classes were equally frequent.
+
+    Returns
+    -------
+    ndarray (classes,)
+        Their sum is 1.
+    """
+    classes = even.shape[1]
+    share = np.full(classes, 1 / classes)
+    for _ in range(_ROUNDS):
+        share = (weighted(even, share).mean(0) + 1 / classes) / 2
+    return share
+
+
+def weighted(even: NDArray, share: NDArray) -> NDArray:
+    """Return probabilities (n, classes) where classes have shares (classes,), of even ones."""
+    product = even * share
+    return product / product.sum(1, keepdims=True)

@@ -5,13 +5,19 @@ import pytest
 import torch
 from astropy.table import QTable, Table
 from galsim.errors import GalSimValueError
+from scipy.optimize import minimize_scalar
 
 from galsim_vae import cli
 from galsim_vae.latents.table import features, write_latents
 from galsim_vae.train.latents.adapt import Judges, adapt
 from galsim_vae.train.latents.coral import Alignment
 from galsim_vae.train.latents.head import Head, discrepancy
-from galsim_vae.train.latents.shares import even_chances, even_weights
+from galsim_vae.train.latents.shares import (
+    even_chances,
+    even_weights,
+    likely_shares,
+    weighted,
+)
 
 WAYS = ("coral", "mmd")
 NAMES = np.array(["disc", "round"])
@@ -76,6 +82,24 @@ def test_other_shares_of_the_classes_are_not_aligned():
     even = even_chances(probability, np.array([0.8, 0.2]))
     np.testing.assert_allclose(even, [[0.5, 0.5], [0.2, 0.8]])
     np.testing.assert_allclose(even_weights(np.eye(2)[[0, 0, 0, 1]]), [1 / 6] * 3 + [0.5])
+
+
+def test_answers_tell_how_frequent_a_class_is():
+    rng = np.random.default_rng(1)
+    truth = (rng.uniform(size=4000) < 0.9).astype(int)
+    one = 1 / (1 + np.exp(-2 * (rng.normal(size=4000) + 2 * truth - 1)))
+    even = np.stack([1 - one, one], 1)
+
+    def cost(q):  # of these galaxies, and of as many again, half of each class
+        return -np.log(even @ [1 - q, q]).sum() - 2000 * np.log(q * (1 - q))
+
+    best = minimize_scalar(cost, bounds=(0, 1), method="bounded").x
+    assert best > 0.6
+    np.testing.assert_allclose(likely_shares(even), [1 - best, best], atol=1e-4)
+    right = [np.mean(p.argmax(1) == truth) for p in (even, weighted(even, likely_shares(even)))]
+    assert right[1] > right[0]
+    np.testing.assert_allclose(likely_shares(np.full((9, 3), 1 / 3)), 1 / 3)
+    np.testing.assert_allclose(likely_shares(np.eye(2)[[0, 0, 0, 0]]), [0.75, 0.25])
 
 
 def test_what_judges_teaches_nothing_and_a_seed_says_all():

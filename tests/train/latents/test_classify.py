@@ -6,8 +6,8 @@ from astropy.table import Table
 from galsim.errors import GalSimValueError
 
 from galsim_vae import cli
-from galsim_vae.train.latents import learners
-from galsim_vae.train.latents.classify import are_numbers, combined, learn
+from galsim_vae.train.latents import finetune, learners
+from galsim_vae.train.latents.classify import are_numbers, combined, labelled, learn, tasks_of
 from galsim_vae.train.latents.finetune import FineTuning, Task, fine_tune
 
 
@@ -130,6 +130,48 @@ def test_fine_tuning_learns_and_needs_pictures_of_its_size(picture_vae, stretche
         fine_tune(picture_vae, {"a": Task(images, 0 * kind)}, FineTuning(steps=1))
 
 
+def test_labels_of_another_set_are_taught_along(table, monkeypatch):
+    shown = []
+    fit = finetune.fine_tune
+    monkeypatch.setattr(
+        "galsim_vae.train.latents.classify.fine_tune",
+        lambda vae, tasks, *rest: shown.append(tasks) or fit(vae, tasks, *rest),
+    )
+    also = {"other.fits": (table.copy(), ["kind", "label"])}
+    learn(table, *labels(table), "kind", "kernel", FineTuning(steps=2, batch=8), also=also)
+    assert [list(tasks) for tasks in shown] == [["labels", "0 kind", "0 label"]] * 4
+    assert [len(task.targets) for task in shown[0].values()] == [72, 96, 96]
+    digest = table.meta["SHA256"]
+    with pytest.raises(GalSimValueError, match="only classes are taught along"):
+        tasks_of({"other.fits": (table, ["slope"])}, digest)
+    with pytest.raises(GalSimValueError, match="no column of this name"):
+        tasks_of({"other.fits": (table, ["colour"])}, digest)
+    with pytest.raises(GalSimValueError, match="other.fits was encoded by other weights"):
+        tasks_of({"other.fits": (table, ["kind"])}, "b" * 64)
+
+
+def test_what_is_a_label():
+    rows, values = labelled(Table({"x": [0, -1, 2]}), "x")
+    assert list(rows) == [0, 2] and list(values) == [0, 2]
+    assert list(labelled(Table({"x": [0.5, np.nan, -1.0]}), "x")[0]) == [0, 2]
+    assert list(labelled(Table({"x": ["a", " ", ""]}), "x")[0]) == [0]
+
+
+def test_half_of_a_step_is_of_the_first_of_several_tasks(picture_vae, stretched, monkeypatch):
+    images, kind = stretched
+    counts, loss = [], finetune.F.cross_entropy
+    monkeypatch.setattr(
+        finetune.F, "cross_entropy", lambda a, b, **k: counts.append(len(b)) or loss(a, b, **k)
+    )
+    few = Task(images[:6], kind[:6])
+    config = FineTuning(steps=5, batch=24)
+    fine_tune(picture_vae, {"few": few, "many": Task(images, kind)}, config)
+    assert counts == [12] * 10
+    counts.clear()
+    fine_tune(picture_vae, {"few": few}, config)
+    assert counts == [24] * 5
+
+
 def test_command(latents, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
@@ -157,6 +199,8 @@ def test_command(latents, tmp_path, monkeypatch, capsys):
         (["column=type", "labels=other.csv"], "other.csv"),
         (["column=mean"], "more than one number a row"),
         (["column=kind", "learner=magic"], "learner is unknown"),
+        (["column=kind", "also={a.fits: kind}"], "give fine_tune=true too"),
+        (["column=kind", "fine_tune=true", "also={a.fits: kind}"], "a.fits"),
     ):
         code, said = run(*keys)
         assert code == 1 and says in said.err, said.err
