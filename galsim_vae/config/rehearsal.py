@@ -11,7 +11,12 @@ import galsim.config
 from galsim.config.gsobject import UpdateGSParams
 from galsim.config.stamp import stamp_ignore, valid_stamp_types
 
-__all__ = ["rehearse", "set_object"]
+__all__ = ["rehearse", "set_image", "set_object"]
+
+
+def set_image(base: dict, number: int, first: int) -> None:
+    """Set up the number and the deviate of an image, whose first object is `first`."""
+    galsim.config.SetupConfigImageNum(base, number, first)
 
 
 def set_object(base: dict, number: int) -> Any:

@@ -166,13 +166,17 @@ def test_galaxies_that_are_shown_again_are_not_decoded_again(generator):
     assert generator.sizes == [4]
 
 
-def test_one_image_an_object(tmp_path, generator):
+BY_IMAGE = {"type": "Random", "min": 0, "max": 39, "rng_index_key": "image_num"}
+
+
+@pytest.mark.parametrize("index", [None, BY_IMAGE])
+def test_one_image_an_object(index, tmp_path, generator):
     """Postage stamps in a cube: the coming images are foreseen."""
-    fields = config()
+    fields = config(index)
     fields["image"] = {"size": 32, "pixel_scale": 0.2, "random_seed": 3}
     fields["output"] = {"type": "DataCube", "nimages": 8, "file_name": str(tmp_path / "a.fits")}
     galsim.config.Process(copy.deepcopy(fields))
-    assert generator.sizes == [8]
+    assert len(generator.sizes) == 1
     one = galsim.fits.readCube(str(tmp_path / "a.fits"))
     for name, nproc in (("image", 2), ("output", 1)):
         run = copy.deepcopy(fields)
