@@ -2,7 +2,8 @@
 
 FOLDER holds tables of latents of the sets with labels, encoded by weights that were trained without
 the folds of --hold-out. Rows of these folds are predicted by learners that have seen the labels of
-all other folds. Prints a Markdown table; --fine-tune trains the encoder along.
+all other folds. Prints a Markdown table; --fine-tune trains the encoder along, and with --also by
+the labels of the other sets too.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from galsim_vae.latents.table import features, read_latents
 from galsim_vae.train.latents import learners
-from galsim_vae.train.latents.classify import combined, group_of, pictures_of
+from galsim_vae.train.latents.classify import combined, group_of, pictures_of, tasks_of
 from galsim_vae.train.latents.finetune import FineTuning, Task, fine_tune
 
 SETS = {"EFIGI": ("efigi", "class7"), "Galaxy Zoo": ("gz_kaggle", "label"),
@@ -31,14 +32,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--hold-out", type=int, nargs="+", default=list(range(4)))
     parser.add_argument("--fine-tune", action="store_true")
-    parser.add_argument("--only", default="", help="sets whose name has this in it")
+    parser.add_argument("--also", action="store_true", help="taught by the other sets' labels")
+    parser.add_argument("--only", default="", help="name of one set")
     parser.add_argument("--save", type=Path, help="folder of the probabilities, .npz")
     options = parser.parse_args()
     for name, (file, column) in SETS.items():
-        if options.only not in name:
+        if options.only and options.only != name:
             continue
         table = read_latents(options.folder / f"{file}.fits")
         model, pictures = pictures_of(table) if options.fine_tune else (None, None)
+        others: dict[str, Task] = {}
+        if model is not None and options.also:
+            also = {f: (read_latents(options.folder / f"{f}.fits"), [c])
+                    for f, c in SETS.values() if f != file}  # fmt: skip
+            others = tasks_of(also, model.sha256)
         known = np.asarray(table[column]) >= 0
         labels = np.unique(np.asarray(table[column])[known], return_inverse=True)[1]
         fold = learners.folds_of(group_of(table)[known])
@@ -51,8 +58,8 @@ def main() -> None:
             found["kernel"].append(learner.predict_proba(every[rows]))
             if model is not None and pictures is not None:
                 images = pictures[known]
-                task = {"labels": Task(images[seen], labels[seen])}
-                network = fine_tune(model.vae, task, FineTuning(), True)
+                tasks = {"labels": Task(images[seen], labels[seen])} | others
+                network = fine_tune(model.vae, tasks, FineTuning(), True)
                 found["network"].append(network.predict(images[rows], "labels"))
                 found["both"].append(combined(found["kernel"][-1], found["network"][-1]))
             for way, parts in found.items():
