@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 #: Labels that a learner needs.
 FEWEST = 12
 _MOST_CLASSES = 50
+_NETWORK = 2 / 3
 
 
 @dataclass
@@ -111,7 +112,7 @@ def learn(
         One of `learners.CLASSIFIERS`; the best for classes, or for numbers, if empty.
     tuning : FineTuning, optional
         Train the encoder of pictures along, once a fold and once for the unlabelled, and take the
-        mean of both learners, see `combined`.
+        weighted mean of both learners, see `combined`.
     progress : bool
         Show bars.
     also : mapping of str to (Table, list of str), optional
@@ -155,12 +156,18 @@ def learn(
     return Learnt(listed, scores, names.tolist(), labels, found)
 
 
-def combined(first: NDArray, second: NDArray) -> NDArray:
+def combined(moments: NDArray, network: NDArray) -> NDArray:
     """Return the geometric mean of the probabilities (n, classes) of two learners.
 
-    One that is sure of a mistake does not win alone.
+    One that is sure of a mistake does not win alone. The network counts twice: Galaxy Zoo's
+    galaxies have the best likelihood so.
+
+    Parameters
+    ----------
+    moments, network : ndarray (n, classes)
+        Of the learner on latents and moments, and of the encoder trained along.
     """
-    product = np.sqrt(np.maximum(first, 1e-4) * np.maximum(second, 1e-4))
+    product = np.maximum(moments, 1e-4) ** (1 - _NETWORK) * np.maximum(network, 1e-4) ** _NETWORK
     return product / product.sum(1, keepdims=True)
 
 

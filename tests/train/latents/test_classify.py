@@ -86,8 +86,8 @@ def test_numbers_that_hang_on_one_feature_are_found_among_many(table):
 
 
 def test_one_learner_that_is_sure_does_not_win_alone():
-    both = combined(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([[0.2, 0.8], [0.4, 0.6]]))
-    np.testing.assert_allclose(both[0], [1 / 3, 2 / 3])
+    both = combined(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([[1 / 9, 8 / 9], [0.4, 0.6]]))
+    np.testing.assert_allclose(both[0], [0.2, 0.8])
     np.testing.assert_allclose(both.sum(1), 1)
     assert 0.9 < both[1, 0] < 1
 
