@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from astropy.table import Table
 from galsim.errors import GalSimConfigError
@@ -13,6 +13,9 @@ from galsim_vae.settings import key
 
 from .call import Call
 from .sample import check_count
+
+if TYPE_CHECKING:
+    from galsim_vae.train.latents.finetune import FineTuning
 
 __all__ = ["Keys", "run"]
 
@@ -30,7 +33,7 @@ class Keys:
         "on latents and moments: radial basis functions, linear, or trees; absent: kernel for "
         "classes, boosting for numbers", None
     )
-    fine_tune: bool = key("true trains the encoder of pictures along, in four folds", False)
+    fine_tune: bool = key("true trains the encoder of pictures along", False)
     steps: int = key("of the fine-tuning, with 64 pictures each", 2400)
     also: dict[str, list[str]] | None = key(
         "tables of latents of the same weights and their columns of other classes, "
@@ -40,8 +43,9 @@ class Keys:
         "table of latents of another survey, to predict this by a learner adapted to it", None
     )
     target_labels: Path | None = key("labels of the target, which judge and teach nothing", None)
-    adaptation: Literal["coral", "mmd"] = key(
-        "to the target: its correlations, or a network that sees both surveys alike", "coral"
+    adaptation: Literal["coral", "mmd"] | None = key(
+        "to the target: its correlations, or a network that sees both surveys alike; absent: "
+        "coral, or mmd with fine_tune", None
     )
     seed: int = key("of the fine-tuning and of the network", 1)
 
@@ -53,9 +57,11 @@ def run(call: Call) -> None:
     _check_target(keys)
     path = call.file("table of latents, from galsim-vae encode")
     from galsim_vae.latents.table import labels_of, read_latents
-    from galsim_vae.train.latents.classify import labelled
+    from galsim_vae.train.latents.classify import check_are_pictures, labelled
 
     table = read_latents(path)
+    if keys.fine_tune:
+        check_are_pictures(table)
     if keys.labels is None:
         rows, values = labelled(table, keys.column)
     else:
@@ -69,17 +75,21 @@ def run(call: Call) -> None:
 def _learn(call: Call, keys: Keys, table: Table, rows: NDArray, values: NDArray) -> list[Path]:
     from galsim_vae.latents.table import read_latents
     from galsim_vae.train.latents.classify import learn, write
-    from galsim_vae.train.latents.finetune import FineTuning
 
     also = {name: (read_latents(name), columns) for name, columns in (keys.also or {}).items()}
     folder = output_folder(keys.output)
-    tuning = FineTuning(steps=keys.steps, seed=keys.seed) if keys.fine_tune else None
     learnt = learn(
-        table, rows, values, keys.column, keys.learner or "", tuning, call.progress, also
+        table, rows, values, keys.column, keys.learner or "", _tuning(keys), call.progress, also
     )
     if call.progress:
         print(", ".join(f"{k} {v:.4g}" for k, v in learnt.scores.items()))
     return write(learnt, keys.column, folder)
+
+
+def _tuning(keys: Keys) -> "FineTuning | None":
+    from galsim_vae.train.latents.finetune import FineTuning
+
+    return FineTuning(steps=keys.steps, seed=keys.seed) if keys.fine_tune else None
 
 
 def _adapt(
@@ -94,8 +104,8 @@ def _adapt(
         judges = Judges(*labels_of(target, keys.target_labels, keys.column))
     folder = output_folder(keys.output)
     adapted = adapt(
-        table, rows, values, target, keys.column, keys.adaptation,
-        keys.learner or learners.BEST_OF_CLASSES, judges, keys.seed, call.progress,
+        table, rows, values, target, keys.column, keys.adaptation or "coral",
+        keys.learner or learners.BEST_OF_CLASSES, judges, keys.seed, call.progress, _tuning(keys),
     )  # fmt: skip
     if call.progress:
         adapted.accuracy.pprint_all()
@@ -107,5 +117,7 @@ def _check_target(keys: Keys) -> None:
         raise GalSimConfigError("also is what fine-tuning teaches along: give fine_tune=true too")
     if keys.target is None and keys.target_labels is not None:
         raise GalSimConfigError("target_labels judge a target: give target= too")
-    if keys.target is not None and keys.fine_tune:
-        raise GalSimConfigError("fine_tune is not for a target: leave one of them out")
+    if keys.target is not None and keys.fine_tune and keys.adaptation == "coral":
+        raise GalSimConfigError("fine_tune adapts by mmd: leave adaptation=coral out")
+    if keys.target is not None and keys.also:
+        raise GalSimConfigError("also is not for a target: leave one of them out")

@@ -1,14 +1,14 @@
 """Another survey: what the labels of one table of latents say of a table that has none.
 
 Surveys show galaxies with other depth, colours and framing, so that a learner of the one is wrong
-in the other. The two ways here see the features of both surveys, and labels of the source alone.
-The surveys may also differ in how frequent a class is: how frequent it is in the target is told by
-the answers for it.
+in the other. The ways here see both surveys, and labels of the source alone: two learn from
+features, and one trains the encoder of pictures along. The surveys may also differ in how frequent
+a class is: how frequent it is in the target is told by the answers for it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -20,6 +20,7 @@ from galsim_vae.latents.table import features
 
 from . import classify, learners
 from .coral import Aligned
+from .finetune import FineTuning, Task, fine_tune
 from .head import Head
 from .shares import even_chances, likely_shares, weighted
 
@@ -63,6 +64,7 @@ class Adapted:
 def adapt(
     source: Table, rows: NDArray, values: NDArray, target: Table, column: str, adaptation: str,
     learner: str = "kernel", judges: Judges | None = None, seed: int = 1, progress: bool = False,
+    tuning: FineTuning | None = None,
 ) -> Adapted:  # fmt: skip
     """Learn classes in a survey with labels, and predict the galaxies of one without.
 
@@ -89,6 +91,9 @@ def adapt(
         Of the network.
     progress : bool
         Show bars.
+    tuning : FineTuning, optional
+        Train the encoder of pictures along, see `galsim_vae.train.latents.finetune.fine_tune`, in
+        the place of `adaptation` and `learner`. A fold of the source is held out and judges.
 
     Returns
     -------
@@ -98,28 +103,27 @@ def adapt(
     ------
     galsim.GalSimValueError
         Tables of other weights, fewer than 12 labels or galaxies of the target, labels that are
-        numbers, or a class that only one of the surveys has.
+        numbers, or a class that only one of the surveys has; fine-tuning without pictures, or a
+        class that only the fold has that is held out.
     """
     _check(source, target, values, column)
     names, labels = classify.classes_of(values, column)
     if judges is not None:
         _check_classes(names, judges, column)
-    known, other = features(source)[rows], features(target)
     group, share = classify.group_of(source)[rows], np.bincount(labels) / len(labels)
-    plain, adapted = _ways(adaptation, learner, other, seed)
-    held = [
-        learners.cross_validated(known, labels, group, way, len(names), progress)
-        for way in (plain, adapted)
-    ]  # fmt: skip
-    model = learners.fit_classifier(known, labels, adapted)
-    even = even_chances(model.predict_target(other), share)
+    if tuning is None:
+        known, other = features(source)[rows], features(target)
+        ways = _ways(adaptation, learner, other, seed)
+        answers = _of_features(known, other, labels, group, ways, progress)
+    else:
+        answers = _of_networks(source, rows, target, labels, group, tuning, progress)
+    even = even_chances(answers.target[1], share)
     found = weighted(even, likely_shares(even))
-    accuracy = [_accuracies("source", names, labels, held)]
+    accuracy = [_accuracies("source", names, labels[answers.judged], answers.source)]
     if judges is not None:
-        before = learners.fit_classifier(known, labels, plain).predict_proba(other)
         truth = np.searchsorted(names, classify.texts_of(judges.values))
-        answers = [probability[judges.rows] for probability in (before, found)]
-        accuracy.append(_accuracies("target", names, truth, answers))
+        told = [probability[judges.rows] for probability in (answers.target[0], found)]
+        accuracy.append(_accuracies("target", names, truth, told))
     listed = classify.naming(target)
     classify.add_classes(listed, names, found)
     return Adapted(listed, vstack(accuracy))
@@ -131,6 +135,48 @@ def write(adapted: Adapted, folder: Path) -> list[Path]:
     for path, table in zip(paths, (adapted.table, adapted.accuracy), strict=True):
         write_whole(path, table.write)
     return paths
+
+
+class _Answers(NamedTuple):
+    """Probabilities before and after adaptation, of labelled galaxies and of the target."""
+
+    judged: NDArray
+    source: list[NDArray]
+    target: list[NDArray]
+
+
+def _of_features(
+    known: NDArray, other: NDArray, labels: NDArray, group: NDArray, ways: tuple[Any, Any],
+    progress: bool,
+) -> _Answers:  # fmt: skip
+    """Learn from features; labelled galaxies are answered in four folds."""
+    held = [
+        learners.cross_validated(known, labels, group, way, int(labels.max()) + 1, progress)
+        for way in ways
+    ]  # fmt: skip
+    plain, adapted = (learners.fit_classifier(known, labels, way) for way in ways)
+    told = [plain.predict_proba(other), adapted.predict_target(other)]
+    return _Answers(np.arange(len(labels)), held, told)
+
+
+def _of_networks(
+    source: Table, rows: NDArray, target: Table, labels: NDArray, group: NDArray,
+    tuning: FineTuning, progress: bool,
+) -> _Answers:  # fmt: skip
+    """Train the encoder along, without the target and with it; one fold is held out."""
+    model, pictures = classify.pictures_of(source, progress)
+    other = classify.pictures_of(target, progress)[1]
+    judged = learners.folds_of(group) == 0
+    if len(np.unique(labels[~judged])) < len(np.unique(labels)):
+        raise GalSimValueError("A class has too few labels to hold a fold out: give more",
+                               np.bincount(labels).tolist())  # fmt: skip
+    tasks = {"labels": Task(pictures[rows[~judged]], labels[~judged])}
+    held, told = [], []
+    for shown in (None, other):
+        network = fine_tune(model.vae, tasks, tuning, progress, shown)
+        held.append(network.predict(pictures[rows[judged]], "labels"))
+        told.append(network.predict(other, "labels", progress))
+    return _Answers(np.flatnonzero(judged), held, told)
 
 
 def _ways(adaptation: str, learner: str, target: NDArray, seed: int) -> tuple[Any, Any]:

@@ -21,8 +21,9 @@ from . import figures, learners
 from .finetune import FineTuning, Task, fine_tune
 
 __all__ = [
-    "FEWEST", "Learnt", "add_classes", "are_numbers", "classes_of", "combined", "group_of",
-    "labelled", "learn", "naming", "pictures_of", "tasks_of", "texts_of", "write",
+    "FEWEST", "Learnt", "add_classes", "are_numbers", "check_are_pictures", "classes_of",
+    "combined", "group_of", "labelled", "learn", "naming", "pictures_of", "tasks_of", "texts_of",
+    "write",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -220,6 +221,13 @@ def _listed(table: Table, rows: NDArray, values: NDArray, column: str) -> Table:
     return listed
 
 
+def check_are_pictures(table: Table) -> None:
+    """Raise galsim.GalSimValueError if a table of latents is not of pictures."""
+    if table.meta.get("KIND") != "pictures":
+        raise GalSimValueError("Only encoders of pictures are trained along, and the latents are "
+                               "of", table.meta.get("KIND"))  # fmt: skip
+
+
 def pictures_of(table: Table, progress: bool = False) -> tuple[picture_file.PictureModel, NDArray]:
     """Read the weights and the stretched pictures that a table of latents was made of.
 
@@ -230,9 +238,7 @@ def pictures_of(table: Table, progress: bool = False) -> tuple[picture_file.Pict
     galsim.GalSimValueError
         The latents are not of pictures, or the files have changed.
     """
-    if table.meta.get("KIND") != "pictures":
-        raise GalSimValueError("Only encoders of pictures are trained along, and the latents are "
-                               "of", table.meta.get("KIND"))  # fmt: skip
+    check_are_pictures(table)
     model = picture_file.read(table.meta["WEIGHTS"])
     pictures = read_pictures(table.meta["INPUT"], progress)
     if model.sha256 != table.meta["SHA256"] or list(pictures.names) != list(table["name"]):

@@ -36,9 +36,10 @@ _DROP = 0.3
 _SMOOTHING = 0.05  # of labels: the share that goes to the other classes
 _GREY = 0.1
 _PART = 64
-# Of the discrepancy beside the cross-entropy, the steps before it counts (by then the answers for
-# the other survey mean something), and the memory of its shares of the classes, from step to step.
-_ALIKE, _WARM, _MEMORY = 10.0, 300, 0.98
+# Of the discrepancy beside the cross-entropy, the share of the steps before it counts (by then the
+# answers for the other survey mean something), and the memory of its shares of the classes, from
+# step to step.
+_ALIKE, _WARM, _MEMORY = 10.0, 0.25, 0.98
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,8 @@ def _fit(
         network.train()
         bar = tqdm(range(config.steps), "fine-tuning", unit="step", disable=not progress)
         for step in bar:
-            loss = _loss(network, tasks, *draw(), generator, other if step >= _WARM else None)
+            shown = other if step >= _WARM * config.steps else None
+            loss = _loss(network, tasks, *draw(), generator, shown)
             descent.step(step, loss)
             if step % 20 == 0:
                 bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)

@@ -9,8 +9,10 @@ from scipy.optimize import minimize_scalar
 
 from galsim_vae import cli
 from galsim_vae.latents.table import features, write_latents
+from galsim_vae.train.latents import finetune
 from galsim_vae.train.latents.adapt import Judges, adapt
 from galsim_vae.train.latents.coral import Alignment
+from galsim_vae.train.latents.finetune import FineTuning, Task
 from galsim_vae.train.latents.head import Head, discrepancy
 from galsim_vae.train.latents.shares import (
     even_chances,
@@ -151,6 +153,40 @@ def test_discrepancy():
     assert seen.grad is not None and torch.all(torch.isfinite(seen.grad))
 
 
+def test_the_encoder_trained_along_for_a_target(table, monkeypatch):
+    shown = []
+
+    def seen(*samples):
+        shown.append([len(x) for x in samples])
+        return discrepancy(*samples)
+
+    monkeypatch.setattr(finetune, "discrepancy", seen)
+    kind, rows = np.asarray(table["kind"]), np.arange(96)
+    tuning = FineTuning(steps=5, batch=8)
+    adapted = adapt(table, rows, kind, table.copy(), "kind", "mmd", judges=Judges(rows, kind),
+                    tuning=tuning)  # fmt: skip
+    assert shown == [[8, 4, 8]] * 3  # the first network is shown no target
+    assert set(adapted.accuracy["galaxies"][:2]) == {24}  # the fold that is held out
+    assert set(adapted.accuracy["galaxies"][5:7]) == {96}
+    np.testing.assert_allclose(sum(adapted.table[f"p_{name}"] for name in set(kind)), 1)
+    alone = np.where(np.arange(96) == 0, "alone", kind)
+    with pytest.raises(GalSimValueError, match="too few labels to hold a fold out"):
+        adapt(table, rows, alone, table.copy(), "kind", "mmd", tuning=tuning)
+
+
+def test_fine_tuning_sees_a_brighter_survey_like_its_own(picture_vae, stretched):
+    images, kind = stretched
+    other = np.clip(images[::-1] ** 2, 0, 1).copy()
+    tasks, config = {"a": Task(images, kind)}, FineTuning(120, 24, 0.01)
+    apart = []
+    for target in (None, other):
+        network = finetune.fine_tune(picture_vae, tasks, config, target=target)
+        with torch.no_grad():
+            one, two = (network(torch.from_numpy(x)) for x in (images, other))
+        apart.append(discrepancy(one, two, torch.ones(len(one))).item())
+    assert apart[1] < 0.5 * apart[0], apart
+
+
 def test_mistakes():
     source, kind = survey((20, 20), 1)
     target, truth = survey((20, 20), 2)
@@ -201,7 +237,9 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert len(Table.read("unjudged/accuracy.ecsv")) == 4
     for keys, says in (
         (["target_labels=other.csv"], "give target= too"),
-        (["target=target.fits", "fine_tune=true"], "fine_tune is not for a target"),
+        (["target=target.fits", "fine_tune=true"], "Only encoders of pictures are trained along"),
+        (["target=target.fits", "fine_tune=true", "adaptation=coral"], "fine_tune adapts by mmd"),
+        (["target=target.fits", "fine_tune=true", "also={a: b}"], "also is not for a target"),
         (["target=nothere.fits"], "nothere.fits"),
         (["target=mine.csv"], "not a table of latents"),
         (["target=target.fits", "adaptation=magic"], "adaptation is unknown"),
