@@ -33,9 +33,11 @@ def main() -> None:
     parser.add_argument("--hold-out", type=int, nargs="+", default=list(range(4)))
     parser.add_argument("--fine-tune", action="store_true")
     parser.add_argument("--also", action="store_true", help="taught by the other sets' labels")
-    parser.add_argument("--only", default="", help="name of one set")
+    parser.add_argument("--only", default="", choices=["", *SETS], help="name of one set")
     parser.add_argument("--save", type=Path, help="folder of the probabilities, .npz")
     options = parser.parse_args()
+    if options.also and not options.fine_tune:
+        parser.error("--also needs --fine-tune")
     for name, (file, column) in SETS.items():
         if options.only and options.only != name:
             continue

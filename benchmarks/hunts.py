@@ -70,7 +70,7 @@ def flag(table: QTable, name: str) -> NDArray:
     with np.load(table.meta["INPUT"]) as file:
         names, kind = (("flag_names", "flags") if "flags" in file else ("vote_names", "votes"))
         column = [name in str(given) for given in file[names]].index(True)
-        return np.asarray(file[kind][:, column] > 0.5)
+        return np.asarray(file[kind][np.asarray(table["row"]), column] > 0.5)
 
 
 def sets(folder: Path):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from galsim_vae.latents.table import read_latents
 from galsim_vae.train.latents.adapt import Judges, adapt
+from galsim_vae.train.latents.finetune import FineTuning
 
 _EFIGI = {0: "smooth", 2: "edge-on", 3: "barred", 4: "unbarred", 5: "unbarred"}
 #: Of each set its file, the column of its labels and the class of each.
@@ -48,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--learner", default="kernel")
+    parser.add_argument("--fine-tune", action="store_true", help="the encoder trained along")
     parser.add_argument("--moments", action="store_true", help="without the latents")
     parser.add_argument("--hold-out", type=int, nargs="*", default=[], metavar="FOLD",
                         help="folds that the encoder never saw, to be judged alone")  # fmt: skip
@@ -63,9 +65,11 @@ def main() -> None:
         judged = np.arange(len(other))
         if options.hold_out:
             judged = judged[np.isin(np.asarray(other["group"]) % 4, options.hold_out)]
-        for way in ("coral", "mmd"):
+        tuning = FineTuning(steps=1200) if options.fine_tune else None
+        for way in ("fine_tune",) if tuning else ("coral", "mmd"):
             adapted = adapt(known, np.arange(len(known)), labels, other, "type", way,
-                            options.learner, Judges(judged, truth[judged]))  # fmt: skip
+                            options.learner, Judges(judged, truth[judged]), tuning=tuning,
+                            progress=options.fine_tune)  # fmt: skip
             for row in adapted.accuracy:
                 before, after = (
                     f"{row[when]:.3f} ± {row[f'{when}_error']:.3f}" for when in ("before", "after")

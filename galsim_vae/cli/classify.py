@@ -54,7 +54,7 @@ def run(call: Call) -> None:
     """Learn, judge by four folds, and predict."""
     keys = call.read(Keys)
     check_count(keys.steps, "steps")
-    _check_target(keys)
+    _check_together(keys)
     path = call.file("table of latents, from galsim-vae encode")
     from galsim_vae.latents.table import labels_of, read_latents
     from galsim_vae.train.latents.classify import check_are_pictures, labelled
@@ -112,12 +112,16 @@ def _adapt(
     return write(adapted, folder)
 
 
-def _check_target(keys: Keys) -> None:
-    if keys.also and not keys.fine_tune:
-        raise GalSimConfigError("also is what fine-tuning teaches along: give fine_tune=true too")
+def _check_together(keys: Keys) -> None:
+    """Refuse keys that say nothing beside others."""
     if keys.target is None and keys.target_labels is not None:
         raise GalSimConfigError("target_labels judge a target: give target= too")
-    if keys.target is not None and keys.fine_tune and keys.adaptation == "coral":
-        raise GalSimConfigError("fine_tune adapts by mmd: leave adaptation=coral out")
+    if keys.target is None and keys.adaptation is not None:
+        raise GalSimConfigError("adaptation is to a target: give target= too")
     if keys.target is not None and keys.also:
         raise GalSimConfigError("also is not for a target: leave one of them out")
+    if keys.also and not keys.fine_tune:
+        raise GalSimConfigError("also is what fine-tuning teaches along: give fine_tune=true too")
+    if keys.target is not None and keys.fine_tune and (keys.learner or keys.adaptation == "coral"):
+        raise GalSimConfigError("fine_tune adapts the network by mmd: leave adaptation=coral and "
+                                "learner= out")  # fmt: skip

@@ -16,7 +16,7 @@ import galsim.config
 
 from .copies import copy_config
 from .current import place
-from .rehearsal import rehearse, set_image, set_object
+from .rehearsal import rehearse, set_object
 from .rows import parse_row
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def coming_rows(
         draws = _draws_before(ours, first, state)
         for number in range(first, span.stop):
             if span.one_an_image and number != first:
-                set_image(ours, image_num + number - first, number)
+                galsim.config.SetupConfigImageNum(ours, image_num + number - first, number)
             set_object(ours, number)
             if place(ours)[1] != number:
                 continue  # it shows a galaxy that has been built

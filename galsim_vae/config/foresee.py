@@ -10,13 +10,14 @@ import time
 import warnings
 from typing import Any, NamedTuple
 
+import galsim.config
 from galsim.config.gsobject import SkipThisObject, valid_gsobject_types
 from galsim.config.value import valid_value_types
 
 from .ahead import Span
 from .copies import copy_config, fields_of_user
 from .generator import GeneratorInput
-from .rehearsal import rehearse, set_image
+from .rehearsal import rehearse
 
 __all__ = ["Asked", "can_foresee", "following", "only_foreseen"]
 
@@ -87,7 +88,7 @@ def following(base: dict, span: Span, count: int) -> list[Asked | None]:
             copy = _copied(base)
             for number in numbers:
                 if span.one_an_image:
-                    set_image(copy, image + number - present, number)
+                    galsim.config.SetupConfigImageNum(copy, image + number - present, number)
                 found.append(_foresee(copy, number))
                 if time.thread_time() - start > _SLOW * (len(found) + 2):
                     break

@@ -11,12 +11,7 @@ import galsim.config
 from galsim.config.gsobject import UpdateGSParams
 from galsim.config.stamp import stamp_ignore, valid_stamp_types
 
-__all__ = ["rehearse", "set_image", "set_object"]
-
-
-def set_image(base: dict, number: int, first: int) -> None:
-    """Set up the number and the deviate of an image, whose first object is `first`."""
-    galsim.config.SetupConfigImageNum(base, number, first)
+__all__ = ["rehearse", "set_object"]
 
 
 def set_object(base: dict, number: int) -> Any:

@@ -104,20 +104,20 @@ def adapt(
     galsim.GalSimValueError
         Tables of other weights, fewer than 12 labels or galaxies of the target, labels that are
         numbers, or a class that only one of the surveys has; fine-tuning without pictures, or a
-        class that only the fold has that is held out.
+        class that is not both in the fold that is held out and in the others.
     """
     _check(source, target, values, column)
     names, labels = classify.classes_of(values, column)
     if judges is not None:
         _check_classes(names, judges, column)
-    group, share = classify.group_of(source)[rows], np.bincount(labels) / len(labels)
+    group = classify.group_of(source)[rows]
     if tuning is None:
         known, other = features(source)[rows], features(target)
         ways = _ways(adaptation, learner, other, seed)
         answers = _of_features(known, other, labels, group, ways, progress)
     else:
         answers = _of_networks(source, rows, target, labels, group, tuning, progress)
-    even = even_chances(answers.target[1], share)
+    even = even_chances(answers.target[1], answers.share)
     found = weighted(even, likely_shares(even))
     accuracy = [_accuracies("source", names, labels[answers.judged], answers.source)]
     if judges is not None:
@@ -143,6 +143,7 @@ class _Answers(NamedTuple):
     judged: NDArray
     source: list[NDArray]
     target: list[NDArray]
+    share: NDArray  # of each class in what taught the target's
 
 
 def _of_features(
@@ -156,7 +157,7 @@ def _of_features(
     ]  # fmt: skip
     plain, adapted = (learners.fit_classifier(known, labels, way) for way in ways)
     told = [plain.predict_proba(other), adapted.predict_target(other)]
-    return _Answers(np.arange(len(labels)), held, told)
+    return _Answers(np.arange(len(labels)), held, told, np.bincount(labels) / len(labels))
 
 
 def _of_networks(
@@ -167,7 +168,8 @@ def _of_networks(
     model, pictures = classify.pictures_of(source, progress)
     other = classify.pictures_of(target, progress)[1]
     judged = learners.folds_of(group) == 0
-    if len(np.unique(labels[~judged])) < len(np.unique(labels)):
+    counts = [np.bincount(labels[part], minlength=labels.max() + 1) for part in (judged, ~judged)]
+    if np.min(counts) == 0:
         raise GalSimValueError("A class has too few labels to hold a fold out: give more",
                                np.bincount(labels).tolist())  # fmt: skip
     tasks = {"labels": Task(pictures[rows[~judged]], labels[~judged])}
@@ -176,7 +178,7 @@ def _of_networks(
         network = fine_tune(model.vae, tasks, tuning, progress, shown)
         held.append(network.predict(pictures[rows[judged]], "labels"))
         told.append(network.predict(other, "labels", progress))
-    return _Answers(np.flatnonzero(judged), held, told)
+    return _Answers(np.flatnonzero(judged), held, told, counts[1] / counts[1].sum())
 
 
 def _ways(adaptation: str, learner: str, target: NDArray, seed: int) -> tuple[Any, Any]:

@@ -129,10 +129,12 @@ def learn(
     ------
     galsim.GalSimValueError
         Fewer than 12 labels, one class only, or more than 50 classes; fine-tuning without pictures;
-        a table in `also` of other weights.
+        a table in `also` of other weights or of the same pictures, or a column of it that has no
+        classes.
     """
     if len(values) < FEWEST:
         raise GalSimValueError(f"{column} needs at least {FEWEST} labels", len(values))
+    others = _others(table, also or {}, tuning, progress)
     known, group = features(table), group_of(table)
     if are_numbers(values):
         if tuning is not None:
@@ -148,7 +150,7 @@ def learn(
     model = learners.fit_classifier(known[rows], labels, learner)
     every[:, np.asarray(model.classes_, int)] = model.predict_proba(known)
     if tuning is not None:
-        folds, whole = _fine_tuned(table, rows, labels, group, tuning, progress, also or {})
+        folds, whole = _fine_tuned(table, rows, labels, group, tuning, progress, others)
         found, every = (combined(a, b) for a, b in ((found, folds), (every, whole)))
     every[rows] = found
     listed = _listed(table, rows, texts_of(values), column)
@@ -157,11 +159,24 @@ def learn(
     return Learnt(listed, scores, names.tolist(), labels, found)
 
 
-def combined(moments: NDArray, network: NDArray) -> NDArray:
-    """Return the geometric mean of the probabilities (n, classes) of two learners.
+def _others(
+    table: Table, also: Mapping[str, tuple[Table, Sequence[str]]], tuning: FineTuning | None,
+    progress: bool,
+) -> dict[str, Task]:  # fmt: skip
+    """Tasks that are taught along; none of them may show what is to judge."""
+    if also and tuning is None:
+        raise GalSimValueError("Labels of other sets are for fine-tuning", list(also))
+    for name, (other, _) in also.items():
+        if other.meta.get("INPUT") == table.meta.get("INPUT"):
+            raise GalSimValueError(f"{name} is of the pictures that are to judge: leave it out",
+                                   other.meta.get("INPUT"))  # fmt: skip
+    return tasks_of(also, str(table.meta.get("SHA256")), progress)
 
-    One that is sure of a mistake does not win alone. The network counts twice: Galaxy Zoo's
-    galaxies have the best likelihood so.
+
+def combined(moments: NDArray, network: NDArray) -> NDArray:
+    """Return the weighted geometric mean of the probabilities (n, classes) of two learners.
+
+    The network counts twice: Galaxy Zoo's galaxies have the best likelihood so.
 
     Parameters
     ----------
@@ -231,6 +246,8 @@ def check_are_pictures(table: Table) -> None:
 def pictures_of(table: Table, progress: bool = False) -> tuple[picture_file.PictureModel, NDArray]:
     """Read the weights and the stretched pictures that a table of latents was made of.
 
+    The table may have lost rows: its column ``row`` says which pictures are left.
+
     Raises
     ------
     OSError
@@ -240,14 +257,16 @@ def pictures_of(table: Table, progress: bool = False) -> tuple[picture_file.Pict
     """
     check_are_pictures(table)
     model = picture_file.read(table.meta["WEIGHTS"])
-    pictures = read_pictures(table.meta["INPUT"], progress)
-    if model.sha256 != table.meta["SHA256"] or list(pictures.names) != list(table["name"]):
+    pictures, row = read_pictures(table.meta["INPUT"], progress), np.asarray(table["row"], int)
+    there = row.max(initial=-1) < len(pictures.names)
+    same = there and list(np.asarray(pictures.names)[row]) == list(table["name"])
+    if model.sha256 != table.meta["SHA256"] or not same:
         raise GalSimValueError(
             "The weights or pictures are others than those that were encoded: run galsim-vae "
             "encode again", (table.meta["WEIGHTS"], table.meta["INPUT"]),
         )  # fmt: skip
     config = model.vae.config
-    return model, stretch(pictures.array, config.size, len(config.bands))
+    return model, stretch(pictures[row].array, config.size, len(config.bands))
 
 
 def tasks_of(
@@ -270,10 +289,10 @@ def tasks_of(
     OSError
         The pictures are no longer there.
     galsim.GalSimValueError
-        Another digest, no such column, one class only, or labels that are numbers.
+        Another digest, no such column, one class only, more than 50, or labels that are numbers.
     """
     tasks = {}
-    for number, (name, (table, columns)) in enumerate(also.items()):
+    for name, (table, columns) in also.items():
         if table.meta.get("SHA256") != sha256:
             raise GalSimValueError(
                 f"{name} was encoded by other weights: encode both by the same",
@@ -285,8 +304,8 @@ def tasks_of(
             if are_numbers(values):
                 raise GalSimValueError(f"{name}: only classes are taught along, and these are "
                                        "numbers", column)  # fmt: skip
-            labels = classes_of(values, column)[1]
-            tasks[f"{number} {column}".replace(".", " ")] = Task(pictures[rows], labels)
+            labels = classes_of(values, f"{name}: {column}")[1]
+            tasks[f"also {len(tasks)}"] = Task(pictures[rows], labels)
     return tasks
 
 
@@ -296,19 +315,18 @@ def labelled(table: Table, column: str) -> tuple[NDArray, NDArray]:
     A label is no empty text, no NaN, and no negative whole number: sets without a class say -1.
     """
     values = column_of(table, column)
-    rows = np.flatnonzero([v == v and str(v).strip() != "" for v in values])
-    if values.dtype.kind == "i":
-        rows = rows[values[rows] >= 0]
-    return rows, values[rows]
+    kept = np.array([value == value and str(value).strip() != "" for value in values], bool)
+    if values.dtype.kind in "if" and not are_numbers(values[kept]):
+        kept[kept] = values[kept] >= 0
+    return np.flatnonzero(kept), values[kept]
 
 
 def _fine_tuned(
     table: Table, rows: NDArray, labels: NDArray, group: NDArray, tuning: FineTuning,
-    progress: bool, also: Mapping[str, tuple[Table, Sequence[str]]],
+    progress: bool, others: dict[str, Task],
 ) -> tuple[NDArray, NDArray]:  # fmt: skip
     """Probabilities of the labelled rows, each by a network of other folds, and of all rows."""
     model, stretched = pictures_of(table, progress)
-    others = tasks_of(also, model.sha256, progress)
     fold, classes = learners.folds_of(group[rows]), int(labels.max()) + 1
     found = np.zeros((len(rows), classes))
     for k in range(FOLDS):

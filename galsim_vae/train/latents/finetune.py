@@ -157,7 +157,8 @@ def fine_tune(
     Raises
     ------
     galsim.GalSimValueError
-        A task with pictures of another size, without pictures, or with one class only.
+        A task or a target with pictures of another size or without pictures; a task with one class
+        only.
     """
     size, bands = vae.config.size, len(vae.config.bands)
     for name, task in tasks.items():
@@ -167,6 +168,9 @@ def fine_tune(
         if not len(task.pictures) or (task.is_class and len(np.unique(task.targets)) < 2):
             raise GalSimValueError(f"{name}: needs galaxies of at least two classes",
                                    np.unique(task.targets))  # fmt: skip
+    if target is not None and (target.shape[1:] != (bands, size, size) or not len(target)):
+        raise GalSimValueError("The target needs pictures of the weights' size", target.shape,
+                               [("n", bands, size, size)])  # fmt: skip
     with training_settings():
         return _fit(vae, tasks, config, progress, target)
 

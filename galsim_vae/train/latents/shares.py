@@ -1,8 +1,8 @@
 """How frequent each class is in a survey.
 
 What two surveys differ in must not be taken for a difference in how they see galaxies if it is one
-in which galaxies they hold. While surveys are aligned all classes weigh the same; afterwards the
-answers for a survey tell how frequent each class is there.
+in which galaxies they hold. While surveys are aligned their classes are given the same weights;
+afterwards the answers for a survey tell how frequent each class is there.
 """
 
 from typing import Any

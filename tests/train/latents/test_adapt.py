@@ -169,9 +169,10 @@ def test_the_encoder_trained_along_for_a_target(table, monkeypatch):
     assert set(adapted.accuracy["galaxies"][:2]) == {24}  # the fold that is held out
     assert set(adapted.accuracy["galaxies"][5:7]) == {96}
     np.testing.assert_allclose(sum(adapted.table[f"p_{name}"] for name in set(kind)), 1)
-    alone = np.where(np.arange(96) == 0, "alone", kind)
-    with pytest.raises(GalSimValueError, match="too few labels to hold a fold out"):
-        adapt(table, rows, alone, table.copy(), "kind", "mmd", tuning=tuning)
+    for row in (0, 1):  # in the fold that is held out, and in another
+        alone = np.where(np.arange(96) == row, "alone", kind)
+        with pytest.raises(GalSimValueError, match="too few labels to hold a fold out"):
+            adapt(table, rows, alone, table.copy(), "kind", "mmd", tuning=tuning)
 
 
 def test_fine_tuning_sees_a_brighter_survey_like_its_own(picture_vae, stretched):
@@ -185,6 +186,8 @@ def test_fine_tuning_sees_a_brighter_survey_like_its_own(picture_vae, stretched)
             one, two = (network(torch.from_numpy(x)) for x in (images, other))
         apart.append(discrepancy(one, two, torch.ones(len(one))).item())
     assert apart[1] < 0.5 * apart[0], apart
+    with pytest.raises(GalSimValueError, match="target needs pictures of the weights' size"):
+        finetune.fine_tune(picture_vae, tasks, config, target=other[..., :32])
 
 
 def test_mistakes():
@@ -238,7 +241,9 @@ def test_command(tmp_path, monkeypatch, capsys):
     for keys, says in (
         (["target_labels=other.csv"], "give target= too"),
         (["target=target.fits", "fine_tune=true"], "Only encoders of pictures are trained along"),
-        (["target=target.fits", "fine_tune=true", "adaptation=coral"], "fine_tune adapts by mmd"),
+        (["target=target.fits", "fine_tune=true", "adaptation=coral"], "by mmd: leave"),
+        (["target=target.fits", "fine_tune=true", "learner=logistic"], "by mmd: leave"),
+        (["adaptation=mmd"], "adaptation is to a target"),
         (["target=target.fits", "fine_tune=true", "also={a: b}"], "also is not for a target"),
         (["target=nothere.fits"], "nothere.fits"),
         (["target=mine.csv"], "not a table of latents"),

@@ -1,5 +1,7 @@
 """Classes and numbers are learnt, judged on held-out rows only, and mistakes are named."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -7,7 +9,14 @@ from galsim.errors import GalSimValueError
 
 from galsim_vae import cli
 from galsim_vae.train.latents import finetune, learners
-from galsim_vae.train.latents.classify import are_numbers, combined, labelled, learn, tasks_of
+from galsim_vae.train.latents.classify import (
+    are_numbers,
+    combined,
+    labelled,
+    learn,
+    pictures_of,
+    tasks_of,
+)
 from galsim_vae.train.latents.finetune import FineTuning, Task, fine_tune
 
 
@@ -85,7 +94,7 @@ def test_numbers_that_hang_on_one_feature_are_found_among_many(table):
     assert learnt.scores["rms"] < smooth.scores["rms"] < 1.2 * smooth.scores["guess_rms"]
 
 
-def test_one_learner_that_is_sure_does_not_win_alone():
+def test_the_network_counts_twice():
     both = combined(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([[1 / 9, 8 / 9], [0.4, 0.6]]))
     np.testing.assert_allclose(both[0], [0.2, 0.8])
     np.testing.assert_allclose(both.sum(1), 1)
@@ -130,7 +139,7 @@ def test_fine_tuning_learns_and_needs_pictures_of_its_size(picture_vae, stretche
         fine_tune(picture_vae, {"a": Task(images, 0 * kind)}, FineTuning(steps=1))
 
 
-def test_labels_of_another_set_are_taught_along(table, monkeypatch):
+def test_labels_of_another_set_are_taught_along(table, monkeypatch, tmp_path):
     shown = []
     fit = finetune.fine_tune
     monkeypatch.setattr(
@@ -138,22 +147,40 @@ def test_labels_of_another_set_are_taught_along(table, monkeypatch):
         lambda vae, tasks, *rest: shown.append(tasks) or fit(vae, tasks, *rest),
     )
     also = {"other.fits": (table.copy(), ["kind", "label"])}
+    with pytest.raises(GalSimValueError, match="other.fits is of the pictures that are to judge"):
+        learn(table, *labels(table), "kind", "kernel", FineTuning(steps=2), also=also)
+    with pytest.raises(GalSimValueError, match="for fine-tuning"):
+        learn(table, *labels(table), "kind", "kernel", also=also)
+    copied = tmp_path / "copy.npz"
+    copied.write_bytes(Path(table.meta["INPUT"]).read_bytes())
+    also["other.fits"][0].meta["INPUT"] = str(copied)
     learn(table, *labels(table), "kind", "kernel", FineTuning(steps=2, batch=8), also=also)
-    assert [list(tasks) for tasks in shown] == [["labels", "0 kind", "0 label"]] * 4
+    assert [list(tasks) for tasks in shown] == [["labels", "also 0", "also 1"]] * 4
     assert [len(task.targets) for task in shown[0].values()] == [72, 96, 96]
     digest = table.meta["SHA256"]
     with pytest.raises(GalSimValueError, match="only classes are taught along"):
         tasks_of({"other.fits": (table, ["slope"])}, digest)
+    with pytest.raises(GalSimValueError, match="other.fits: one has one class only"):
+        tasks_of({"other.fits": (table, ["one"])}, digest)
     with pytest.raises(GalSimValueError, match="no column of this name"):
         tasks_of({"other.fits": (table, ["colour"])}, digest)
     with pytest.raises(GalSimValueError, match="other.fits was encoded by other weights"):
         tasks_of({"other.fits": (table, ["kind"])}, "b" * 64)
 
 
+def test_pictures_of_a_table_that_was_cut(table):
+    whole, cut = pictures_of(table)[1], pictures_of(table[5:9])[1]
+    np.testing.assert_array_equal(cut, whole[5:9])
+    table["row"] = table["row"] + 1
+    with pytest.raises(GalSimValueError, match="others than those that were encoded"):
+        pictures_of(table)
+
+
 def test_what_is_a_label():
     rows, values = labelled(Table({"x": [0, -1, 2]}), "x")
     assert list(rows) == [0, 2] and list(values) == [0, 2]
     assert list(labelled(Table({"x": [0.5, np.nan, -1.0]}), "x")[0]) == [0, 2]
+    assert list(labelled(Table({"x": [0.0, -1.0, np.nan, 2.0]}), "x")[0]) == [0, 3]
     assert list(labelled(Table({"x": ["a", " ", ""]}), "x")[0]) == [0]
 
 
