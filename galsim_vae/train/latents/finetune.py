@@ -237,7 +237,7 @@ class _Target:
         self._shown = torch.full_like(self._share, 1 / len(self._share))
 
     def loss(self, network: Network, shared: Tensor, labels: Tensor) -> Tensor:
-        """Return the weighted discrepancy of `shared` (n, width) to that of n / 2 pictures."""
+        """Return the weighted discrepancy of `shared` (n, width) from n / 2 other pictures."""
         count = max(len(shared) // 2, 1)
         rows = torch.randint(len(self._pictures), (count,), generator=self._generator)
         seen = augmented(torch.from_numpy(self._pictures[rows.numpy()]), self._generator, _GREY)
