@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from galsim_vae.files import input_file, write_whole
 
-__all__ = ["column_of", "features", "key_of", "labels_of", "read_latents", "write_latents"]
+__all__ = [
+    "column_of", "features", "is_label", "key_of", "labels_of", "read_latents", "write_latents",
+]  # fmt: skip
 
 _NEEDED = ("mean", "width", "moments")
 #: Columns that may name the rows, the first that does so is taken.
@@ -136,7 +138,7 @@ def labels_of(table: Table, labels: str | os.PathLike, column: str) -> tuple[NDA
             f"{path} has labels of {len(unknown)} galaxies that are not among the latents. The "
             f"first is {key}", unknown[0],
         )  # fmt: skip
-    kept = np.array([_is_label(value) for value in values], bool)
+    kept = np.array([is_label(value) for value in values], bool)
     rows = np.array([places[name] for name in named], int)
     return rows[kept], values[kept]
 
@@ -179,5 +181,6 @@ def _read_csv(path: Path, table: Table) -> Table:
     return Table.read(path, format="ascii.csv", converters=text)
 
 
-def _is_label(value) -> bool:
+def is_label(value) -> bool:
+    """Tell whether an entry of a column is a label: neither NaN nor an empty text."""
     return value == value and str(value).strip() != ""

@@ -176,7 +176,7 @@ def test_one_image_an_object(index, tmp_path, generator):
     fields["image"] = {"size": 32, "pixel_scale": 0.2, "random_seed": 3}
     fields["output"] = {"type": "DataCube", "nimages": 8, "file_name": str(tmp_path / "a.fits")}
     galsim.config.Process(copy.deepcopy(fields))
-    assert len(generator.sizes) == 1
+    assert generator.sizes == [8]
     one = galsim.fits.readCube(str(tmp_path / "a.fits"))
     for name, nproc in (("image", 2), ("output", 1)):
         run = copy.deepcopy(fields)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from galsim_vae.files import write_whole
 from galsim_vae.latents.pictures import read_pictures, stretch
-from galsim_vae.latents.table import column_of, features
+from galsim_vae.latents.table import column_of, features, is_label
 from galsim_vae.model import picture_file
 from galsim_vae.train.fit.pictures import FOLDS
 
@@ -315,7 +315,7 @@ def labelled(table: Table, column: str) -> tuple[NDArray, NDArray]:
     A label is no empty text, no NaN, and no negative whole number: sets without a class say -1.
     """
     values = column_of(table, column)
-    kept = np.array([value == value and str(value).strip() != "" for value in values], bool)
+    kept = np.array([is_label(value) for value in values], bool)
     if values.dtype.kind in "if" and not are_numbers(values[kept]):
         kept[kept] = values[kept] >= 0
     return np.flatnonzero(kept), values[kept]

@@ -26,8 +26,7 @@ from galsim_vae.train.fit.descent import Descent
 from galsim_vae.train.fit.pictures import augmented
 from galsim_vae.train.fit.recipe import training_settings
 
-from .head import discrepancy
-from .shares import even_chances
+from .head import Likeness
 
 __all__ = ["FineTuning", "Network", "Task", "fine_tune"]
 
@@ -36,10 +35,9 @@ _DROP = 0.3
 _SMOOTHING = 0.05  # of labels: the share that goes to the other classes
 _GREY = 0.1
 _PART = 64
-# Of the discrepancy beside the cross-entropy, the share of the steps before it counts (by then the
-# answers for the other survey mean something), and the memory of its shares of the classes, from
-# step to step.
-_ALIKE, _WARM, _MEMORY = 10.0, 0.25, 0.98
+# Share of the steps before another survey counts (by then the answers for it mean something), and
+# the memory of its shares of the classes, from step to step.
+_WARM, _MEMORY = 0.25, 0.98
 
 
 @dataclass(frozen=True)
@@ -232,9 +230,7 @@ class _Target:
     def __init__(self, pictures: NDArray, tasks: dict[str, Task], generator: torch.Generator):
         name, task = next(iter(tasks.items()))
         self._name, self._pictures, self._generator = name, pictures, generator
-        labels = torch.from_numpy(task.targets)
-        self._share = torch.bincount(labels, minlength=task.outputs) / len(labels)
-        self._shown = torch.full_like(self._share, 1 / len(self._share))
+        self._likeness = Likeness(torch.from_numpy(task.targets), _MEMORY)
 
     def loss(self, network: Network, shared: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted discrepancy of `shared` (n, width) from n / 2 other pictures."""
@@ -244,10 +240,7 @@ class _Target:
         with half_precision(torch.device("cpu")):
             other = network(seen)
         other = other.float()
-        answers = network.heads[self._name](other).detach().softmax(1)
-        now = even_chances(answers, self._share).mean(0)
-        self._shown = torch.lerp(now, self._shown, _MEMORY)
-        return _ALIKE * discrepancy(shared, other, (self._shown / self._share)[labels])
+        return self._likeness.loss(shared, labels, other, network.heads[self._name](other))
 
 
 def _loss(

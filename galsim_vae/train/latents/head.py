@@ -19,7 +19,7 @@ from galsim_vae.train.fit.recipe import training_settings
 from .learners import CLIP
 from .shares import even_chances
 
-__all__ = ["Head", "discrepancy"]
+__all__ = ["Head", "Likeness", "discrepancy"]
 
 _WIDTH, _DROP_INPUT, _DROP = 64, 0.1, 0.3
 _STEPS, _BATCH, _RATE, _DECAY = 400, 128, 2e-3, 0.1
@@ -73,12 +73,11 @@ class Head:
 
 
 def _train(source: Tensor, label: Tensor, target: Tensor | None) -> nn.Sequential:
-    share = torch.bincount(label) / len(label)
-    shown = torch.full_like(share, 1 / len(share))  # by the target, as far as is known
+    likeness = Likeness(label, _MEMORY)
     body = nn.Sequential(
         nn.Dropout(_DROP_INPUT), nn.Linear(source.shape[1], _WIDTH), nn.SiLU(), nn.Dropout(_DROP)
     )
-    last = nn.Linear(_WIDTH, len(share))
+    last = nn.Linear(_WIDTH, int(label.max()) + 1)
     network = nn.Sequential(body, last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
     descent = Descent(
@@ -90,11 +89,44 @@ def _train(source: Tensor, label: Tensor, target: Tensor | None) -> nn.Sequentia
         loss = F.cross_entropy(last(seen), label[rows])
         if target is not None and step >= _WARM:
             other = body(target[torch.randint(len(target), (_BATCH,))])
-            answers = even_chances(last(other).detach().softmax(1), share)
-            shown = torch.lerp(answers.mean(0), shown, _MEMORY)
-            loss = loss + _WEIGHT * discrepancy(seen, other, (shown / share)[label[rows]])
+            loss = loss + likeness.loss(seen, label[rows], other, last(other))
         descent.step(step, loss)
     return descent.average.eval().requires_grad_(False)
+
+
+class Likeness:
+    """How alike a network sees two surveys, classes weighted as it finds them in the target.
+
+    Parameters
+    ----------
+    labels : tensor (n,) int
+        All that is taught, 0 and up.
+    memory : float
+        Of the target's shares of the classes, from step to step.
+    """
+
+    def __init__(self, labels: Tensor, memory: float):
+        self._share = torch.bincount(labels) / len(labels)
+        self._shown = torch.full_like(self._share, 1 / len(self._share))
+        self._memory = memory
+
+    def loss(self, seen: Tensor, labels: Tensor, other: Tensor, answers: Tensor) -> Tensor:
+        """Return what is added to the cross-entropy in a step.
+
+        Parameters
+        ----------
+        seen : tensor (n, width)
+            What the network makes of galaxies of the source.
+        labels : tensor (n,) int
+            Theirs.
+        other : tensor (m, width)
+            What it makes of galaxies of the target.
+        answers : tensor (m, classes)
+            Logits of the latter.
+        """
+        even = even_chances(answers.detach().softmax(1), self._share)
+        self._shown = torch.lerp(even.mean(0), self._shown, self._memory)
+        return _WEIGHT * discrepancy(seen, other, (self._shown / self._share)[labels])
 
 
 def discrepancy(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from galsim_vae import cli
 from galsim_vae.latents.table import features, write_latents
-from galsim_vae.train.latents import finetune
+from galsim_vae.train.latents import finetune, head
 from galsim_vae.train.latents.adapt import Judges, adapt
 from galsim_vae.train.latents.coral import Alignment
 from galsim_vae.train.latents.finetune import FineTuning, Task
@@ -160,7 +160,7 @@ def test_the_encoder_trained_along_for_a_target(table, monkeypatch):
         shown.append([len(x) for x in samples])
         return discrepancy(*samples)
 
-    monkeypatch.setattr(finetune, "discrepancy", seen)
+    monkeypatch.setattr(head, "discrepancy", seen)
     kind, rows = np.asarray(table["kind"]), np.arange(96)
     tuning = FineTuning(steps=5, batch=8)
     adapted = adapt(table, rows, kind, table.copy(), "kind", "mmd", judges=Judges(rows, kind),
