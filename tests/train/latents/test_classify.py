@@ -186,17 +186,21 @@ def test_what_is_a_label():
 
 def test_half_of_a_step_is_of_the_first_of_several_tasks(picture_vae, stretched, monkeypatch):
     images, kind = stretched
-    counts, loss = [], finetune.F.cross_entropy
-    monkeypatch.setattr(
-        finetune.F, "cross_entropy", lambda a, b, **k: counts.append(len(b)) or loss(a, b, **k)
-    )
-    few = Task(images[:6], kind[:6])
+    counts, augmented = [], finetune.augmented
+
+    def seen(pictures, *rest):
+        first = pictures.mean((1, 2, 3)) > 5
+        counts.append((int(first.sum()), int((~first).sum())))
+        return augmented(pictures, *rest)
+
+    monkeypatch.setattr(finetune, "augmented", seen)
+    few = Task(images[:6] + 10, kind[:6])
     config = FineTuning(steps=5, batch=24)
     fine_tune(picture_vae, {"few": few, "many": Task(images, kind)}, config)
-    assert counts == [12] * 10
+    assert counts == [(12, 12)] * 5
     counts.clear()
     fine_tune(picture_vae, {"few": few}, config)
-    assert counts == [24] * 5
+    assert counts == [(24, 0)] * 5
 
 
 def test_command(latents, tmp_path, monkeypatch, capsys):
