@@ -361,10 +361,7 @@ class GalaxyGenerator:
 
     @pinned_torch()
     def to_noise(self, latent: ArrayLike, table) -> NDArray:
-        """Return noise from which the flows make latents, given conditions.
-
-        Twice as many numbers as a latent has: latents are drafted by one flow and refined by
-        another (`galsim_vae.model.transport`), and are taken here as their own draft.
+        """Return the noise (n, latent) from which the flow makes latents, given conditions.
 
         Parameters
         ----------
@@ -375,25 +372,25 @@ class GalaxyGenerator:
 
         Returns
         -------
-        ndarray (n, 2 * latent) float32
-            Standard normal for galaxies as the flows draw them.
+        ndarray (n, latent) float32
+            Standard normal for galaxies as the flow draws them.
 
         Raises
         ------
         galsim.GalSimValueError
             An array of the wrong shape; a condition that is missing.
         """
-        return self._through_flows("latent_noise", latent, table, self._model.vae.config.latent)
+        return self._through_flow("latent_noise", latent, table)
 
     @pinned_torch()
     def from_noise(self, noise: ArrayLike, table) -> NDArray:
-        """Return the latents (n, latent) that the flows make of noise, given conditions.
+        """Return the latents (n, latent) that the flow makes of noise, given conditions.
 
-        It undoes `to_noise`, with the same errors.
+        The inverse of `to_noise`, with the same errors.
 
         Parameters
         ----------
-        noise : array_like (n, 2 * latent)
+        noise : array_like (n, latent)
             Standard normal.
         table : astropy.table.QTable, Table or dict of arrays
             Every condition of each row, as in `sample`.
@@ -403,11 +400,11 @@ class GalaxyGenerator:
         ndarray (n, latent) float32
             The latents.
         """
-        return self._through_flows("sample_latents", noise, table, self._model.flows.noise)
+        return self._through_flow("sample_latents", noise, table)
 
-    def _through_flows(self, method: str, values: ArrayLike, table, width: int) -> NDArray:
+    def _through_flow(self, method: str, values: ArrayLike, table) -> NDArray:
         complete = self._all_conditions(table)
-        shape = (len(complete), width)
+        shape = (len(complete), self._model.vae.config.latent)
         function = getattr(self._model.flows, method)
         (found,) = in_batches(
             lambda v, c: (function(v, c),), self._sizes.flow, self.device,
@@ -734,8 +731,8 @@ class GalaxyGenerator:
     def _decode_noise(
         self, values: NDArray, ids: NDArray, seeds: NDArray, attempt: int
     ) -> _Decoded:
-        uniforms = galaxy_uniforms(seeds, ids, self._model.flows.noise, attempt)
-        noise = _as_float32(normal(uniforms))
+        width = self._model.vae.config.latent
+        noise = _as_float32(normal(galaxy_uniforms(seeds, ids, width, attempt)))
         (latent,) = self._latents(noise, _as_float32(values))
         return self._decoded(latent)
 

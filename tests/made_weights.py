@@ -7,7 +7,6 @@ import torch
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import FlowConfig, Flows
-from galsim_vae.model.transport import TransportConfig
 from galsim_vae.model.vae import VAE, VAEConfig
 
 TINY = VAEConfig(latent=8, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8))
@@ -22,7 +21,7 @@ def untrained(folder, frame, seed=2):
     with torch.no_grad():  # galaxies that differ
         for parameter in vae.decoder.parameters():
             parameter += 0.03 * torch.randn_like(parameter)
-    flows = Flows(config.latent, DEFAULT_RANGES, flow, TransportConfig(16, 1))
+    flows = Flows(config.latent, DEFAULT_RANGES, flow)
     path = folder / f"{frame.name}.safetensors"
     modelfile.write(path, modelfile.Model(vae, flows, DEFAULT_RANGES, {"data": "none"}, flow))
     return path

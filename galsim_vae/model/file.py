@@ -21,7 +21,6 @@ from galsim_vae.devices import pinned_torch
 from galsim_vae.files import write_whole
 
 from .flow import FlowConfig, Flows
-from .transport import TransportConfig
 from .vae import VAE, VAEConfig
 
 __all__ = [
@@ -39,14 +38,11 @@ __all__ = [
     "write_parts",
 ]
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 6
 #: Of weights of pictures, as their header states it (`galsim_vae.model.picture_file`).
 KIND = "pictures"
 _SUFFIX = ".safetensors"
-_FIELDS = ("format_version", "bands", "stamp_size", "vae", "flow", "transport", "ranges", "units",
-           "provenance")  # fmt: skip
-# The largest network, whose velocity needs no more; half of the file would be of its last digits.
-_HALVED = "flows.transport."
+_FIELDS = ("format_version", "bands", "stamp_size", "vae", "flow", "ranges", "units", "provenance")
 _UNITS = {"magnitude": "AB mag (F814W)", "half_light_radius": "arcsec", "g": "", "redshift": ""}
 
 
@@ -104,17 +100,13 @@ def find(weights: str | os.PathLike) -> Path:
 
 
 def write(path: str | os.PathLike, model: Model) -> None:
-    """Write a weights file; it appears under `path` only when complete.
-
-    The transport is kept in half precision: what `read` returns is the model that is used.
-    """
+    """Write a weights file; it appears under `path` only when complete."""
     header = {
         "format_version": str(FORMAT_VERSION),
         "bands": json.dumps(list(BANDS)),
         "stamp_size": str(STAMP_SIZE),
         "vae": json.dumps(model.vae.config.to_dict()),
         "flow": json.dumps(model.flow_config.to_dict()),
-        "transport": json.dumps(model.flows.transport.config.to_dict()),
         "ranges": json.dumps(model.ranges),
         "units": json.dumps(_UNITS),
         "provenance": json.dumps(model.provenance, sort_keys=True),
@@ -137,7 +129,7 @@ def write_parts(
         By what the names of their weights begin with.
     """
     tensors = {
-        prefix + name: value.detach().cpu().contiguous().to(_kept_as(prefix + name, value))
+        prefix + name: value.detach().cpu().contiguous()
         for prefix, network in networks.items()
         for name, value in network.state_dict().items()
     }
@@ -286,8 +278,7 @@ def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
         if set(ranges) != set(NAMES) or any(not low < high for low, high in ranges.values()):
             raise ValueError(f"ranges {ranges}")
         flow_config = FlowConfig(**json.loads(header["flow"]))
-        transport = TransportConfig(**json.loads(header["transport"]))
-        flows = Flows(vae.config.latent, ranges, flow_config, transport)
+        flows = Flows(vae.config.latent, ranges, flow_config)
         facts = json.loads(header["provenance"])
     except (ValueError, KeyError, TypeError) as error:
         raise GalSimValueError(f"{path}: header that cannot be read", str(error)) from error
@@ -296,9 +287,8 @@ def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         try:
             for name, value in network.state_dict().items():
-                kept = _kept_as(prefix + name, value)
-                if name in part and part[name].dtype != kept:
-                    raise RuntimeError(f"{name} is {part[name].dtype}, not {kept}")
+                if name in part and part[name].dtype != value.dtype:
+                    raise RuntimeError(f"{name} is {part[name].dtype}, not {value.dtype}")
             network.load_state_dict(part, strict=True)
         except RuntimeError as error:
             raise GalSimValueError(
@@ -306,11 +296,6 @@ def _build(path, header: dict[str, str], tensors: dict[str, Tensor]) -> Model:
             ) from error
         network.requires_grad_(False).eval()
     return model
-
-
-def _kept_as(name: str, value: Tensor) -> torch.dtype:
-    """Type in which a file keeps a tensor."""
-    return torch.float16 if name.startswith(_HALVED) else value.dtype
 
 
 def _networks(model: Model) -> dict[str, torch.nn.Module]:

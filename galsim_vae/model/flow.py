@@ -16,7 +16,6 @@ from galsim_vae.conditions import NAMES
 from .packed import product
 from .radius import Radius
 from .spline import SplineCoupling
-from .transport import Transport, TransportConfig
 
 __all__ = ["CouplingFlow", "FlowConfig", "Flows", "to_variables"]
 
@@ -179,16 +178,12 @@ class CouplingFlow(nn.Module):
 
     def from_noise(self, noise: Tensor, context: Tensor) -> Tensor:
         """Turn standard normal `noise` (n, dimensions) into samples given `context`."""
-        return self.restore(self.components(noise, context))
-
-    def components(self, noise: Tensor, context: Tensor) -> Tensor:
-        """What `restore` makes the samples of `noise` from, (n, dimensions)."""
         values = self.radius.undo(noise)
         couplings = list(self.transform._transforms)[1::2]
         for layer, coupling in reversed(list(enumerate(couplings))):
             values = coupling.undo(values, context).index_select(1, getattr(self, f"order{layer}"))
         mean, log_width = self._base(context)
-        return values * torch.exp(log_width) + mean
+        return self.restore(values * torch.exp(log_width) + mean)
 
     def to_noise(self, values: Tensor, context: Tensor) -> Tensor:
         """Noise (n, dimensions) that `from_noise` makes these values of."""
@@ -196,10 +191,7 @@ class CouplingFlow(nn.Module):
 
 
 class Flows(nn.Module):
-    """The flows of a model and the variables that they work in.
-
-    Of the latents there are two: the coupling flow has their density and drafts them, the transport
-    refines the draft.
+    """The two flows of a model and the variables that they work in.
 
     Conditions are tensors (n, 4) in the order of `conditions.NAMES`, half-light radius in arcsec;
     NaN marks a condition that is not given.
@@ -212,13 +204,9 @@ class Flows(nn.Module):
         Of each condition.
     config : FlowConfig, optional
         Sizes of the latent flow; those of the population's are `POPULATION_FLOW`.
-    transport : TransportConfig, optional
-        Sizes of the latents' transport.
 
     Attributes
     ----------
-    noise : int
-        Numbers that latents are made of: half for the draft, half for its refinement.
     half_light_pixels : tensor ()
         Median half-light radius [pixel] of the stamps that the latents decode to: a little less
         than the canonical one, since stamps fade at their ends.
@@ -227,18 +215,13 @@ class Flows(nn.Module):
     limits: Tensor
     half_light_pixels: Tensor
 
-    def __init__(
-        self, latent: int, ranges: dict, config: FlowConfig | None = None,
-        transport: TransportConfig | None = None,
-    ):  # fmt: skip
+    def __init__(self, latent: int, ranges: dict, config: FlowConfig | None = None):
         super().__init__()
         config = config or FlowConfig()
         count = len(NAMES)
         context = count * (_BUMPS + 2)
         self.latent = CouplingFlow(latent, context, config)
         self.population = CouplingFlow(count, context, POPULATION_FLOW)
-        self.transport = Transport(latent, context, transport or TransportConfig())
-        self.noise = 2 * latent
         limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
         self.register_buffer("limits", to_variables(limits).float(), persistent=False)
         self.register_buffer("half_light_pixels", torch.tensor(HALF_LIGHT_PIXELS))
@@ -260,18 +243,12 @@ class Flows(nn.Module):
         return self.latent.log_prob(latents, self.context(conditions))
 
     def sample_latents(self, noise: Tensor, conditions: Tensor) -> Tensor:
-        """Latents (n, latent) for standard normal noise (n, noise) and conditions (n, 4)."""
-        context = self.context(conditions)
-        first, second = noise.chunk(2, dim=1)
-        draft = self.latent.components(first, context)
-        return self.latent.restore(self.transport.refined(draft, second, context))
+        """Latents (n, latent) for standard normal noise of that shape and conditions (n, 4)."""
+        return self.latent.from_noise(noise, self.context(conditions))
 
     def latent_noise(self, latents: Tensor, conditions: Tensor) -> Tensor:
-        """Noise (n, noise) that `sample_latents` makes these latents of, their own draft."""
-        context = self.context(conditions)
-        first = self.latent.to_noise(latents, context)
-        second = self.transport.noise_of(self.latent.standardise(latents), context)
-        return torch.cat([first, second], 1)
+        """Noise (n, latent) that `sample_latents` makes these latents of."""
+        return self.latent.to_noise(latents, self.context(conditions))
 
     def moved_conditions(self, conditions: Tensor, redshift: Tensor) -> Tensor:
         """Conditions (n, 4) at other redshifts (n, 1), at the same place in the population.

@@ -13,21 +13,18 @@ from made_weights import untrained
 from galsim_vae import cli
 from galsim_vae.frame import ROUND
 from galsim_vae.model import file as modelfile
-from galsim_vae.model.transport import TransportConfig
 from galsim_vae.train import training_file as dataset
 from galsim_vae.train.check import choices, psf_freeness
 from galsim_vae.train.check.population import catalogues, compare, model
 from galsim_vae.train.clean import planted
 from galsim_vae.train.fit.autoencoder import LoopConfig
-from galsim_vae.train.fit.flows import FlowTraining, TransportTraining
+from galsim_vae.train.fit.flows import FlowTraining
 
 TINY = {
     "vae": {"latent": 4, "widths": [8, 8], "fine_widths": [8, 4], "encoder_widths": [8, 8]},
     "vae_training": {"steps": 2, "batch": 2, "real": 2},
     "flow": {"layers": 2, "hidden": 16},
     "flow_training": {"galaxies": 128, "steps": 2, "batch": 32},
-    "transport": {"width": 16, "blocks": 1},
-    "transport_training": {"steps": 2, "batch": 32},
 }
 
 
@@ -66,8 +63,6 @@ def test_train(run, tmp_path):
 def test_choices(run, tmp_path, two_bands, monkeypatch):
     monkeypatch.setattr(choices, "TRAINING", LoopConfig(steps=1, batch=2, real=2))
     monkeypatch.setattr(choices, "FLOW", FlowTraining(galaxies=128, steps=1, batch=32))
-    transport = TransportConfig(16, 1), TransportTraining(steps=1, batch=32)
-    monkeypatch.setattr(choices, "TRANSPORT", transport)
     recipe = {**TINY, "work": "w", "output": "o", "training_file": two_bands}
     (tmp_path / "a.json").write_text(yaml.safe_dump(recipe, default_flow_style=True))
     base = choices.variants

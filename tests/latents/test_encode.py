@@ -22,7 +22,6 @@ from galsim_vae.latents.table import (
 from galsim_vae.model import file as modelfile
 from galsim_vae.model import picture_file
 from galsim_vae.model.flow import FlowConfig, Flows
-from galsim_vae.model.transport import TransportConfig
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit.batch import INFERENCE, Batch
 
@@ -70,7 +69,7 @@ def test_galaxies(tmp_path):
     ranges = {"magnitude": (18.0, 26.0), "half_light_radius": (0.1, 3.0), "g": (0.0, 0.8),
               "redshift": (0.1, 5.0)}  # fmt: skip
     vae = VAE(TINY).eval().requires_grad_(False)
-    flows = Flows(4, ranges, flow, TransportConfig(16, 1)).eval().requires_grad_(False)
+    flows = Flows(4, ranges, flow).eval().requires_grad_(False)
     model = modelfile.Model(vae, flows, ranges, {}, flow)
     modelfile.write(tmp_path / "tiny.safetensors", model)
     data = training_file(tmp_path / "a.h5", 7)

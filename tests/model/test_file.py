@@ -12,7 +12,6 @@ from galsim_vae import GalaxyGenerator
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import FlowConfig, Flows
-from galsim_vae.model.transport import TransportConfig
 from galsim_vae.model.vae import VAE, VAEConfig
 
 TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8))
@@ -22,7 +21,7 @@ TINY = VAEConfig(latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8,
 def model():
     torch.manual_seed(2)
     flow = FlowConfig(layers=2, hidden=8)
-    flows = Flows(TINY.latent, DEFAULT_RANGES, flow, TransportConfig(16, 1))
+    flows = Flows(TINY.latent, DEFAULT_RANGES, flow)
     return modelfile.Model(VAE(TINY), flows, DEFAULT_RANGES, {"data": "none"}, flow)
 
 

@@ -113,8 +113,7 @@ def test_a_latent_that_follows_redshift_is_learnt_soon():
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        noise = torch.randn(n, 32, generator=generator)
-        drawn = flows.latent.from_noise(noise, flows.context(conditions))
+        drawn = flows.sample_latents(torch.randn(n, 32, generator=generator), conditions)
     for part in range(5):
         among = (curve > -1 + 0.4 * part) & (curve < -0.6 + 0.4 * part)
         expected = latents[among, :3].mean()

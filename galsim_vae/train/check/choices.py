@@ -19,7 +19,6 @@ from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.files import output_folder, write_whole
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import FlowConfig
-from galsim_vae.model.transport import TransportConfig
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 TRAINING = loop.LoopConfig(steps=400, batch=14, real=8, seed=3)
 FLOW = fitflows.FlowTraining(galaxies=4800, steps=200, batch=256)
-TRANSPORT = TransportConfig(width=256, blocks=2), fitflows.TransportTraining(steps=400, batch=256)
 _GALAXIES = 512
 _SEED = 77
 _REFERENCE = BANDS.index(REFERENCE)
@@ -114,8 +112,8 @@ def judge(
     row: dict[str, float] = {}
     row["bound"], row["chi2"] = negative_elbo(vae, seen)
     row["bound_real"], row["chi2_real"] = negative_elbo(vae, real)
-    flows = fitflows.train(vae, sources, DEFAULT_RANGES, flow, FLOW, work, TRANSPORT)
-    noise = torch.randn((_GALAXIES, flows.noise), generator=generator)
+    flows = fitflows.train(vae, sources, DEFAULT_RANGES, flow, FLOW, work)
+    noise = torch.randn((_GALAXIES, vae.config.latent), generator=generator)
     with torch.no_grad():
         drawn = vae.decoder(flows.sample_latents(noise, conditions))
     ratio = power_spectrum(drawn) / power_spectrum(truth)

@@ -18,9 +18,6 @@ GIVEN_NOTHING, GIVEN = 0.4, 0.5
 #: Synthetic galaxies that the latent flow is not trained on, from which it takes the radius of its
 #: noise (`galsim_vae.model.radius`).
 RADIUS_GALAXIES = 8192
-#: Galaxies by which is judged how much each component of the latents shows in a stamp, and the
-#: change of a component, in widths of its distribution, by which it is.
-SEEN_GALAXIES, SEEN_STEP = 48, 0.2
 
 
 def recorded() -> dict[str, float | int]:

@@ -1,4 +1,4 @@
-"""Training of the flows, once the VAE is fixed."""
+"""Training of the two flows, once the VAE is fixed."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,6 @@ from galsim_vae.devices import half_precision
 from galsim_vae.geometry import sheared_shape
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
-from galsim_vae.model.transport import Transport, TransportConfig
 from galsim_vae.model.vae import VAE, Decoder
 from galsim_vae.shapes import measure
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
@@ -28,15 +27,7 @@ from .descent import Descent
 from .fill import NEARBY_MAGNITUDE, fill_missing, is_nearby, lend
 from .observe import observe
 
-__all__ = [
-    "Encoded",
-    "FlowTraining",
-    "TransportTraining",
-    "encode",
-    "encode_real",
-    "encode_synthetic",
-    "train",
-]
+__all__ = ["Encoded", "FlowTraining", "encode", "encode_real", "encode_synthetic", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,29 +65,6 @@ class FlowTraining:
     population_learning_rate: float = 2e-3
     drop: float = 0.1
     seed: int = 2
-
-
-@dataclass(frozen=True)
-class TransportTraining:
-    """How the latents' transport is trained, on the same rows as their flow.
-
-    Attributes
-    ----------
-    steps, batch : int
-        Of the optimiser.
-    learning_rate : float
-        Its peak.
-    average : float
-        Decay of the moving average of the weights that is kept.
-    seed : int
-        Of every random number.
-    """
-
-    steps: int = 4000
-    batch: int = 256
-    learning_rate: float = 1e-3
-    average: float = 0.9998
-    seed: int = 4
 
 
 class _Rows(NamedTuple):
@@ -226,10 +194,9 @@ def _in_parts(
 
 
 def train(
-    vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: FlowTraining, folder: Path,
-    transport: tuple[TransportConfig, TransportTraining],
-) -> Flows:  # fmt: skip
-    """Train the flows on the latents of a VAE, or go on training.
+    vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: FlowTraining, folder: Path
+) -> Flows:
+    """Train both flows on the latents of a VAE, or go on training.
 
     An interrupted run ends like one that was not (to the bit, on a CPU with the same number of
     threads).
@@ -245,10 +212,8 @@ def train(
         Sizes of the latent flow.
     config : FlowTraining
     folder : Path
-        Of the checkpoints: ``encoded.ckpt``, ``population_flow.ckpt``, ``encoded_real.ckpt``,
-        ``latent_flow.ckpt`` and ``transport.ckpt``, in the order in which they come.
-    transport : (TransportConfig, TransportTraining)
-        Sizes of the latents' transport, and how it is trained.
+        Of the checkpoints: ``encoded.ckpt``, ``population_flow.ckpt``, ``encoded_real.ckpt`` and
+        ``latent_flow.ckpt``, in the order in which they come.
 
     Returns
     -------
@@ -266,7 +231,7 @@ def train(
     made = encode_synthetic(vae, sources, config, work)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        flows = Flows(vae.config.latent, ranges, flow, transport[0]).to(made.latents.device)
+        flows = Flows(vae.config.latent, ranges, flow).to(made.latents.device)
     population = _within(made.conditions, ranges)[made.from_population]
     flows.half_light_pixels.copy_(made.pixels[made.from_population].median())
     _fit_population(flows, population[torch.isfinite(population).all(1)], config, work)
@@ -274,9 +239,7 @@ def train(
     if sources.real is not None and config.real > 0:
         rows = _with_real(rows, encode_real(vae, sources, config, work), ranges)
     flows.latent.fit_axes(made.latents, vae.config.bands - 1)
-    draw = _drawn_from(flows, rows, vae.decoder, config)
-    _fit_latent(flows, draw, config, work)
-    _fit_transport(flows, vae.decoder, draw, transport[1], work)
+    _fit_latent(flows, rows, vae.decoder, config, work)
     return flows.eval().requires_grad_(False)
 
 
@@ -309,33 +272,18 @@ def _with_real(rows: _Rows, real: Encoded, ranges: dict) -> _Rows:
     )
 
 
-class _Source(NamedTuple):
-    """What the latents' flows are trained on.
-
-    Attributes
-    ----------
-    rows : int
-        Number of galaxies.
-    draw : callable
-        Latents and conditions of galaxies by index, conditions hidden at random.
-    kept : (tensor, tensor)
-        Latents and conditions of galaxies that are never drawn.
-    """
-
-    rows: int
-    draw: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
-    kept: tuple[Tensor, Tensor]
-
-
-def _drawn_from(flows: Flows, rows: _Rows, decoder: Decoder, config: FlowTraining) -> _Source:
+def _fit_latent(
+    flows: Flows, rows: _Rows, decoder: Decoder, config: FlowTraining, work: WorkFolder
+) -> None:
     latents, conditions, synthetic = rows
     magnitude = conditions[:synthetic, NAMES.index("magnitude")]
     bright = magnitude[magnitude < NEARBY_MAGNITUDE]
     made = latents[:synthetic], conditions[:synthetic]
+
     # Galaxies from which the radius of noise is taken, and which the layers therefore never see.
     kept = min(flow_constants.RADIUS_GALAXIES, synthetic // 8)
 
-    def draw(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         index = kept + index
         asked, real = conditions[index], index >= synthetic
         asked[real] = fill_missing(flows, asked[real], bright, generator)
@@ -343,69 +291,13 @@ def _drawn_from(flows: Flows, rows: _Rows, decoder: Decoder, config: FlowTrainin
         target[real] = lend(target[real], asked[real], made, decoder, generator)
         hide = _rand((len(asked), 1), generator) < config.drop
         hide = hide & (_rand(asked.shape, generator) < flow_constants.HIDE_CONDITION)
-        return target, torch.where(hide, torch.nan, asked)
-
-    return _Source(len(latents) - kept, draw, (latents[:kept], conditions[:kept]))
-
-
-def _fit_latent(flows: Flows, source: _Source, config: FlowTraining, work: WorkFolder) -> None:
-    def loss(index: Tensor, generator: torch.Generator) -> Tensor:
-        target, asked = source.draw(index, generator)
-        with half_precision(target.device):
+        asked = torch.where(hide, torch.nan, asked)
+        with half_precision(latents.device):
             return -flows.latent_log_prob(target, asked).mean()
 
-    task = _Task(
-        "latent_flow", source.rows, config.steps, config.batch, config.learning_rate,
-        flow_constants.FLOW_AVERAGE, config.seed + 2,
-    )  # fmt: skip
-    _minimise(flows.latent, loss, task, work)
-    latents, conditions = source.kept
-    flows.latent.fit_radius(latents, flows.context(conditions))
-
-
-def _fit_transport(
-    flows: Flows, decoder: Decoder, source: _Source, config: TransportTraining, work: WorkFolder
-) -> None:
-    seen = _visibility(flows, decoder, source.kept[0][: flow_constants.SEEN_GALAXIES])
-    flows.transport.scale.copy_(seen.pow(0.25) / seen.sqrt().mean().sqrt())
-
-    def loss(index: Tensor, generator: torch.Generator) -> Tensor:
-        target, asked = source.draw(index, generator)
-        unit, context = flows.latent.standardise(target), flows.context(asked)
-        noise = torch.randn(unit.shape, generator=generator, device=unit.device)
-        # Most of what is hard to learn is in the middle of the way; a batch has all of it evenly.
-        even = torch.arange(len(unit), device=unit.device)[:, None]
-        even = (even + _rand((len(unit), 1), generator)) / len(unit)
-        time = torch.sigmoid(torch.special.ndtri(even.clamp(1e-6, 1 - 1e-6)))
-        with half_precision(unit.device):
-            return flows.transport.misfit(unit, noise, time, context).mean()
-
-    task = _Task(
-        "transport", source.rows, config.steps, config.batch, config.learning_rate, config.average,
-        config.seed,
-    )  # fmt: skip
-    sizes = flows.transport.config.to_dict()
-    settings = {**work.settings, "transport": sizes, "transport_training": asdict(config)}
-    _minimise(flows.transport, loss, task, WorkFolder(work.path, settings))
-
-
-@torch.no_grad()
-def _visibility(flows: Flows, decoder: Decoder, latents: Tensor) -> Tensor:
-    """How much the stamps of galaxies change with each component of their latents, (latent,).
-
-    The change of power in a band over that of the stamp, a mean over bands and galaxies.
-    """
-    unit, step = flows.latent.standardise(latents), flow_constants.SEEN_STEP
-    stamps = decoder(latents)
-    power = stamps.square().sum((2, 3))
-
-    def change(component: int) -> Tensor:
-        moved = unit.clone()
-        moved[:, component] += step
-        difference = decoder(flows.latent.restore(moved)) - stamps
-        return (difference.square().sum((2, 3)) / power).mean() / step**2
-
-    return torch.stack([change(component) for component in range(unit.shape[1])])
+    task = _Task("latent_flow", len(latents) - kept, config.learning_rate, config.seed + 2)
+    _minimise(flows.latent, loss, task, config, work)
+    flows.latent.fit_radius(latents[:kept], flows.context(conditions[:kept]))
 
 
 def _fit_population(
@@ -430,11 +322,9 @@ def _fit_population(
         asked = torch.where(given, asked, torch.nan)
         return -flows.population_log_prob(target, asked).mean()
 
-    task = _Task(
-        "population_flow", len(conditions), config.steps, config.batch,
-        config.population_learning_rate, flow_constants.FLOW_AVERAGE, config.seed + 3,
-    )  # fmt: skip
-    _minimise(flows.population, loss, task, work)
+    rate = config.population_learning_rate
+    task = _Task("population_flow", len(conditions), rate, config.seed + 3)
+    _minimise(flows.population, loss, task, config, work)
 
 
 def _rand(shape, generator: torch.Generator) -> Tensor:
@@ -442,41 +332,36 @@ def _rand(shape, generator: torch.Generator) -> Tensor:
 
 
 class _Task(NamedTuple):
-    """A minimisation: its name, number of rows, steps and batch, the learning rate's peak, the
-    decay of the moving average of the weights, and seed."""
+    """A minimisation: its name, number of rows, peak of the learning rate, and seed."""
 
     name: str
     rows: int
-    steps: int
-    batch: int
     rate: float
-    average: float
     seed: int
 
 
 def _minimise(
-    network: CouplingFlow | Transport,
+    network: CouplingFlow,
     loss: Callable[[Tensor, torch.Generator], Tensor],
     task: _Task,
+    config: FlowTraining,
     work: WorkFolder,
 ) -> None:
     """Minimise loss(rows, generator) over random batches; keeps a moving average of weights."""
-    device = next(network.parameters()).device
+    device = network.mean.device
     generator = torch.Generator(device).manual_seed(task.seed)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=task.rate, weight_decay=1e-3, fused=True
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=task.rate, weight_decay=1e-3)
     descent = Descent(
-        network, optimizer, name=task.name, rate=task.rate, steps=task.steps,
-        clip=flow_constants.FLOW_GRADIENT_CLIP, decay=task.average,
+        network, optimizer, name=task.name, rate=task.rate, steps=config.steps,
+        clip=flow_constants.FLOW_GRADIENT_CLIP, decay=flow_constants.FLOW_AVERAGE,
     )  # fmt: skip
     checkpoint = work.checkpoint(
         task.name, network=network, average=descent.average, optimizer=optimizer,
         generator=RandomState(generator),
     )  # fmt: skip
-    bar = checkpoint.steps(task.steps, task.name.replace("_", " "))
+    bar = checkpoint.steps(config.steps, task.name.replace("_", " "))
     for step in bar:
-        index = torch.randint(task.rows, (task.batch,), generator=generator, device=device)
+        index = torch.randint(task.rows, (config.batch,), generator=generator, device=device)
         value = loss(index, generator)
         descent.step(step, value)
         if step % 100 == 0:

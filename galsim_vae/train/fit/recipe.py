@@ -11,7 +11,6 @@ encoded.ckpt           synthetic galaxies encoded for the flows, as many as are 
 population_flow.ckpt   the flow of the conditions, as vae.ckpt
 encoded_real.ckpt      real galaxies encoded
 latent_flow.ckpt       the flow of the latents, as vae.ckpt
-transport.ckpt         the transport of the latents, as vae.ckpt
 tensorboard/           curves of the autoencoder's training
 contact_sheet.png      galaxies, data and model, drawn whenever vae.ckpt is written
 ====================== ===========================================================================
@@ -42,7 +41,6 @@ from galsim_vae.files import output_file, output_folder
 from galsim_vae.frame.frames import DEFAULT, Frame
 from galsim_vae.model import file as modelfile
 from galsim_vae.model.flow import FlowConfig, Flows
-from galsim_vae.model.transport import TransportConfig
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.tables import read_table
 from galsim_vae.train.synthetic.colours import colour_table
@@ -66,7 +64,7 @@ __all__ = [
     "without",
 ]
 
-_STAGES = ("vae", "encoded", "population_flow", "encoded_real", "latent_flow", "transport")
+_STAGES = ("vae", "encoded", "population_flow", "encoded_real", "latent_flow")
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,6 @@ class Recipe:
         How the autoencoder is trained.
     flow_training : FlowTraining
         How the flows are trained.
-    transport : TransportConfig
-        Sizes of the latents' transport.
-    transport_training : TransportTraining
-        How it is trained.
     """
 
     work: Path
@@ -112,10 +106,6 @@ class Recipe:
     vae_training: loop.LoopConfig = field(default_factory=loop.LoopConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     flow_training: fitflows.FlowTraining = field(default_factory=fitflows.FlowTraining)
-    transport: TransportConfig = field(default_factory=TransportConfig)
-    transport_training: fitflows.TransportTraining = field(
-        default_factory=fitflows.TransportTraining
-    )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
@@ -318,7 +308,7 @@ def train(recipe: Recipe) -> modelfile.Model:
     ranges = dict(DEFAULT_RANGES)
     model = modelfile.Model(vae.cpu(), flows.cpu(), ranges, facts, recipe.flow)
     modelfile.write(output, model)
-    return modelfile.read(output)
+    return model
 
 
 def _networks(
@@ -331,7 +321,6 @@ def _networks(
             watch=watch, start=None if start is None else start.vae,
         )  # fmt: skip
     flows = fitflows.train(
-        vae, galaxies, DEFAULT_RANGES, recipe.flow, recipe.flow_training, recipe.work,
-        (recipe.transport, recipe.transport_training),
-    )  # fmt: skip
+        vae, galaxies, DEFAULT_RANGES, recipe.flow, recipe.flow_training, recipe.work
+    )
     return vae, flows

@@ -22,8 +22,6 @@ TINY = {
     "vae_training": {"steps": 3, "batch": 2, "real": 2},
     "flow": {"layers": 2, "hidden": 16},
     "flow_training": {"galaxies": 128, "steps": 3, "batch": 32},
-    "transport": {"width": 16, "blocks": 1},
-    "transport_training": {"steps": 3, "batch": 32},
 }  # fmt: skip
 
 

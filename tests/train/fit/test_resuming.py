@@ -6,7 +6,6 @@ from made_training_file import training_file
 
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.model.flow import FlowConfig, Flows
-from galsim_vae.model.transport import Transport, TransportConfig
 from galsim_vae.model.vae import VAEConfig
 from galsim_vae.train.fit import autoencoder, checkpoint, constants, flows, observe
 from galsim_vae.train.fit.checkpoint import Checkpoint, Collected, RandomState
@@ -19,7 +18,6 @@ TINY = VAEConfig(
 )
 LOOP = autoencoder.LoopConfig(steps=3, batch=2, real=1)
 FLOW = flows.FlowTraining(galaxies=160, real=0.5, steps=3, batch=8)
-TRANSPORT = TransportConfig(16, 1), flows.TransportTraining(steps=3, batch=8)
 
 
 class Interrupted(Exception):
@@ -42,8 +40,7 @@ def saved_after_every_step(monkeypatch):
 
 def weights(sources, folder, flow_training=FLOW):
     vae = autoencoder.train(TINY, LOOP, sources, folder)
-    sizes = FlowConfig(2, 8)
-    made = flows.train(vae, sources, DEFAULT_RANGES, sizes, flow_training, folder, TRANSPORT)
+    made = flows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 8), flow_training, folder)
     return {**vae.state_dict(), **made.state_dict()}
 
 
@@ -59,7 +56,6 @@ PLACES = {
     "encoding": (flows, "encode", 3),
     "encoding real galaxies": (flows, "encode", 5),
     "latent flow": (Flows, "latent_log_prob", 2),
-    "transport": (Transport, "misfit", 2),
     "population flow": (Flows, "population_log_prob", 3),
 }
 
@@ -85,7 +81,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     for key, value in again.items():
         assert torch.equal(value, uninterrupted[key]), key
     # Only the step that was interrupted is done again.
-    total = {"encode": 5}.get(name, 3)
+    total = {"losses": 3, "encode": 5, "latent_log_prob": 3, "population_log_prob": 3}[name]
     assert len(calls) == total + 1
 
 
@@ -118,7 +114,7 @@ def test_checkpoints_of_the_flows_belong_to_their_autoencoder(sources, tmp_path)
     other = autoencoder.LoopConfig(steps=2, batch=2, real=1)
     vae = autoencoder.train(TINY, other, sources, tmp_path)
     with pytest.raises(ValueError, match=r"encoded.ckpt was made with vae.weights = "):
-        flows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 8), FLOW, tmp_path, TRANSPORT)
+        flows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 8), FLOW, tmp_path)
 
 
 def test_a_checkpoint_of_other_galaxies_is_refused(sources, tmp_path):

@@ -11,7 +11,6 @@ from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.frame.psf_shape import psf_shape
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
-from galsim_vae.model.transport import TransportConfig
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit import augment, observe
 from galsim_vae.train.fit import autoencoder as loop
@@ -155,9 +154,7 @@ def test_flows_learn_the_conditions_of_their_galaxies(sources, tmp_path):
     torch.manual_seed(1)
     config = fitflows.FlowTraining(galaxies=1024, steps=300, batch=128, real=0)
     vae = VAE(TINY)
-    transport = TransportConfig(16, 1), fitflows.TransportTraining(steps=2, batch=8)
-    flow = FlowConfig(2, 16)
-    flows = fitflows.train(vae, sources, DEFAULT_RANGES, flow, config, tmp_path, transport)
+    flows = fitflows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 16), config, tmp_path)
     other = fitflows.FlowTraining(galaxies=512, seed=9)
     made = fitflows.encode_synthetic(vae, sources, other, WorkFolder(tmp_path / "other", {}))
     known = made.conditions[made.from_population]
