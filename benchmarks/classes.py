@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from galsim_vae.latents.table import features, read_latents
 from galsim_vae.train.latents import learners
-from galsim_vae.train.latents.classify import combined, group_of, pictures_of, tasks_of
+from galsim_vae.train.latents.classify import combined, group_of
 from galsim_vae.train.latents.finetune import FineTuning, Task, fine_tune
+from galsim_vae.train.latents.tasks import pictures_of, tasks_of
 
 SETS = {"EFIGI": ("efigi", "class7"), "Galaxy Zoo": ("gz_kaggle", "label"),
         "Galaxy Zoo 2": ("gz2", "class7")}  # fmt: skip

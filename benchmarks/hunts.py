@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from galsim_vae.latents.table import features, read_latents
 from galsim_vae.train.latents import hunt
-from galsim_vae.train.latents.classify import pictures_of
+from galsim_vae.train.latents.tasks import pictures_of
 
 SEEDS, ROUND, MARKS = 5, 10, (20, 50, 100, 200)
 

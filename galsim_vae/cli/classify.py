@@ -57,7 +57,8 @@ def run(call: Call) -> None:
     _check_together(keys)
     path = call.file("table of latents, from galsim-vae encode")
     from galsim_vae.latents.table import labels_of, read_latents
-    from galsim_vae.train.latents.classify import check_are_pictures, labelled
+    from galsim_vae.train.latents.labels import labelled
+    from galsim_vae.train.latents.tasks import check_are_pictures
 
     table = read_latents(path)
     if keys.fine_tune:

@@ -43,7 +43,7 @@ def run(call: Call) -> None:
     from galsim_vae.latents.table import features, key_of, labels_of, read_latents
     from galsim_vae.plots import contact_sheet
     from galsim_vae.train.latents import hunt
-    from galsim_vae.train.latents.classify import pictures_of
+    from galsim_vae.train.latents.tasks import pictures_of
 
     table = read_latents(path)
     rows, values = np.zeros(0, int), np.zeros(0)

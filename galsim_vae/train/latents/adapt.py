@@ -22,7 +22,9 @@ from . import classify, learners
 from .coral import Aligned
 from .finetune import FineTuning, Task, fine_tune
 from .head import Head
+from .labels import are_numbers, classes_of, texts_of
 from .shares import even_chances, likely_shares, weighted
+from .tasks import pictures_of
 
 __all__ = ["Adapted", "Judges", "adapt", "write"]
 
@@ -107,7 +109,7 @@ def adapt(
         class that is not both in the fold that is held out and in the others.
     """
     _check(source, target, values, column)
-    names, labels = classify.classes_of(values, column)
+    names, labels = classes_of(values, column)
     if judges is not None:
         _check_classes(names, judges, column)
     group = classify.group_of(source)[rows]
@@ -121,7 +123,7 @@ def adapt(
     found = weighted(even, likely_shares(even))
     accuracy = [_accuracies("source", names, labels[answers.judged], answers.source)]
     if judges is not None:
-        truth = np.searchsorted(names, classify.texts_of(judges.values))
+        truth = np.searchsorted(names, texts_of(judges.values))
         told = [probability[judges.rows] for probability in (answers.target[0], found)]
         accuracy.append(_accuracies("target", names, truth, told))
     listed = classify.naming(target)
@@ -165,8 +167,8 @@ def _of_networks(
     tuning: FineTuning, progress: bool,
 ) -> _Answers:  # fmt: skip
     """Train the encoder along, without the target and with it; one fold is held out."""
-    model, pictures = classify.pictures_of(source, progress)
-    other = classify.pictures_of(target, progress)[1]
+    model, pictures = pictures_of(source, progress)
+    other = pictures_of(target, progress)[1]
     judged = learners.folds_of(group) == 0
     counts = [np.bincount(labels[part], minlength=labels.max() + 1) for part in (judged, ~judged)]
     if np.min(counts) == 0:
@@ -200,14 +202,14 @@ def _check(source: Table, target: Table, values: NDArray, column: str) -> None:
             raise GalSimValueError(
                 f"Adaptation needs at least {classify.FEWEST} {what}: give more", count
             )
-    if classify.are_numbers(values):
+    if are_numbers(values):
         raise GalSimValueError("Adaptation is for classes, and these are numbers", column)
 
 
 def _check_classes(names: NDArray, judges: Judges, column: str) -> None:
     if not len(judges.values):
         raise GalSimValueError("The labels of the target are all empty: fill some in", column)
-    alone = np.setxor1d(names, classify.texts_of(judges.values))
+    alone = np.setxor1d(names, texts_of(judges.values))
     if len(alone):
         raise GalSimValueError(
             f"{column}: only one of source and target has a class. Leave its labels empty, or give "

@@ -12,24 +12,19 @@ from galsim.errors import GalSimValueError
 from numpy.typing import NDArray
 
 from galsim_vae.files import write_whole
-from galsim_vae.latents.pictures import read_pictures, stretch
-from galsim_vae.latents.table import column_of, features, is_label
-from galsim_vae.model import picture_file
+from galsim_vae.latents.table import features
 from galsim_vae.train.fit.pictures import FOLDS
 
 from . import figures, learners
 from .finetune import FineTuning, Task, fine_tune
+from .labels import are_numbers, classes_of, texts_of
+from .tasks import pictures_of, tasks_of
 
-__all__ = [
-    "FEWEST", "Learnt", "add_classes", "are_numbers", "check_are_pictures", "classes_of",
-    "combined", "group_of", "labelled", "learn", "naming", "pictures_of", "tasks_of", "texts_of",
-    "write",
-]  # fmt: skip
+__all__ = ["FEWEST", "Learnt", "add_classes", "combined", "group_of", "learn", "naming", "write"]
 
 logger = logging.getLogger(__name__)
 #: Labels that a learner needs.
 FEWEST = 12
-_MOST_CLASSES = 50
 _NETWORK = 2 / 3
 
 
@@ -57,34 +52,6 @@ class Learnt:
     names: list[str]
     labels: NDArray
     found: NDArray
-
-
-def are_numbers(values: NDArray) -> bool:
-    """Tell whether labels are numbers to be regressed: of a type with a point, not all whole."""
-    return values.dtype.kind == "f" and bool(np.any(values != np.rint(values)))
-
-
-def texts_of(values: NDArray) -> NDArray:
-    """Return labels as texts, 1 and 1.0 alike: a table with gaps has whole numbers as floats."""
-    return (values.astype(int) if values.dtype.kind == "f" else values).astype(str)
-
-
-def classes_of(values: NDArray, column: str) -> tuple[NDArray, NDArray]:
-    """Return the names of the classes (k,), sorted, and the number of each label's (n,).
-
-    Raises
-    ------
-    galsim.GalSimValueError
-        One class only, or more than 50.
-    """
-    names, labels = np.unique(texts_of(values), return_inverse=True)
-    if len(names) < 2:
-        raise GalSimValueError(f"{column} has one class only: label at least two", names.tolist())
-    if len(names) > _MOST_CLASSES:
-        raise GalSimValueError(
-            f"{column} has more than {_MOST_CLASSES} classes. Is it a name?", len(names)
-        )
-    return names, labels
 
 
 def group_of(table: Table) -> NDArray:
@@ -234,91 +201,6 @@ def _listed(table: Table, rows: NDArray, values: NDArray, column: str) -> Table:
     listed[f"given_{column}"] = given
     listed["held_out_by"] = np.where(np.isin(np.arange(len(table)), rows), "fold", "no label")
     return listed
-
-
-def check_are_pictures(table: Table) -> None:
-    """Raise galsim.GalSimValueError if a table of latents is not of pictures."""
-    if table.meta.get("KIND") != "pictures":
-        raise GalSimValueError("Only encoders of pictures are trained along, and the latents are "
-                               "of", table.meta.get("KIND"))  # fmt: skip
-
-
-def pictures_of(table: Table, progress: bool = False) -> tuple[picture_file.PictureModel, NDArray]:
-    """Read the weights and the stretched pictures that a table of latents was made of.
-
-    The table may have lost rows: its column ``row`` says which pictures are left.
-
-    Raises
-    ------
-    OSError
-        They are no longer there.
-    galsim.GalSimValueError
-        The latents are not of pictures, or the files have changed.
-    """
-    check_are_pictures(table)
-    model = picture_file.read(table.meta["WEIGHTS"])
-    pictures, row = read_pictures(table.meta["INPUT"], progress), np.asarray(table["row"], int)
-    there = row.max(initial=-1) < len(pictures.names)
-    same = there and list(np.asarray(pictures.names)[row]) == list(table["name"])
-    if model.sha256 != table.meta["SHA256"] or not same:
-        raise GalSimValueError(
-            "The weights or pictures are others than those that were encoded: run galsim-vae "
-            "encode again", (table.meta["WEIGHTS"], table.meta["INPUT"]),
-        )  # fmt: skip
-    config = model.vae.config
-    return model, stretch(pictures[row].array, config.size, len(config.bands))
-
-
-def tasks_of(
-    also: Mapping[str, tuple[Table, Sequence[str]]], sha256: str, progress: bool = False
-) -> dict[str, Task]:
-    """Make tasks of columns of classes in tables of latents of pictures.
-
-    Parameters
-    ----------
-    also : mapping of str to (Table, list of str)
-        Tables and their columns, by names of the tables. Rows without a label, see `labelled`, are
-        left out.
-    sha256 : str
-        Digest of the weights that all tables must be of.
-    progress : bool
-        Show bars.
-
-    Raises
-    ------
-    OSError
-        The pictures are no longer there.
-    galsim.GalSimValueError
-        Another digest, no such column, one class only, more than 50, or labels that are numbers.
-    """
-    tasks = {}
-    for name, (table, columns) in also.items():
-        if table.meta.get("SHA256") != sha256:
-            raise GalSimValueError(
-                f"{name} was encoded by other weights: encode both by the same",
-                table.meta.get("SHA256"), [sha256],
-            )  # fmt: skip
-        pictures = pictures_of(table, progress)[1]
-        for column in columns:
-            rows, values = labelled(table, column)
-            if are_numbers(values):
-                raise GalSimValueError(f"{name}: only classes are taught along, and these are "
-                                       "numbers", column)  # fmt: skip
-            labels = classes_of(values, f"{name}: {column}")[1]
-            tasks[f"also {len(tasks)}"] = Task(pictures[rows], labels)
-    return tasks
-
-
-def labelled(table: Table, column: str) -> tuple[NDArray, NDArray]:
-    """Return the rows of a table of latents that have a label in one of its columns, and these.
-
-    A label is no empty text, no NaN, and no negative whole number: sets without a class say -1.
-    """
-    values = column_of(table, column)
-    kept = np.array([is_label(value) for value in values], bool)
-    if values.dtype.kind in "if" and not are_numbers(values[kept]):
-        kept[kept] = values[kept] >= 0
-    return np.flatnonzero(kept), values[kept]
 
 
 def _fine_tuned(

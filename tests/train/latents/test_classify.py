@@ -9,15 +9,10 @@ from galsim.errors import GalSimValueError
 
 from galsim_vae import cli
 from galsim_vae.train.latents import finetune, learners
-from galsim_vae.train.latents.classify import (
-    are_numbers,
-    combined,
-    labelled,
-    learn,
-    pictures_of,
-    tasks_of,
-)
+from galsim_vae.train.latents.classify import combined, learn
 from galsim_vae.train.latents.finetune import FineTuning, Task, fine_tune
+from galsim_vae.train.latents.labels import are_numbers, labelled
+from galsim_vae.train.latents.tasks import pictures_of, tasks_of
 
 
 def labels(table):
