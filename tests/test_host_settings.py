@@ -79,6 +79,11 @@ def attribute(owner, name, value):
     )
 
 
+def set_default_device(device):
+    """Set the device, the processor by setting none: set, it would be a mode for later tests."""
+    torch.set_default_device(None if device.type == "cpu" else device)
+
+
 def flushes():
     return sys.float_info.min / 2 == 0
 
@@ -108,7 +113,7 @@ HOSTS = {
         torch.get_default_dtype, torch.set_default_dtype, torch.float64
     ),
     "default device": lambda: setting(
-        torch.get_default_device, torch.set_default_device, torch.device("meta")
+        torch.get_default_device, set_default_device, torch.device("meta")
     ),
     "device context": lambda: mode(torch.get_default_device, torch.device("meta")),
     "inference mode": lambda: mode(torch.is_inference_mode_enabled, torch.inference_mode()),
