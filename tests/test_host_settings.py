@@ -80,7 +80,7 @@ def attribute(owner, name, value):
 
 
 def set_default_device(device):
-    """Set the device, the processor by setting none: set, it would be a mode for later tests."""
+    """Set none for the processor: a device that is set stays in force as a mode afterwards."""
     torch.set_default_device(None if device.type == "cpu" else device)
 
 

@@ -11,8 +11,6 @@ from galsim_vae import cli
 from galsim_vae.train.latents import finetune, learners
 from galsim_vae.train.latents.classify import combined, learn
 from galsim_vae.train.latents.finetune import FineTuning, Task, fine_tune
-from galsim_vae.train.latents.labels import are_numbers, labelled
-from galsim_vae.train.latents.tasks import pictures_of, tasks_of
 
 
 def labels(table):
@@ -71,7 +69,6 @@ def test_predictions_keep_the_rows_of_the_file(table):
 
 
 def test_numbers_are_regressed(table):
-    assert are_numbers(np.array([0.5, 1.0])) and not are_numbers(np.array([1.0, 2.0]))
     brightness = np.asarray(table["moments"][:, 10], float)
     learnt = learn(table, np.arange(96), brightness, "brightness", "kernel")
     assert learnt.names == [] and learnt.scores["scatter"] < 0.5 * learnt.scores["guess"]
@@ -152,31 +149,6 @@ def test_labels_of_another_set_are_taught_along(table, monkeypatch, tmp_path):
     learn(table, *labels(table), "kind", "kernel", FineTuning(steps=2, batch=8), also=also)
     assert [list(tasks) for tasks in shown] == [["labels", "also 0", "also 1"]] * 4
     assert [len(task.targets) for task in shown[0].values()] == [72, 96, 96]
-    digest = table.meta["SHA256"]
-    with pytest.raises(GalSimValueError, match="only classes are taught along"):
-        tasks_of({"other.fits": (table, ["slope"])}, digest)
-    with pytest.raises(GalSimValueError, match="other.fits: one has one class only"):
-        tasks_of({"other.fits": (table, ["one"])}, digest)
-    with pytest.raises(GalSimValueError, match="no column of this name"):
-        tasks_of({"other.fits": (table, ["colour"])}, digest)
-    with pytest.raises(GalSimValueError, match="other.fits was encoded by other weights"):
-        tasks_of({"other.fits": (table, ["kind"])}, "b" * 64)
-
-
-def test_pictures_of_a_table_that_was_cut(table):
-    whole, cut = pictures_of(table)[1], pictures_of(table[5:9])[1]
-    np.testing.assert_array_equal(cut, whole[5:9])
-    table["row"] = table["row"] + 1
-    with pytest.raises(GalSimValueError, match="others than those that were encoded"):
-        pictures_of(table)
-
-
-def test_what_is_a_label():
-    rows, values = labelled(Table({"x": [0, -1, 2]}), "x")
-    assert list(rows) == [0, 2] and list(values) == [0, 2]
-    assert list(labelled(Table({"x": [0.5, np.nan, -1.0]}), "x")[0]) == [0, 2]
-    assert list(labelled(Table({"x": [0.0, -1.0, np.nan, 2.0]}), "x")[0]) == [0, 3]
-    assert list(labelled(Table({"x": ["a", " ", ""]}), "x")[0]) == [0]
 
 
 def test_half_of_a_step_is_of_the_first_of_several_tasks(picture_vae, stretched, monkeypatch):
