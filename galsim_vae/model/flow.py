@@ -210,6 +210,8 @@ class Flows(nn.Module):
     half_light_pixels : tensor ()
         Median half-light radius [pixel] of the stamps that the latents decode to: a little less
         than the canonical one, since stamps fade at their ends.
+    context_size : int
+        Numbers of a galaxy in what `context` returns.
     """
 
     limits: Tensor
@@ -219,9 +221,9 @@ class Flows(nn.Module):
         super().__init__()
         config = config or FlowConfig()
         count = len(NAMES)
-        context = count * (_BUMPS + 2)
-        self.latent = CouplingFlow(latent, context, config)
-        self.population = CouplingFlow(count, context, POPULATION_FLOW)
+        self.context_size = count * (_BUMPS + 2)
+        self.latent = CouplingFlow(latent, self.context_size, config)
+        self.population = CouplingFlow(count, self.context_size, POPULATION_FLOW)
         limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
         self.register_buffer("limits", to_variables(limits).float(), persistent=False)
         self.register_buffer("half_light_pixels", torch.tensor(HALF_LIGHT_PIXELS))

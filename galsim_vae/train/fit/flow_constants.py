@@ -19,6 +19,17 @@ GIVEN_NOTHING, GIVEN = 0.4, 0.5
 #: noise (`galsim_vae.model.radius`).
 RADIUS_GALAXIES = 8192
 
+#: The critic (`galsim_vae.train.fit.critic`): width and number of its layers, its learning rate,
+#: the weight of its squared slope, and the steps that it learns before the flow does.
+CRITIC_WIDTH, CRITIC_LAYERS = 512, 3
+CRITIC_RATE, CRITIC_PENALTY, CRITIC_ALONE = 5e-4, 1.0, 300
+#: Standard deviations beyond which it does not look.
+CRITIC_FARTHEST = 8.0
+#: Galaxies a step, peak of the flow's learning rate, and the weight of its -ln density.
+JUDGED_BATCH, JUDGED_RATE, LIKELIHOOD_WEIGHT = 192, 3e-4, 0.02
+#: Galaxies, and the step in a component, by which it is told how much this shows.
+SEEN_GALAXIES, SEEN_STEP = 64, 0.5
+
 
 def recorded() -> dict[str, float | int]:
     """Return all of them by name."""

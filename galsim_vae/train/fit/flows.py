@@ -19,7 +19,7 @@ from galsim_vae.model.vae import VAE, Decoder
 from galsim_vae.shapes import measure
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 
-from . import constants, flow_constants
+from . import constants, critic, flow_constants
 from .autoencoder import Sources
 from .batch import Batch
 from .checkpoint import Collected, RandomState, WorkFolder, digest
@@ -52,6 +52,9 @@ class FlowTraining:
     drop : float
         Share of galaxies of which each condition is hidden from the latent flow with probability
         1/2. What is drawn has all of them; the anomaly score has none.
+    critic_steps : int
+        Steps of the latent flow beside a critic, when the others are done; see
+        `galsim_vae.train.fit.critic`.
     seed : int
         Of every random number.
     """
@@ -64,6 +67,7 @@ class FlowTraining:
     learning_rate: float = 1e-2
     population_learning_rate: float = 2e-3
     drop: float = 0.1
+    critic_steps: int = 0
     seed: int = 2
 
 
@@ -212,8 +216,8 @@ def train(
         Sizes of the latent flow.
     config : FlowTraining
     folder : Path
-        Of the checkpoints: ``encoded.ckpt``, ``population_flow.ckpt``, ``encoded_real.ckpt`` and
-        ``latent_flow.ckpt``, in the order in which they come.
+        Of the checkpoints: ``encoded.ckpt``, ``population_flow.ckpt``, ``encoded_real.ckpt``,
+        ``latent_flow.ckpt`` and ``critic.ckpt``, in the order in which they come.
 
     Returns
     -------
@@ -239,7 +243,11 @@ def train(
     if sources.real is not None and config.real > 0:
         rows = _with_real(rows, encode_real(vae, sources, config, work), ranges)
     flows.latent.fit_axes(made.latents, vae.config.bands - 1)
-    _fit_latent(flows, rows, vae.decoder, config, work)
+    source = _source(flows, rows, vae.decoder)
+    _fit_latent(flows, source, config, work)
+    if config.critic_steps:
+        critic.refine(flows, vae.decoder, source.draw, rows.latents, config.critic_steps,
+                      config.seed + 4, work)  # fmt: skip
     return flows.eval().requires_grad_(False)
 
 
@@ -272,32 +280,61 @@ def _with_real(rows: _Rows, real: Encoded, ranges: dict) -> _Rows:
     )
 
 
-def _fit_latent(
-    flows: Flows, rows: _Rows, decoder: Decoder, config: FlowTraining, work: WorkFolder
-) -> None:
+class _Source(NamedTuple):
+    """Where the latent flow's training finds galaxies.
+
+    Attributes
+    ----------
+    kept : (tensor, tensor)
+        Latents and conditions of galaxies that no step sees: they give the radius of noise.
+    rows : int
+        Number of the others.
+    at : callable
+        Latents and conditions of these by number (n,); what real ones lack is drawn.
+    """
+
+    kept: tuple[Tensor, Tensor]
+    rows: int
+    at: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Latents and conditions of the galaxies of a step beside a critic."""
+        size = (flow_constants.JUDGED_BATCH,)
+        index = torch.randint(self.rows, size, generator=generator, device=generator.device)
+        return self.at(index, generator)
+
+
+def _source(flows: Flows, rows: _Rows, decoder: Decoder) -> _Source:
     latents, conditions, synthetic = rows
     magnitude = conditions[:synthetic, NAMES.index("magnitude")]
     bright = magnitude[magnitude < NEARBY_MAGNITUDE]
     made = latents[:synthetic], conditions[:synthetic]
-
-    # Galaxies from which the radius of noise is taken, and which the layers therefore never see.
     kept = min(flow_constants.RADIUS_GALAXIES, synthetic // 8)
 
-    def loss(index: Tensor, generator: torch.Generator) -> Tensor:
+    def at(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = kept + index
         asked, real = conditions[index], index >= synthetic
         asked[real] = fill_missing(flows, asked[real], bright, generator)
         target = latents[index]
         target[real] = lend(target[real], asked[real], made, decoder, generator)
+        return target, asked
+
+    return _Source((latents[:kept], conditions[:kept]), len(latents) - kept, at)
+
+
+def _fit_latent(flows: Flows, source: _Source, config: FlowTraining, work: WorkFolder) -> None:
+    def loss(index: Tensor, generator: torch.Generator) -> Tensor:
+        target, asked = source.at(index, generator)
         hide = _rand((len(asked), 1), generator) < config.drop
         hide = hide & (_rand(asked.shape, generator) < flow_constants.HIDE_CONDITION)
         asked = torch.where(hide, torch.nan, asked)
-        with half_precision(latents.device):
+        with half_precision(target.device):
             return -flows.latent_log_prob(target, asked).mean()
 
-    task = _Task("latent_flow", len(latents) - kept, config.learning_rate, config.seed + 2)
+    task = _Task("latent_flow", source.rows, config.learning_rate, config.seed + 2)
     _minimise(flows.latent, loss, task, config, work)
-    flows.latent.fit_radius(latents[:kept], flows.context(conditions[:kept]))
+    latents, conditions = source.kept
+    flows.latent.fit_radius(latents, flows.context(conditions))
 
 
 def _fit_population(

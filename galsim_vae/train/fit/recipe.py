@@ -11,6 +11,7 @@ encoded.ckpt           synthetic galaxies encoded for the flows, as many as are 
 population_flow.ckpt   the flow of the conditions, as vae.ckpt
 encoded_real.ckpt      real galaxies encoded
 latent_flow.ckpt       the flow of the latents, as vae.ckpt
+critic.ckpt            the same in its last steps, with the critic that judges it, as vae.ckpt
 tensorboard/           curves of the autoencoder's training
 contact_sheet.png      galaxies, data and model, drawn whenever vae.ckpt is written
 ====================== ===========================================================================
@@ -64,7 +65,7 @@ __all__ = [
     "without",
 ]
 
-_STAGES = ("vae", "encoded", "population_flow", "encoded_real", "latent_flow")
+_STAGES = ("vae", "encoded", "population_flow", "encoded_real", "latent_flow", "critic")
 
 
 @dataclass(frozen=True)

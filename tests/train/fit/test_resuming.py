@@ -7,9 +7,17 @@ from made_training_file import training_file
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.model.flow import FlowConfig, Flows
 from galsim_vae.model.vae import VAEConfig
-from galsim_vae.train.fit import autoencoder, checkpoint, constants, flows, observe
+from galsim_vae.train.fit import (
+    autoencoder,
+    checkpoint,
+    constants,
+    flow_constants,
+    flows,
+    observe,
+)  # fmt: skip
 from galsim_vae.train.fit.checkpoint import Checkpoint, Collected, RandomState
 from galsim_vae.train.fit.circumstances import code_digest
+from galsim_vae.train.fit.critic import Critic
 from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.synthetic.colours import colour_table
 
@@ -17,7 +25,15 @@ TINY = VAEConfig(
     latent=4, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8)
 )
 LOOP = autoencoder.LoopConfig(steps=3, batch=2, real=1)
-FLOW = flows.FlowTraining(galaxies=160, real=0.5, steps=3, batch=8)
+FLOW = flows.FlowTraining(galaxies=160, real=0.5, steps=3, batch=8, critic_steps=3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_critic():
+    with pytest.MonkeyPatch.context() as changed:
+        for name, value in (("ALONE", 2), ("WIDTH", 8)):
+            changed.setattr(flow_constants, f"CRITIC_{name}", value)
+        yield
 
 
 class Interrupted(Exception):
@@ -57,6 +73,7 @@ PLACES = {
     "encoding real galaxies": (flows, "encode", 5),
     "latent flow": (Flows, "latent_log_prob", 2),
     "population flow": (Flows, "population_log_prob", 3),
+    "critic": (Critic, "loss", 4),
 }
 
 
@@ -81,7 +98,9 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     for key, value in again.items():
         assert torch.equal(value, uninterrupted[key]), key
     # Only the step that was interrupted is done again.
-    total = {"losses": 3, "encode": 5, "latent_log_prob": 3, "population_log_prob": 3}[name]
+    total = {
+        "losses": 3, "encode": 5, "latent_log_prob": 3, "population_log_prob": 3, "loss": 5
+    }[name]  # fmt: skip
     assert len(calls) == total + 1
 
 

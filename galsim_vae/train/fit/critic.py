@@ -1,0 +1,182 @@
+"""The latent flow's last steps: a critic tells what it draws from galaxies, until it cannot.
+
+A flow of maximum likelihood that cannot follow how galaxies are distributed lays some density
+between them, where there is none: a few nats in its loss, but blotches among what is drawn. A
+second network is shown what galaxies have and what the flow draws for the same conditions, and the
+flow learns to be told from galaxies no more, while the likelihood still counts, so that no kind of
+galaxy is given up (Grover, Dhar & Ermon 2018, AAAI 32, 3069, arXiv:1705.08868).
+
+The two are compared pair by pair (Jolicoeur-Martineau 2019, arXiv:1807.00734), and the critic's
+slope is kept small at both (Huang et al. 2024, arXiv:2501.05441, equation 7).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from galsim_vae.model.flow import CouplingFlow, Flows
+
+from . import flow_constants as constants
+from .checkpoint import RandomState, WorkFolder
+from .descent import Descent
+
+__all__ = ["Critic", "refine", "visibility"]
+
+
+class Critic(nn.Module):
+    """A number for each galaxy, higher for those that look real.
+
+    Parameters
+    ----------
+    scale : tensor (latent,)
+        Of the components, by how much they show.
+    context : int
+        Size of the conditions as networks see them.
+    """
+
+    scale: Tensor
+
+    def __init__(self, scale: Tensor, context: int):
+        super().__init__()
+        self.register_buffer("scale", scale)
+        sizes = [len(scale) + context, *[constants.CRITIC_WIDTH] * constants.CRITIC_LAYERS]
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(inputs, outputs), nn.SiLU()]
+        self.network = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+
+    def seen(self, flow: CouplingFlow, latents: Tensor) -> Tensor:
+        """Latents (n, latent) as the critic is shown them."""
+        far = constants.CRITIC_FARTHEST
+        return flow.standardise(latents).clamp(-far, far) * self.scale
+
+    def forward(self, seen: Tensor, context: Tensor) -> Tensor:
+        """Judge what is `seen` (n, latent) given `context`; tensor (n,)."""
+        return self.network(torch.cat([seen, context], 1))[:, 0]
+
+    def loss(self, real: Tensor, drawn: Tensor, context: Tensor) -> Tensor:
+        """What the critic minimises: its errors over pairs, and its squared slope at both."""
+        both = [part.detach().requires_grad_(True) for part in (real, drawn)]
+        judged = [self(part, context) for part in both]
+        slopes = [
+            torch.autograd.grad(value.sum(), part, create_graph=True)[0]
+            for value, part in zip(judged, both, strict=True)
+        ]
+        steep = sum(slope.square().sum(1).mean() for slope in slopes)
+        return F.softplus(judged[1] - judged[0]).mean() + constants.CRITIC_PENALTY / 2 * steep
+
+
+def refine(
+    flows: Flows, decoder: Callable[[Tensor], Tensor],
+    draw: Callable[[torch.Generator], tuple[Tensor, Tensor]], known: Tensor, steps: int, seed: int,
+    work: WorkFolder,
+) -> None:  # fmt: skip
+    """Go on training the latent flow, beside a critic; on one that was interrupted, go on there.
+
+    Parameters
+    ----------
+    flows : Flows
+        Trained; the latent flow is changed.
+    decoder : callable
+        Stamps (n, bands, size, size) of latents; tells which components show.
+    draw : callable
+        Draws latents (n, latent) and complete conditions (n, 4) of galaxies.
+    known : tensor (n, latent)
+        Latents of galaxies to look at for what shows.
+    steps : int
+        Of the flow. The critic has some more, before.
+    seed : int
+        Of every random number.
+    work : WorkFolder
+        Of the checkpoint, ``critic.ckpt``.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        The checkpoint is of other settings.
+    FloatingPointError
+        The loss is not finite.
+    """
+    flow = flows.latent
+    device = flow.mean.device
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        scale = visibility(flow, decoder, known[: constants.SEEN_GALAXIES]).pow(0.25)
+        critic = Critic(scale / scale.square().mean().sqrt(), flows.context_size).to(device)
+    judging = torch.optim.AdamW(
+        critic.network.parameters(), constants.CRITIC_RATE, (0.0, 0.99), weight_decay=1e-3
+    )
+    optimizer = torch.optim.AdamW(flow.parameters(), betas=(0.0, 0.99), weight_decay=1e-3)
+    descent = Descent(
+        flow, optimizer, name="critic", rate=constants.JUDGED_RATE, steps=steps,
+        clip=constants.FLOW_GRADIENT_CLIP, decay=constants.FLOW_AVERAGE,
+    )  # fmt: skip
+    checkpoint = work.checkpoint(
+        "critic", network=flow, average=descent.average, optimizer=optimizer, critic=critic,
+        judging=judging, generator=RandomState(generator),
+    )  # fmt: skip
+
+    def shown() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents of galaxies, what is seen of them and of drawn ones, and their conditions."""
+        latents, conditions = draw(generator)
+        context = flows.context(conditions)
+        noise = torch.randn(latents.shape, generator=generator, device=device)
+        drawn = flow.from_noise(noise, context)
+        return latents, critic.seen(flow, latents), critic.seen(flow, drawn), context
+
+    bar = checkpoint.steps(constants.CRITIC_ALONE + steps, "latent flow, judged")
+    for step in bar:
+        with torch.no_grad():
+            _, real, drawn, context = shown()
+        error = critic.loss(real, drawn, context)
+        judging.zero_grad(set_to_none=True)
+        error.backward()
+        judging.step()
+        if step < constants.CRITIC_ALONE:
+            continue
+        latents, real, drawn, context = shown()
+        critic.requires_grad_(False)
+        told = F.softplus(critic(real, context) - critic(drawn, context)).mean()
+        density = -flow.log_prob(latents, context).mean()
+        descent.step(step - constants.CRITIC_ALONE, told + constants.LIKELIHOOD_WEIGHT * density)
+        critic.requires_grad_(True)
+        if step % 20 == 0:
+            bar.set_postfix_str(
+                f"critic {error.item():.3f}, flow {told.item():.3f}, "
+                f"-ln density {density.item():.1f}", refresh=False,
+            )  # fmt: skip
+    flow.load_state_dict(descent.average.state_dict())
+
+
+@torch.no_grad()
+def visibility(
+    flow: CouplingFlow, decoder: Callable[[Tensor], Tensor], latents: Tensor
+) -> Tensor:
+    """How much the stamps of galaxies change with each component of their latents, (latent,).
+
+    The change of power in a band over that of the stamp, a mean over bands and galaxies. Half of
+    the components hardly show, and a critic would look for errors there.
+
+    Parameters
+    ----------
+    flow : CouplingFlow
+        Of the components.
+    decoder : callable
+        Stamps (n, bands, size, size) of latents.
+    latents : tensor (n, latent)
+        Of galaxies.
+    """
+    unit, step = flow.standardise(latents), constants.SEEN_STEP
+    stamps = decoder(latents)
+    power = stamps.square().sum((2, 3))
+
+    def change(component: int) -> Tensor:
+        moved = unit.clone()
+        moved[:, component] += step
+        difference = decoder(flow.restore(moved)) - stamps
+        return (difference.square().sum((2, 3)) / power).mean() / step**2
+
+    return torch.stack([change(component) for component in range(unit.shape[1])])
