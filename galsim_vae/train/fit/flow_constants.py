@@ -22,11 +22,11 @@ RADIUS_GALAXIES = 8192
 #: The critic (`galsim_vae.train.fit.critic`): width and number of its layers, its learning rate,
 #: the weight of its squared slope, and the steps that it learns before the flow does.
 CRITIC_WIDTH, CRITIC_LAYERS = 512, 3
-CRITIC_RATE, CRITIC_PENALTY, CRITIC_ALONE = 5e-4, 1.0, 300
+CRITIC_RATE, CRITIC_PENALTY, CRITIC_ALONE = 5e-4, 1.0, 200
 #: Standard deviations beyond which it does not look.
 CRITIC_FARTHEST = 8.0
 #: Galaxies a step, peak of the flow's learning rate, and the weight of its -ln density.
-JUDGED_BATCH, JUDGED_RATE, LIKELIHOOD_WEIGHT = 192, 3e-4, 0.02
+JUDGED_BATCH, JUDGED_RATE, LIKELIHOOD_WEIGHT = 192, 1e-3, 0.005
 #: Galaxies, and the step in a component, by which it is told how much this shows.
 SEEN_GALAXIES, SEEN_STEP = 64, 0.5
 
