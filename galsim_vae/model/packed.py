@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 __all__ = ["FEWEST_ROWS", "PackedConvolution", "PackedLinear", "pack", "product"]
 
 #: A product with fewer rows is that with this many: below, BLAS takes other kernels.
 FEWEST_ROWS = 4
-# Of a narrower layer BLAS rounds otherwise in that order, and there is little to read.
-_WIDE = 16
+# Narrower layers are filled up with columns of zeros: of few columns BLAS rounds otherwise for few
+# rows, some libraries in the one order of the weights and some in the other.
+_NARROWEST = 16
 # Images that oneDNN is told to expect, whatever there are: it may choose its routine by them.
 _USUAL_BATCH = 16
 
@@ -39,12 +41,13 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
-        matrix = linear.weight.T
-        self.matrix = matrix.contiguous() if matrix.shape[1] >= _WIDE else matrix
-        self.bias = linear.bias
+        self._width = linear.out_features
+        more = max(_NARROWEST - self._width, 0)
+        self.matrix = F.pad(linear.weight.T, (0, more)).contiguous()
+        self.bias = None if linear.bias is None else F.pad(linear.bias, (0, more))
 
     def forward(self, x: Tensor) -> Tensor:
-        return product(x, self.matrix, self.bias)
+        return product(x, self.matrix, self.bias)[:, : self._width]
 
 
 class PackedConvolution(nn.Module):

@@ -13,7 +13,7 @@ from galsim_vae.model.vae import Decoder, VAEConfig
 SMALL = {"latent": 8, "widths": (16, 24), "fine_widths": (16, 8), "encoder_widths": (16, 24)}
 
 
-@pytest.mark.parametrize("sizes", [(40, 96), (96, 5)])
+@pytest.mark.parametrize("sizes", [(40, 96), (96, 5), (256, 4)])
 def test_a_linear_layer_is_the_same(sizes):
     torch.manual_seed(1)
     layer, x = nn.Linear(*sizes), torch.randn(16, sizes[0])
