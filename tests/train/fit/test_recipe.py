@@ -11,7 +11,7 @@ from made_training_file import training_file
 
 from galsim_vae import cli
 from galsim_vae.model import file as modelfile
-from galsim_vae.train.fit import recipe
+from galsim_vae.train.fit import flow_constants, recipe
 from galsim_vae.train.fit.circumstances import code_digest
 
 TINY = {
@@ -21,7 +21,7 @@ TINY = {
     },
     "vae_training": {"steps": 3, "batch": 2, "real": 2},
     "flow": {"layers": 2, "hidden": 16},
-    "flow_training": {"galaxies": 128, "steps": 3, "batch": 32},
+    "flow_training": {"galaxies": 128, "steps": 3, "batch": 32, "critic_steps": 2},
 }  # fmt: skip
 
 
@@ -30,7 +30,8 @@ def write(path, **values):
     return path
 
 
-def test_a_recipe_makes_a_weights_file(tmp_path):
+def test_a_recipe_makes_a_weights_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(flow_constants, "CRITIC_ALONE", 2)
     training_file(tmp_path / "real.h5")
     Table({"source": ["x"], "source_index": [0]}).write(tmp_path / "bad.ecsv")
     path = write(tmp_path / "tiny.yaml", work=str(tmp_path / "work"))
@@ -48,7 +49,7 @@ def test_a_recipe_makes_a_weights_file(tmp_path):
     assert said["vae_training.seed"] == 5 and said["training_file"] == "real.h5"
     data = (tmp_path / "real.h5").read_bytes()
     assert read.provenance["training_file_sha256"] == hashlib.sha256(data).hexdigest()
-    for stage in ("vae", "encoded", "population_flow", "encoded_real", "latent_flow"):
+    for stage in ("vae", "encoded", "population_flow", "encoded_real", "latent_flow", "critic"):
         run = json.loads(read.provenance[stage])["1"]
         assert run["steps"] > 0 and run["hours"] >= 0 and run["code"] == code_digest()
     latent = torch.zeros(2, 4)
