@@ -543,7 +543,7 @@ def test_what_is_no_deviate_is_refused():
 
 def test_a_magnitude_in_a_filter_alone(gen):
     """Exact, and the flow is conditioned on the F814W magnitude that comes out."""
-    table = {"mag_LSST_r": np.linspace(22, 25, 24), "redshift": np.full(24, 0.7)}
+    table = {"mag_LSST_r": np.linspace(22, 25, 200), "redshift": np.full(200, 0.7)}
     stamps = gen.sample(table, galsim.BaseDeviate(5))
     np.testing.assert_allclose(stamps.magnitude("LSST_r"), table["mag_LSST_r"], atol=1e-6)
     magnitude = stamps.magnitude("F814W")
@@ -552,7 +552,7 @@ def test_a_magnitude_in_a_filter_alone(gen):
     again = gen.sample({"magnitude": magnitude, "redshift": table["redshift"]},
                        galsim.BaseDeviate(5))  # fmt: skip
     difference = np.abs(again.magnitude("LSST_r") - table["mag_LSST_r"])
-    assert np.quantile(difference, 0.95) < 0.05
+    assert np.quantile(difference, 0.98) < 0.01
     np.testing.assert_allclose(stamps.array.sum((2, 3))[:, 2], 1, rtol=1e-5)
     alone = gen.sample({name: column[7:8] for name, column in table.items()} | {"id": [7]},
                        galsim.BaseDeviate(5))  # fmt: skip
