@@ -11,6 +11,7 @@ slope is kept small at both (Huang et al. 2024, arXiv:2501.05441, equation 7).
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from galsim_vae.model.flow import CouplingFlow, Flows
 
-from . import flow_constants as constants
+from . import flow_constants
 from .checkpoint import RandomState, WorkFolder
 from .descent import Descent
 
@@ -41,15 +42,16 @@ class Critic(nn.Module):
     def __init__(self, scale: Tensor, context: int):
         super().__init__()
         self.register_buffer("scale", scale)
-        sizes = [len(scale) + context, *[constants.CRITIC_WIDTH] * constants.CRITIC_LAYERS]
+        hidden = [flow_constants.CRITIC_WIDTH] * flow_constants.CRITIC_LAYERS
+        sizes = [len(scale) + context, *hidden]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), nn.SiLU()]
         self.network = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
     def seen(self, flow: CouplingFlow, latents: Tensor) -> Tensor:
         """Latents (n, latent) as the critic is shown them."""
-        far = constants.CRITIC_FARTHEST
+        far = flow_constants.CRITIC_FARTHEST
         return flow.standardise(latents).clamp(-far, far) * self.scale
 
     def forward(self, seen: Tensor, context: Tensor) -> Tensor:
@@ -65,7 +67,7 @@ class Critic(nn.Module):
             for value, part in zip(judged, both, strict=True)
         ]
         steep = sum(slope.square().sum(1).mean() for slope in slopes)
-        return F.softplus(judged[1] - judged[0]).mean() + constants.CRITIC_PENALTY / 2 * steep
+        return F.softplus(judged[1] - judged[0]).mean() + flow_constants.CRITIC_PENALTY / 2 * steep
 
 
 def refine(
@@ -82,7 +84,7 @@ def refine(
     decoder : callable
         Stamps (n, bands, size, size) of latents; tells which components show.
     draw : callable
-        Draws latents (n, latent) and complete conditions (n, 4) of galaxies.
+        Draws latents (n, latent) and conditions (n, 4) of galaxies, NaN where missing.
     known : tensor (n, latent)
         Latents of galaxies to look at for what shows.
     steps : int
@@ -104,20 +106,22 @@ def refine(
     generator = torch.Generator(device).manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        scale = visibility(flow, decoder, known[: constants.SEEN_GALAXIES]).pow(0.25)
-        critic = Critic(scale / scale.square().mean().sqrt(), flows.context_size).to(device)
+        critic = Critic(flow.mean.new_ones(known.shape[1]), flows.context_size).to(device)
     judging = torch.optim.AdamW(
-        critic.network.parameters(), constants.CRITIC_RATE, (0.0, 0.99), weight_decay=1e-3
+        critic.network.parameters(), flow_constants.CRITIC_RATE, (0.0, 0.99), weight_decay=1e-3
     )
     optimizer = torch.optim.AdamW(flow.parameters(), betas=(0.0, 0.99), weight_decay=1e-3)
     descent = Descent(
-        flow, optimizer, name="critic", rate=constants.JUDGED_RATE, steps=steps,
-        clip=constants.FLOW_GRADIENT_CLIP, decay=constants.FLOW_AVERAGE,
+        flow, optimizer, name="critic", rate=flow_constants.JUDGED_RATE, steps=steps,
+        clip=flow_constants.FLOW_GRADIENT_CLIP, decay=flow_constants.FLOW_AVERAGE,
     )  # fmt: skip
     checkpoint = work.checkpoint(
         "critic", network=flow, average=descent.average, optimizer=optimizer, critic=critic,
         judging=judging, generator=RandomState(generator),
     )  # fmt: skip
+    if checkpoint.step == 0:
+        scale = visibility(flow, decoder, known[: flow_constants.SEEN_GALAXIES]).pow(0.25)
+        critic.scale.copy_(scale / scale.square().mean().sqrt())
 
     def shown() -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents of galaxies, what is seen of them and of drawn ones, and their conditions."""
@@ -127,7 +131,7 @@ def refine(
         drawn = flow.from_noise(noise, context)
         return latents, critic.seen(flow, latents), critic.seen(flow, drawn), context
 
-    bar = checkpoint.steps(constants.CRITIC_ALONE + steps, "latent flow, judged")
+    bar = checkpoint.steps(flow_constants.CRITIC_ALONE + steps, "latent flow, judged")
     for step in bar:
         with torch.no_grad():
             _, real, drawn, context = shown()
@@ -135,13 +139,14 @@ def refine(
         judging.zero_grad(set_to_none=True)
         error.backward()
         judging.step()
-        if step < constants.CRITIC_ALONE:
+        if step < flow_constants.CRITIC_ALONE:
             continue
         latents, real, drawn, context = shown()
         critic.requires_grad_(False)
         told = F.softplus(critic(real, context) - critic(drawn, context)).mean()
         density = -flow.log_prob(latents, context).mean()
-        descent.step(step - constants.CRITIC_ALONE, told + constants.LIKELIHOOD_WEIGHT * density)
+        loss = told + flow_constants.LIKELIHOOD_WEIGHT * density
+        descent.step(step - flow_constants.CRITIC_ALONE, loss)
         critic.requires_grad_(True)
         if step % 20 == 0:
             bar.set_postfix_str(
@@ -169,7 +174,7 @@ def visibility(
     latents : tensor (n, latent)
         Of galaxies.
     """
-    unit, step = flow.standardise(latents), constants.SEEN_STEP
+    unit, step = flow.standardise(latents), flow_constants.SEEN_STEP
     stamps = decoder(latents)
     power = stamps.square().sum((2, 3))
 

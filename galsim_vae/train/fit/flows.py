@@ -305,6 +305,7 @@ class _Source(NamedTuple):
 
 
 def _source(flows: Flows, rows: _Rows, decoder: Decoder) -> _Source:
+    """Keep some synthetic galaxies, and complete the others as they are looked up."""
     latents, conditions, synthetic = rows
     magnitude = conditions[:synthetic, NAMES.index("magnitude")]
     bright = magnitude[magnitude < NEARBY_MAGNITUDE]

@@ -14,7 +14,7 @@ from galsim_vae.train.fit import (
     flow_constants,
     flows,
     observe,
-)  # fmt: skip
+)
 from galsim_vae.train.fit.checkpoint import Checkpoint, Collected, RandomState
 from galsim_vae.train.fit.circumstances import code_digest
 from galsim_vae.train.fit.critic import Critic
