@@ -23,6 +23,7 @@ from .bands import BANDS, REFERENCE, STAMP_SIZE
 from .deviates import draw_seed, galaxy_uniforms, normal
 from .devices import find_device, pinned_torch
 from .filters.asked import first_guess, match_magnitudes, read_asked
+from .filters.search import fixed_points
 from .frame.frames import Frame
 from .galaxy import VAEGalaxy
 from .geometry import residual_shear, rotation_matrix, shear_matrix
@@ -40,9 +41,6 @@ __all__ = ["GalaxyGenerator"]
 _ATTEMPTS = 5
 # Rows from which on the four conditions, and the parameters of their splines, fill registers.
 _FEWEST = 8
-# Trials of the F814W magnitude of a galaxy that is asked for by others, how near to each other two
-# of them are to be [mag], and how what comes out may change with what goes in.
-_PASSES, _NEAR, _SLOPES = 5, 0.02, (-2.0, 0.7)
 # Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].
 _MAX_COLOUR = 10.0
 _MAGNITUDE = cond.NAMES.index("magnitude")
@@ -655,8 +653,8 @@ class GalaxyGenerator:
     ) -> cond.Conditions:
         """Find the F814W magnitudes of galaxies that are asked for by their light in filters.
 
-        Each is decoded with its own noise, at a guess and at what comes out, and where the two
-        differ again by the secant method.
+        Each is decoded with its own noise, at a guess and at what comes out, and again where the
+        two differ.
         """
         guess = first_guess(asked)
         rows = np.flatnonzero(np.isnan(asked.values[:, _MAGNITUDE]) & np.isfinite(guess))
@@ -664,24 +662,16 @@ class GalaxyGenerator:
             return asked
         low, high = (-np.inf, np.inf) if extrapolate else self._model.ranges["magnitude"]
         values = asked.values[:, _MAGNITUDE].copy()
-        values[rows] = np.clip(guess[rows], low, high)
-        slope = np.zeros(len(rows))
-        before = None
-        for _ in range(_PASSES):
-            trial = cond.with_magnitude(asked, values)[rows]
-            decoded = self._draw(self._complete(trial, seeds[rows]), seeds[rows])
+
+        def comes_out(some: NDArray, magnitude: NDArray) -> NDArray:
+            tried = rows[some]
+            values[tried] = magnitude
+            trial = cond.with_magnitude(asked, values)[tried]
+            decoded = self._draw(self._complete(trial, seeds[tried]), seeds[tried])
             fluxes = decoded.array.numpy().sum((2, 3), dtype=np.float64)
-            found = match_magnitudes(fluxes, asked[rows], extrapolate).magnitude
-            now = values[rows]
-            if before is not None:
-                moved = now - before[0]
-                slope = (found - before[1]) / np.where(moved == 0, 1.0, moved)
-                slope = np.clip(slope, *_SLOPES)
-            values[rows] = np.clip(now + (found - now) / (1 - slope), low, high)
-            far = np.abs(found - now) > _NEAR
-            rows, slope, before = rows[far], slope[far], (now[far], found[far])
-            if len(rows) == 0:
-                break
+            return match_magnitudes(fluxes, asked[tried], extrapolate).magnitude
+
+        values[rows] = fixed_points(comes_out, guess[rows], low, high)
         return cond.with_magnitude(asked, values)
 
     def _fix_fluxes(
