@@ -12,6 +12,7 @@ slope is kept small at both (Huang et al. 2024, arXiv:2501.05441, equation 7).
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ from .checkpoint import RandomState, WorkFolder
 from .descent import Descent
 
 __all__ = ["Critic", "refine", "visibility"]
+
+_Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 
 
 class Critic(nn.Module):
@@ -70,10 +73,75 @@ class Critic(nn.Module):
         return F.softplus(judged[1] - judged[0]).mean() + flow_constants.CRITIC_PENALTY / 2 * steep
 
 
+class _Shown(NamedTuple):
+    """Galaxies of a step: latents, what is seen of them and of drawn ones, and their context."""
+
+    latents: Tensor
+    real: Tensor
+    drawn: Tensor
+    context: Tensor
+
+
+class _Contest:
+    """The flow and its critic, each with its optimiser.
+
+    Parameters
+    ----------
+    flows, draw, steps : Flows, callable, int
+        As for `refine`.
+    critic : Critic
+    generator : torch.Generator
+    """
+
+    def __init__(
+        self, flows: Flows, critic: Critic, draw: _Draw, steps: int, generator: torch.Generator
+    ):
+        self.flows, self.critic, self._draw, self.generator = flows, critic, draw, generator
+        betas = (0.0, 0.99)
+        self.judging = torch.optim.AdamW(
+            critic.network.parameters(), flow_constants.CRITIC_RATE, betas, weight_decay=1e-3
+        )
+        self.optimizer = torch.optim.AdamW(flows.latent.parameters(), betas=betas,
+                                           weight_decay=1e-3)  # fmt: skip
+        self.descent = Descent(
+            flows.latent, self.optimizer, name="critic", rate=flow_constants.JUDGED_RATE,
+            steps=steps, clip=flow_constants.FLOW_GRADIENT_CLIP, decay=flow_constants.FLOW_AVERAGE,
+        )  # fmt: skip
+
+    def _shown(self) -> _Shown:
+        flow = self.flows.latent
+        latents, conditions = self._draw(self.generator)
+        context = self.flows.context(conditions)
+        noise = torch.randn(latents.shape, generator=self.generator, device=latents.device)
+        drawn = flow.from_noise(noise, context)
+        seen = self.critic.seen(flow, latents), self.critic.seen(flow, drawn)
+        return _Shown(latents, *seen, context)
+
+    def teach_critic(self) -> Tensor:
+        """Take a step of the critic; returns its loss."""
+        with torch.no_grad():
+            shown = self._shown()
+        error = self.critic.loss(shown.real, shown.drawn, shown.context)
+        self.judging.zero_grad(set_to_none=True)
+        error.backward()
+        self.judging.step()
+        return error
+
+    def teach_flow(self, step: int) -> tuple[Tensor, Tensor]:
+        """Take a step of the flow; returns how well it is told, and -ln density of galaxies."""
+        shown, critic = self._shown(), self.critic
+        critic.requires_grad_(False)
+        gap = critic(shown.real, shown.context) - critic(shown.drawn, shown.context)
+        told = F.softplus(gap).mean()
+        density = -self.flows.latent.log_prob(shown.latents, shown.context).mean()
+        self.descent.step(step, told + flow_constants.LIKELIHOOD_WEIGHT * density)
+        critic.requires_grad_(True)
+        return told, density
+
+
 def refine(
-    flows: Flows, decoder: Callable[[Tensor], Tensor],
-    draw: Callable[[torch.Generator], tuple[Tensor, Tensor]], known: Tensor, steps: int, seed: int,
-    work: WorkFolder,
+    flows: Flows, decoder: Callable[[Tensor], Tensor], draw: _Draw, known: Tensor, steps: int,
+    seed: int, work: WorkFolder,
 ) -> None:  # fmt: skip
     """Go on training the latent flow, beside a critic; on one that was interrupted, go on there.
 
@@ -107,53 +175,26 @@ def refine(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         critic = Critic(flow.mean.new_ones(known.shape[1]), flows.context_size).to(device)
-    judging = torch.optim.AdamW(
-        critic.network.parameters(), flow_constants.CRITIC_RATE, (0.0, 0.99), weight_decay=1e-3
-    )
-    optimizer = torch.optim.AdamW(flow.parameters(), betas=(0.0, 0.99), weight_decay=1e-3)
-    descent = Descent(
-        flow, optimizer, name="critic", rate=flow_constants.JUDGED_RATE, steps=steps,
-        clip=flow_constants.FLOW_GRADIENT_CLIP, decay=flow_constants.FLOW_AVERAGE,
-    )  # fmt: skip
+    contest = _Contest(flows, critic, draw, steps, generator)
     checkpoint = work.checkpoint(
-        "critic", network=flow, average=descent.average, optimizer=optimizer, critic=critic,
-        judging=judging, generator=RandomState(generator),
+        "critic", network=flow, average=contest.descent.average, optimizer=contest.optimizer,
+        critic=critic, judging=contest.judging, generator=RandomState(generator),
     )  # fmt: skip
     if checkpoint.step == 0:
         scale = visibility(flow, decoder, known[: flow_constants.SEEN_GALAXIES]).pow(0.25)
         critic.scale.copy_(scale / scale.square().mean().sqrt())
-
-    def shown() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latents of galaxies, what is seen of them and of drawn ones, and their conditions."""
-        latents, conditions = draw(generator)
-        context = flows.context(conditions)
-        noise = torch.randn(latents.shape, generator=generator, device=device)
-        drawn = flow.from_noise(noise, context)
-        return latents, critic.seen(flow, latents), critic.seen(flow, drawn), context
-
     bar = checkpoint.steps(flow_constants.CRITIC_ALONE + steps, "latent flow, judged")
     for step in bar:
-        with torch.no_grad():
-            _, real, drawn, context = shown()
-        error = critic.loss(real, drawn, context)
-        judging.zero_grad(set_to_none=True)
-        error.backward()
-        judging.step()
+        error = contest.teach_critic()
         if step < flow_constants.CRITIC_ALONE:
             continue
-        latents, real, drawn, context = shown()
-        critic.requires_grad_(False)
-        told = F.softplus(critic(real, context) - critic(drawn, context)).mean()
-        density = -flow.log_prob(latents, context).mean()
-        loss = told + flow_constants.LIKELIHOOD_WEIGHT * density
-        descent.step(step - flow_constants.CRITIC_ALONE, loss)
-        critic.requires_grad_(True)
+        told, density = contest.teach_flow(step - flow_constants.CRITIC_ALONE)
         if step % 20 == 0:
             bar.set_postfix_str(
                 f"critic {error.item():.3f}, flow {told.item():.3f}, "
                 f"-ln density {density.item():.1f}", refresh=False,
             )  # fmt: skip
-    flow.load_state_dict(descent.average.state_dict())
+    flow.load_state_dict(contest.descent.average.state_dict())
 
 
 @torch.no_grad()
