@@ -206,7 +206,7 @@ class GalaxyGenerator:
             id and mag_<filter> (`galsim_vae.filters.names`); missing conditions are drawn from the
             population given those present. A galaxy has the mag_<filter> that it is asked for, by
             the smallest change of its spectrum; without a magnitude, the networks are given the
-            F814W magnitude that it then comes out with, to a few hundredths.
+            F814W magnitude that it then comes out with, to 0.002 mag.
         rng : galsim.BaseDeviate
             Two of its draws are used.
         exact, extrapolate : bool, optional

@@ -9,21 +9,22 @@ from numpy.typing import NDArray
 
 __all__ = ["fixed_points"]
 
-# Trials, how near to each other what goes in and what comes out are to be [mag], and how what comes
-# out may change with what goes in.
-_SECANTS, _NEAR, _SLOPES = 5, 0.02, (-2.0, 0.7)
-# Then, where the answer lies between two trials: halvings, and how near these are to lead.
-_HALVINGS, _NEARER = 12, 0.001
+# How near to each other what goes in and what comes out are to be [mag]; trials by the secant
+# method, in which what comes out may change so much with what goes in; and then halvings.
+_NEAR = 0.002
+_SECANTS, _SLOPES = 5, (-2.0, 0.7)
+_HALVINGS = 12
 
 
 def fixed_points(
     comes_out: Callable[[NDArray, NDArray], NDArray], guess: NDArray, low: float, high: float
 ) -> NDArray:
-    """Find the magnitude of each galaxy that comes out as it goes in.
+    """Find the magnitude of each galaxy that comes out as it goes in, to 0.002 mag.
 
     By the secant method. Where that has not come to rest, since the galaxy's colour jumps within a
-    few hundredths of a magnitude and a secant steps over it to and fro, the two nearest trials that
-    the answer lies between are halved (Press et al. 2007, Numerical Recipes, 9.1).
+    few hundredths of a magnitude and a secant steps over it to and fro, the interval between the
+    last trial that came out fainter than it went in and the last that did not is halved (Press et
+    al. 2007, Numerical Recipes, 9.1).
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def fixed_points(
     Returns
     -------
     ndarray (n,)
-        mag. A galaxy that has no such magnitude within the range has the last that was tried.
+        mag. A galaxy for which none is found has the trial after which it was given up.
     """
     values = np.clip(guess, low, high).astype(float)
     sides = np.tile([-np.inf, np.inf], (len(values), 1))
@@ -53,11 +54,13 @@ def fixed_points(
             slope = np.clip(slope, *_SLOPES)
         secant = np.clip(now + (found - now) / (1 - slope), low, high)
         middle = sides[rows].mean(axis=1)
+        between = np.isfinite(middle)
         halving = number >= _SECANTS - 1
-        far = np.abs(found - now) > (_NEARER if number >= _SECANTS else _NEAR)
-        step = np.where(far & np.isfinite(middle) & halving, middle, secant)
-        values[rows] = np.where(far | (number < _SECANTS), step, now)
-        far &= values[rows] != now
+        step = np.where(halving & between, middle, secant)
+        # A trial that is good enough stays: a step from there, near a jump, would lead away.
+        far = (np.abs(found - now) > _NEAR) & (step != now) & (between | (not halving))
+        last = number == _SECANTS + _HALVINGS - 1
+        values[rows] = np.where(far & (not last), step, now)
         rows, slope, before = rows[far], slope[far], (now[far], found[far])
         if len(rows) == 0:
             break

@@ -1,6 +1,7 @@
 """The search for a magnitude from which the same magnitude comes out."""
 
 import numpy as np
+import pytest
 
 from galsim_vae.filters.search import fixed_points
 
@@ -24,17 +25,29 @@ def test_colours_that_change_slowly_take_few_trials():
     assert len(trials) <= 3
 
 
-def test_a_colour_that_jumps_between_two_trials_is_found():
-    """By 0.6 mag within 0.03 mag: a secant steps over it to and fro."""
-    answer, n = 21.0, 40
-    guess = answer + np.linspace(-0.5, 0.5, n)
-    comes_out, trials = recorded(
-        lambda _, m: answer + 0.1 * (m - answer) - 0.3 * np.tanh((m - answer) / 0.015)
-    )
-    found = fixed_points(comes_out, guess, 18.0, 26.5)
-    np.testing.assert_allclose(comes_out(np.arange(n), found), found, atol=0.02)
-    np.testing.assert_allclose(found, answer, atol=0.002)
+@pytest.mark.parametrize("width", [0.005, 0.015, 0.06])
+def test_a_colour_that_jumps_between_two_trials_is_found(width):
+    """By 0.6 mag within a few hundredths: a secant steps over it to and fro."""
+    jump, n = 21.0, 20_001
+
+    def colour(_, m):
+        return 21.1 + 0.1 * (m - jump) - 0.3 * np.tanh((m - jump) / width)
+
+    comes_out, trials = recorded(colour)
+    found = fixed_points(comes_out, jump + np.linspace(-0.5, 0.5, n), 18.0, 26.5)
+    np.testing.assert_allclose(colour(None, found), found, atol=0.002)
     assert 5 < len(trials) <= 17
+
+
+def test_what_is_not_found_is_given_up():
+    """A colour that steps across the answer has none; one that runs away is not followed."""
+    comes_out, trials = recorded(lambda _, m: np.where(m < 21, 21.3, 20.7))
+    found = fixed_points(comes_out, np.array([21.2]), 18.0, 26.5)
+    np.testing.assert_allclose(found, 21, atol=1e-3)
+    assert len(trials) == 17
+    comes_out, trials = recorded(lambda _, m: m + 1)
+    assert np.isfinite(fixed_points(comes_out, np.array([21.0]), -np.inf, np.inf))
+    assert len(trials) == 5
 
 
 def test_rows_do_not_depend_on_each_other():
