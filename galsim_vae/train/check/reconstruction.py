@@ -85,10 +85,8 @@ class Reconstruction:
 
     Attributes
     ----------
-    name : str
-        Of the reader.
-    index : int
-        The galaxy's row there.
+    source : Source
+        The galaxy, as its reader gave it.
     canonical : Canonical
         What the encoder saw.
     stamp : ndarray (5, 64, 64)
@@ -97,8 +95,7 @@ class Reconstruction:
         Misfit of each band that shows something of the galaxy, in native pixels.
     """
 
-    name: str
-    index: int
+    source: Source
     canonical: frame.Canonical
     stamp: NDArray
     residuals: dict[str, BandResidual]
@@ -281,11 +278,11 @@ def reconstruct_one(
     with torch.no_grad():
         stamp = vae.decoder(latent)[0].numpy()
     residuals = native_residuals(stamp, geometry, observed)
-    return Reconstruction(source.name, source.index, canonical, stamp, residuals), ""
+    return Reconstruction(source, canonical, stamp, residuals), ""
 
 
 def reconstruct_all(
-    sources: Iterable[Source], vae: VAE, seed: int, signal_to_noise: float | None
+    sources: Sequence[Source], vae: VAE, seed: int, signal_to_noise: float | None
 ) -> list[Reconstruction]:
     """Reconstruct galaxies; galaxy k has the noise of seed + k.
 
@@ -310,7 +307,7 @@ def reconstruct_all(
 def table(rows: list[Reconstruction]) -> Table:
     """One row a galaxy and band: source, index, band, chi_square, absolute, net."""
     lines = [
-        (r.name, r.index, band, *misfit)
+        (r.source.name, r.source.index, band, *misfit)
         for r in rows
         for band, misfit in r.residuals.items()
     ]
@@ -369,7 +366,7 @@ def _convolved(stamp: NDArray, psf: NDArray) -> NDArray:
 
 
 def write(
-    readers: Sequence[Reader],
+    readers: Iterable[Reader],
     vae: VAE,
     output: Path,
     known: set[tuple[str, int]] | None = None,
@@ -378,7 +375,7 @@ def write(
 
     Parameters
     ----------
-    readers : sequence of Reader
+    readers : iterable of Reader
         Of real galaxies.
     vae : VAE
         The network.
@@ -397,10 +394,9 @@ def write(
     galsim.GalSimValueError
         There is no held-out galaxy that ingest accepts.
     """
-    parts = []
+    parts, sources = [], list(held_out(readers, known))
     for label, level in (("sn50", SIGNAL_TO_NOISE), ("native", None)):
-        # Read twice: each galaxy would keep the images of its whole set in memory.
-        rows = reconstruct_all(held_out(readers, known), vae, 100, level)
+        rows = reconstruct_all(sources, vae, 100, level)
         if not rows:
             raise galsim.GalSimValueError("No galaxy is held out and usable", len(rows))
         results = table(rows)
