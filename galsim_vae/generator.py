@@ -588,9 +588,9 @@ class GalaxyGenerator:
         ]
         if bool((tensors[2] < 0).any()):
             raise GalSimValueError("noise must not be negative", float(tensors[2].min()))
-        encoder = self._model.vae.encoder
+        encode = self._model.vae.encode
         mean, log_variance = in_batches(
-            lambda i, p, s, m: encoder(i, torch.fft.rfft2(p), s, m > 0),
+            lambda i, p, s, m: encode(i, torch.fft.rfft2(p), s, m > 0),
             self._sizes.network, self.device, *tensors,
         )  # fmt: skip
         return mean.numpy(), log_variance.numpy()

@@ -106,7 +106,7 @@ def encode_galaxies(
                                conditions.shape)  # fmt: skip
 
     def part(image, otf, noise, area, mask, known):
-        mean, log_variance = model.vae.encoder(image, otf, noise, mask)
+        mean, log_variance = model.vae.encode(image, otf, noise, mask)
         decoded = likelihood.convolve(model.vae.decoder(mean), otf)
         weight = likelihood.inverse_variance(noise, area, mask)
         chi = 2 * likelihood.half_chi_square(image, decoded, weight)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .beginning import begin_with_components, begin_with_signal, straight_path
+from .blocks import LEAK, ResidualBlock, activate, double
 from .flow import CouplingFlow, FlowConfig
-from .vae import LEAK, ResidualBlock, activate, double
 
 __all__ = ["PictureConfig", "PictureDecoder", "PictureEncoder", "PictureVAE", "picture_flow"]
 

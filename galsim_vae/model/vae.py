@@ -12,17 +12,15 @@ from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
 from galsim_vae.frame.frames import DEFAULT, Frame, find_frame
 from galsim_vae.frame.psf_shape import psf_shape
 
+from . import likelihood
 from .beginning import begin_with_components, begin_with_signal, straight_path
+from .blocks import LEAK, ResidualBlock, Trunk, double
+from .look import FAINT, SEEN, Look, in_units_of_noise
 
-__all__ = ["LEAK", "VAE", "Decoder", "Encoder", "ResidualBlock", "VAEConfig", "activate", "double"]
+__all__ = ["VAE", "Decoder", "Encoder", "VAEConfig", "contrast", "mean_profile"]
 
 # Brings images of unit flux to values of order one where the galaxy is brighter than the sky.
 _STRETCH = 200.0
-# Signal-to-noise ratio of a pixel from which brightness counts by its logarithm, and the least
-# noise that is allowed for, over the galaxy's flux.
-_SEEN, _LEAST_NOISE = 3.0, 1e-5
-# Brightness of a pixel over the galaxy's flux below which contrast counts little, as in training.
-_FAINT = 1e-4
 # Range of brightness over the mean profile, times ln 2, that the first components are made of.
 _BEGINNING = 0.01, 20.0
 _NOTHING = 1e-12
@@ -31,8 +29,6 @@ _PSF_NUMBERS = 3  # of `psf_shape`
 # Of colours, as natural logarithms of flux ratios: width of their distribution, and their error
 # where an untrained encoder begins.
 _COLOUR_WIDTH, _COLOUR_ERROR = 0.5, 0.02
-#: Slope of the activation below zero.
-LEAK = 0.1
 _FAINTEST = -40.0  # least logarithm of a pixel's brightness before the envelope
 
 
@@ -57,6 +53,10 @@ class VAEConfig:
     encoder_widths : (int, int)
         Channels of the encoder at 1/4 and at 1/8 of the resolution and below; it may be the larger
         one, since only the decoder runs when galaxies are drawn.
+    look_widths : (int, int)
+        The same of the network that looks again.
+    looks : int
+        How often the encoder's latent is corrected by what its reconstruction lacks.
     frame : str
         Name of the canonical frame, see `galsim_vae.frame`.
     """
@@ -68,6 +68,8 @@ class VAEConfig:
     widths: tuple[int, int] = (64, 128)
     fine_widths: tuple[int, int] = (32, 16)
     encoder_widths: tuple[int, int] = (96, 192)
+    look_widths: tuple[int, int] = (48, 96)
+    looks: int = 2
     frame: str = DEFAULT.name
 
     def __post_init__(self):
@@ -84,25 +86,9 @@ class VAEConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VAEConfig":
         """Return what `to_dict` made."""
-        names = ("widths", "fine_widths", "encoder_widths")
+        names = ("widths", "fine_widths", "encoder_widths", "look_widths")
         pairs: dict[str, Any] = {name: tuple(values[name]) for name in names}
         return cls(**{**values, **pairs})
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a shift given by a conditioning vector; starts as identity."""
-
-    def __init__(self, channels: int, condition: int):
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.shift = nn.Linear(condition, channels)
-        for parameter in self.second.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        h = self.first(activate(x)).add_(self.shift(condition)[:, :, None, None])
-        return self.second(F.leaky_relu_(h, LEAK)).add_(x)
 
 
 class Encoder(nn.Module):
@@ -114,19 +100,13 @@ class Encoder(nn.Module):
 
     def __init__(self, config: VAEConfig):
         super().__init__()
-        wide, wider = config.encoder_widths
         facts = (4 + _PSF_NUMBERS) * config.bands
         self.condition = nn.Sequential(
             nn.Linear(facts, _CONDITION_WIDTH), nn.SiLU(),
             nn.Linear(_CONDITION_WIDTH, _CONDITION_WIDTH), nn.SiLU(),
         )  # fmt: skip
-        self.stem = nn.Conv2d(3 * config.bands * 16, wide, 3, padding=1)
-        self.blocks1 = nn.ModuleList(ResidualBlock(wide, _CONDITION_WIDTH) for _ in range(2))
-        self.down1 = nn.Conv2d(wide, wider, 3, stride=2, padding=1)
-        self.blocks2 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(2))
-        self.down2 = nn.Conv2d(wider, wider, 3, stride=2, padding=1)
-        self.blocks3 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(1))
-        pooled = wider * (config.size // 16) ** 2
+        self.trunk = Trunk(3 * config.bands, config.encoder_widths, _CONDITION_WIDTH)
+        pooled = config.encoder_widths[1] * (config.size // 16) ** 2
         self.head = nn.Linear(pooled + _CONDITION_WIDTH + facts, 2 * config.latent)
         self.straight = straight_path(config.size**2, config.latent, bias=False)
         self.register_buffer("window", _window(config.size), persistent=False)
@@ -136,8 +116,8 @@ class Encoder(nn.Module):
 
     def forward(
         self, images: Tensor, otf: Tensor, noise: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Encode.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Look at a galaxy for the first time; `VAE.encode` looks again.
 
         Parameters
         ----------
@@ -152,12 +132,15 @@ class Encoder(nn.Module):
 
         Returns
         -------
+        condition : tensor (n, width)
+            What is told beside pixels.
         mean, log_variance : tensor (n, latent)
         """
         images = images * mask
         scale = images.sum((2, 3)).amax(1).clamp(min=1e-12)
         observed = mask.flatten(2).any(2)
-        pixels = torch.asinh(images * (_STRETCH / scale[:, None, None, None]))
+        flux = scale[:, None, None, None]
+        pixels = torch.asinh(images * (_STRETCH / flux))
         level = torch.log(_STRETCH * noise / scale[:, None] + 1e-3)
         # Colours are a small part of what pixels say and a large part of what a galaxy is, so
         # the fluxes, whole and of the centre, are given beside the pixels, with a straight path
@@ -166,20 +149,12 @@ class Encoder(nn.Module):
         columns = (*psf_shape(otf), level, torch.ones_like(level), *fluxes)
         features = torch.cat([f * observed for f in columns], 1)
         c = self.condition(features)
-        channels = [pixels, mask.to(pixels.dtype), _in_units_of_noise(images, noise, scale)]
-        x = F.pixel_unshuffle(torch.cat(channels, 1), 4)
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
-        for block in self.blocks1:
-            x = block(x, c)
-        x = self.down1(x)
-        for block in self.blocks2:
-            x = block(x, c)
-        x = self.down2(x)
-        for block in self.blocks3:
-            x = block(x, c)
-        mean, log_variance = self._latents(activate(x).flatten(1), torch.cat([c, features], 1))
+        seen = in_units_of_noise(images / flux, noise / scale[:, None])
+        channels = [pixels, mask.to(pixels.dtype), seen]
+        pooled = self.trunk(torch.cat(channels, 1), c)
+        mean, log_variance = self._latents(pooled, torch.cat([c, features], 1))
         seen = self._contrast(images, noise, mask)
-        return mean + self.straight(seen.flatten(1)).float(), log_variance
+        return c, mean + self.straight(seen.flatten(1)).float(), log_variance
 
     def _contrast(self, images: Tensor, noise: Tensor, mask: Tensor) -> Tensor:
         """Contrast of all bands together, weighted by their signal to noise, (n, size, size)."""
@@ -291,10 +266,35 @@ class VAE(nn.Module):
                 "as the first latents begin as colours"
             )
         self.encoder = Encoder(self.config)
+        self.look = Look(self.config.bands, self.config.size, self.config.latent,
+                         self.config.look_widths, _CONDITION_WIDTH)  # fmt: skip
         self.decoder = Decoder(self.config)
         # Stamps begin as the envelope.
         begin_with_signal(self, self.encoder.head, self.decoder.out, LEAK)
         self._begin_with_colours()
+
+    def encode(
+        self, images: Tensor, otf: Tensor, noise: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Encode, and correct the mean by what its reconstruction lacks.
+
+        Slopes are not followed through these reconstructions: training would take twice as long.
+
+        Parameters
+        ----------
+        images, otf, noise, mask : Tensor
+            As for `Encoder.forward`.
+
+        Returns
+        -------
+        mean, log_variance : tensor (n, latent)
+        """
+        condition, mean, log_variance = self.encoder(images, otf, noise, mask)
+        for _ in range(self.config.looks):
+            with torch.no_grad():
+                model = likelihood.convolve(self.decoder(mean), otf)
+            mean = mean + self.look(images, model, noise, mask, condition, mean)
+        return mean, log_variance
 
     @torch.no_grad()
     def begin_with_components(self, stamps: Tensor) -> None:
@@ -316,6 +316,7 @@ class VAE(nn.Module):
         begin_with_components(
             encoder.straight, encoder.head, decoder.straight, seen, level, self.config.bands - 1
         )
+        self.look.straight.weight.copy_(encoder.straight.weight)
 
     @torch.no_grad()
     def _begin_with_colours(self) -> None:
@@ -336,22 +337,6 @@ class VAE(nn.Module):
             head.weight[row, flux + band] = 1 / _COLOUR_WIDTH
             head.weight[row, flux + config.reference] = -1 / _COLOUR_WIDTH
             colour.weight[band, _CONDITION_WIDTH + row] = _COLOUR_WIDTH
-
-
-def activate(x: Tensor) -> Tensor:
-    """Return the activation that the networks share, a leaky ReLU."""
-    return F.leaky_relu(x, LEAK)
-
-
-def _in_units_of_noise(images: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
-    """Stretch images so that what is just above the noise shows, to values of order one."""
-    unit = _SEEN * noise + _LEAST_NOISE * scale[:, None]
-    return torch.asinh(images / unit[:, :, None, None]) / 3
-
-
-def double(x: Tensor) -> Tensor:
-    """Interpolate images (n, channels, side, side) to twice the resolution."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _log_ratio(flux: Tensor, scale: Tensor) -> Tensor:
@@ -380,7 +365,7 @@ def mean_profile(size: int) -> Tensor:
 
 def contrast(image: Tensor, profile: Tensor, noise: Tensor | float = 0.0) -> Tensor:
     """Contrast of images of unit flux to a profile, little where there is less light than noise."""
-    return torch.asinh((image - profile) / (profile + _SEEN * noise + _FAINT))
+    return torch.asinh((image - profile) / (profile + SEEN * noise + FAINT))
 
 
 def _smooth(stamps: Tensor) -> Tensor:

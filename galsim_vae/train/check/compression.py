@@ -164,7 +164,7 @@ def _latents(vae: VAE, batch: Batch) -> Iterator[tuple[str, float, NDArray]]:
     with torch.inference_mode():
         mean, log_variance = (
             torch.cat(part).double().numpy()
-            for part in zip(*(vae.encoder(b.image, b.otf, b.noise, b.mask) for b in _parts(batch)),
+            for part in zip(*(vae.encode(b.image, b.otf, b.noise, b.mask) for b in _parts(batch)),
                             strict=True)
         )  # fmt: skip
         # One width for all galaxies, so that it need not be kept.

@@ -42,7 +42,7 @@ def predict(vae: VAE, batch: Batch, band: int) -> tuple[NDArray, NDArray]:
     hidden[:, band] = True
     mask = batch.mask & ~hidden[:, :, None, None]
     with torch.no_grad():
-        latent, _ = vae.encoder(batch.image * mask, batch.otf, batch.noise, mask)
+        latent, _ = vae.encode(batch.image * mask, batch.otf, batch.noise, mask)
         model = likelihood.convolve(vae.decoder(latent), batch.otf)
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
     magnitude, error = likelihood.magnitude_error(batch.image, model, weight, hidden)

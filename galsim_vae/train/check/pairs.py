@@ -306,7 +306,7 @@ def _images(batch: Batch) -> list[Batch]:
 
 def _encoded(vae: VAE, batch: Batch) -> Tensor:
     return in_batches(
-        vae.encoder, _PART, _CPU, batch.image, batch.otf, batch.noise, batch.mask
+        vae.encode, _PART, _CPU, batch.image, batch.otf, batch.noise, batch.mask
     )[0]  # fmt: skip
 
 

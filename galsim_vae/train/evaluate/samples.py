@@ -105,7 +105,7 @@ def encode(
     sharp = torch.full((n,), constants.SHARPEST)
     seen = observe(stamps, pixel_scale, context.sources.psfs, random, level, True, sharp, taken)
     with torch.inference_mode():
-        mean, log_variance = context.vae.encoder(seen.image, seen.otf, seen.noise, seen.mask)
+        mean, log_variance = context.vae.encode(seen.image, seen.otf, seen.noise, seen.mask)
         return sample_posterior(mean, log_variance, random)
 
 

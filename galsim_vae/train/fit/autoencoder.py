@@ -200,7 +200,7 @@ def losses(
     Losses
     """
     shown = hide_band(batch.mask, len(true), generator)
-    mean, log_variance = model.encoder(batch.image, batch.otf, batch.noise, shown)
+    mean, log_variance = model.encode(batch.image, batch.otf, batch.noise, shown)
     stamps = model.decoder(likelihood.sample_posterior(mean, log_variance, generator))
     # Of a hidden band the magnitude counts, of every galaxy as much: in the likelihood a few bright
     # ones would rule what is learnt of everyone's colours.
@@ -297,8 +297,8 @@ def train(
     """
     model = beginning(vae_config, config.seed, sources, start)
     optimizer = torch.optim.AdamW(
-        paced(model, [model.encoder.straight, model.decoder.straight]), lr=config.learning_rate,
-        betas=(0.9, 0.98), weight_decay=1e-3, fused=True,
+        paced(model, [part.straight for part in (model.encoder, model.look, model.decoder)]),
+        lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True,
     )  # fmt: skip
     descent = Descent(
         model, optimizer, name="autoencoder", rate=config.learning_rate, steps=config.steps,

@@ -133,7 +133,8 @@ def encode(
     Encoded
         Of those that can be measured.
     """
-    mean, log_variance = vae.encoder(batch.image, batch.otf, batch.noise, batch.mask)
+    with half_precision(batch.image.device):
+        mean, log_variance = vae.encode(batch.image, batch.otf, batch.noise, batch.mask)
     latents = likelihood.sample_posterior(mean, log_variance, generator)
     image = vae.decoder(latents)[:, BANDS.index(REFERENCE)]
     moments, pixels, keep = measure(image)

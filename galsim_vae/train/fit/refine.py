@@ -53,7 +53,7 @@ def refine(
     """
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)
     with torch.no_grad():
-        mean, _ = vae.encoder(batch.image, batch.otf, batch.noise, batch.mask)
+        mean, _ = vae.encode(batch.image, batch.otf, batch.noise, batch.mask)
     unit = mean.clone()
     if known is not None:
         # The axes of a flow need not be the principal ones, along which Adam's steps are best.

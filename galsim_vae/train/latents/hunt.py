@@ -20,8 +20,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch.nn import functional as F
 
+from galsim_vae.model.blocks import activate
 from galsim_vae.model.pictures import PictureEncoder, PictureVAE
-from galsim_vae.model.vae import activate
 from galsim_vae.train.fit.recipe import training_settings
 
 __all__ = ["Along", "HuntLearner", "Static", "is_yes", "mixed", "propose", "ranked", "unsupervised"]

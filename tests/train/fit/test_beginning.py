@@ -24,7 +24,7 @@ def test_latents_begin_as_principal_components():
     level, sharp = scale.new_full((48,), 1000.0), scale.new_full((48,), 0.1)
     batch = observe(true, scale, sources.psfs, random, level, True, sharp, taken)
     with torch.no_grad():
-        mean, _ = model.encoder(batch.image, batch.otf, batch.noise, batch.mask)
+        mean, _ = model.encode(batch.image, batch.otf, batch.noise, batch.mask)
         rebuilt, mean_galaxy = model.decoder(mean), model.decoder(0 * mean)
     assert mean[:, 4:].std() < 2
     assert _odd(mean_galaxy).abs().amax() < 0.2 * _odd(true).abs().amax()

@@ -125,7 +125,7 @@ def test_an_untrained_network_gives_back_colours():
     stamps = vae.decoder(torch.randn(32, 8))
     stamps = stamps / stamps.sum((2, 3), keepdim=True) * colour[:, :, None, None]
     one, every = torch.ones(32, 5), torch.ones_like(stamps, dtype=torch.bool)
-    mean, _ = vae.encoder(stamps, gaussian_psf(1.0, 32), 1e-5 * one, every)
+    mean, _ = vae.encode(stamps, gaussian_psf(1.0, 32), 1e-5 * one, every)
     assert torch.allclose(vae.decoder(mean).sum((2, 3)), colour, rtol=1e-4)
 
 
@@ -320,7 +320,7 @@ def test_refining_improves_the_fit(sources):
         model = likelihood.convolve(vae.decoder(latent), batch.otf)
         return likelihood.half_chi_square(batch.image, model, weight).sum()
 
-    start, _ = vae.encoder(batch.image, batch.otf, batch.noise, batch.mask)
+    start, _ = vae.encode(batch.image, batch.otf, batch.noise, batch.mask)
     assert misfit(refine(vae, batch, steps=20)) < misfit(start)
     known = CouplingFlow(TINY.latent, 4, FlowConfig(2, 16))
     known.fit_axes(torch.randn(200, TINY.latent, generator=generator) * 0.1 + 3.0)
