@@ -151,17 +151,17 @@ def test_faint_structure_of_deep_images_reaches_the_encoder():
     for noise in (1e-5, 1e-2):
         level = torch.full((1, 5), noise)
         first, second = (
-            _stem_input(VAE(TINY), image, otf, level, mask)
+            _trunk_input(VAE(TINY), image, otf, level, mask)
             for image in (round_disc, round_disc + arms)
         )
         shift.append((first - second).abs().max().item())
     assert shift[0] > 0.2 and shift[1] < 0.02
 
 
-def _stem_input(vae, *observed):
-    """What the encoder's first convolution is given."""
+def _trunk_input(vae, *observed):
+    """What the encoder's convolutions are given."""
     seen = []
-    hook = vae.encoder.stem.register_forward_pre_hook(lambda _, values: seen.append(values[0]))
+    hook = vae.encoder.trunk.register_forward_pre_hook(lambda _, values: seen.append(values[0]))
     with torch.no_grad():
         vae.encoder(*observed)
     hook.remove()

@@ -374,12 +374,13 @@ def test_colours_do_not_train_the_convolutions():
     encoder, bands = VAE(config).encoder, config.bands
     images = torch.rand(2, bands, 64, 64, generator=torch.Generator().manual_seed(1))
     otf, noise = torch.ones(2, bands, 64, 33), torch.full((2, bands), 0.1)
-    mean, _ = encoder(images, otf, noise, torch.ones_like(images, dtype=torch.bool))
+    _, mean, _ = encoder(images, otf, noise, torch.ones_like(images, dtype=torch.bool))
 
     def slope(values):
-        return torch.autograd.grad(values.sum(), encoder.stem.weight, retain_graph=True)[0].norm()
+        weight = encoder.trunk.stem.weight
+        return torch.autograd.grad(values.sum(), weight, retain_graph=True)[0].norm()
 
     assert slope(mean[:, : bands - 1]) == 0 and slope(mean[:, bands - 1 :]) > 0
     with torch.no_grad():
-        again, _ = encoder(images, otf, noise, torch.ones_like(images, dtype=torch.bool))
+        _, again, _ = encoder(images, otf, noise, torch.ones_like(images, dtype=torch.bool))
     assert torch.equal(again, mean)
