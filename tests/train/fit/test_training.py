@@ -120,7 +120,7 @@ def test_an_untrained_network_gives_back_colours():
     torch.manual_seed(1)
     vae = VAE(VAEConfig(latent=8, widths=(8, 8), fine_widths=(8, 4), encoder_widths=(8, 8)))
     vae = vae.requires_grad_(False)
-    colour = torch.exp(0.7 * torch.randn(32, 5))
+    colour = torch.exp(0.6 * torch.randn(32, 5))  # within the factor of 100 that is allowed for
     colour[:, 2] = 1
     stamps = vae.decoder(torch.randn(32, 8))
     stamps = stamps / stamps.sum((2, 3), keepdim=True) * colour[:, :, None, None]
