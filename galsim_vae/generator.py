@@ -590,7 +590,7 @@ class GalaxyGenerator:
             raise GalSimValueError("noise must not be negative", float(tensors[2].min()))
         encode = self._model.vae.encode
         mean, log_variance = in_batches(
-            lambda i, p, s, m: encode(i, torch.fft.rfft2(p), s, m > 0),
+            lambda i, p, s, m: encode(i, torch.fft.rfft2(torch.fft.ifftshift(p, (2, 3))), s, m > 0),
             self._sizes.network, self.device, *tensors,
         )  # fmt: skip
         return mean.numpy(), log_variance.numpy()
