@@ -57,10 +57,11 @@ class Look(nn.Module):
 
         Parameters
         ----------
-        images, noise, mask : Tensor
-            As the encoder is given them.
+        images : tensor (n, bands, size, size)
         model : tensor (n, bands, size, size)
             What `latent` decodes to, convolved with the PSFs; of any flux.
+        noise, mask : Tensor
+            As the encoder is given them.
         condition : tensor (n, condition)
         latent : tensor (n, latent)
 
