@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["LEAK", "ResidualBlock", "Trunk", "activate", "double"]
+__all__ = ["LEAK", "Halving", "ResidualBlock", "Trunk", "activate", "double"]
 
 #: Slope of the activation below zero.
 LEAK = 0.1
@@ -26,31 +26,30 @@ class ResidualBlock(nn.Module):
         return self.second(F.leaky_relu_(h, LEAK)).add_(x)
 
 
-class Trunk(nn.Module):
-    """Images -> features at 1/16 of their resolution, flat.
+class Halving(nn.Module):
+    """What encoders share: images -> features at 1/16 of their resolution."""
 
-    Parameters
-    ----------
-    channels : int
-        Of the images.
-    widths : (int, int)
-        Channels at 1/4 and at 1/8 of the resolution and below.
-    condition : int
-        Size of the conditioning vector.
-    """
+    def build(self, channels: int, widths: tuple[int, int], condition: int) -> None:
+        """Make the layers.
 
-    def __init__(self, channels: int, widths: tuple[int, int], condition: int):
-        super().__init__()
+        Parameters
+        ----------
+        channels : int
+            Of the images.
+        widths : (int, int)
+            Channels at 1/4 and at 1/8 of the resolution and below.
+        condition : int
+            Size of the conditioning vector.
+        """
         wide, wider = widths
         self.stem = nn.Conv2d(channels * 16, wide, 3, padding=1)
         self.blocks1 = nn.ModuleList(ResidualBlock(wide, condition) for _ in range(2))
         self.down1 = nn.Conv2d(wide, wider, 3, stride=2, padding=1)
         self.blocks2 = nn.ModuleList(ResidualBlock(wider, condition) for _ in range(2))
         self.down2 = nn.Conv2d(wider, wider, 3, stride=2, padding=1)
-        self.blocks3 = nn.ModuleList(ResidualBlock(wider, condition) for _ in range(1))
 
-    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
-        """Features (n, widths[1] * (size / 16)^2) of images (n, channels, size, size)."""
+    def halved(self, images: Tensor, condition: Tensor) -> Tensor:
+        """Features (n, widths[1], size / 16, size / 16) of images (n, channels, size, size)."""
         x = F.pixel_unshuffle(images, 4)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         for block in self.blocks1:
@@ -58,7 +57,20 @@ class Trunk(nn.Module):
         x = self.down1(x)
         for block in self.blocks2:
             x = block(x, condition)
-        x = self.down2(x)
+        return self.down2(x)
+
+
+class Trunk(Halving):
+    """Images -> flat features; parameters are those of `Halving.build`."""
+
+    def __init__(self, channels: int, widths: tuple[int, int], condition: int):
+        super().__init__()
+        self.build(channels, widths, condition)
+        self.blocks3 = nn.ModuleList(ResidualBlock(widths[1], condition) for _ in range(1))
+
+    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
+        """Features (n, widths[1] * (size / 16)^2) of images (n, channels, size, size)."""
+        x = self.halved(images, condition)
         for block in self.blocks3:
             x = block(x, condition)
         return activate(x).flatten(1)

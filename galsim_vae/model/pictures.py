@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .beginning import begin_with_components, begin_with_signal, straight_path
-from .blocks import LEAK, ResidualBlock, activate, double
+from .blocks import LEAK, Halving, ResidualBlock, activate, double
 from .flow import CouplingFlow, FlowConfig
 
 __all__ = ["PictureConfig", "PictureDecoder", "PictureEncoder", "PictureVAE", "picture_flow"]
@@ -62,7 +62,7 @@ class PictureConfig:
         return cls(**{**values, **pairs})
 
 
-class PictureEncoder(nn.Module):
+class PictureEncoder(Halving):
     """Pictures -> mean and log-variance of the latent.
 
     `features` and `head` are apart, so that a classifier can take the place of the head.
@@ -70,16 +70,12 @@ class PictureEncoder(nn.Module):
 
     def __init__(self, config: PictureConfig):
         super().__init__()
-        wide, wider = config.encoder_widths
+        wider = config.encoder_widths[1]
         self.width = wider * (config.size // 16) ** 2
         self.condition = nn.Sequential(
             nn.Linear(2 * len(config.bands), _CONDITION_WIDTH), nn.SiLU()
         )
-        self.stem = nn.Conv2d(16 * len(config.bands), wide, 3, padding=1)
-        self.blocks1 = nn.ModuleList(ResidualBlock(wide, _CONDITION_WIDTH) for _ in range(2))
-        self.down1 = nn.Conv2d(wide, wider, 3, stride=2, padding=1)
-        self.blocks2 = nn.ModuleList(ResidualBlock(wider, _CONDITION_WIDTH) for _ in range(2))
-        self.down2 = nn.Conv2d(wider, wider, 3, stride=2, padding=1)
+        self.build(len(config.bands), config.encoder_widths, _CONDITION_WIDTH)
         self.last = ResidualBlock(wider, _CONDITION_WIDTH)
         self.head = nn.Linear(self.width, 2 * config.latent)
         self.straight = straight_path(len(config.bands) * config.size**2, config.latent, bias=False)
@@ -94,14 +90,7 @@ class PictureEncoder(nn.Module):
         """
         facts = torch.cat([pictures.mean((2, 3)), pictures.std((2, 3))], 1)
         c = self.condition(facts)
-        x = F.pixel_unshuffle(pictures, 4).contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
-        for block in self.blocks1:
-            x = block(x, c)
-        x = self.down1(x)
-        for block in self.blocks2:
-            x = block(x, c)
-        return activate(self.last(self.down2(x), c)).flatten(1)
+        return activate(self.last(self.halved(pictures, c), c)).flatten(1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance, each tensor (n, latent), of `pictures` as in `features`."""

@@ -149,8 +149,8 @@ class Encoder(nn.Module):
         columns = (*psf_shape(otf), level, torch.ones_like(level), *fluxes)
         features = torch.cat([f * observed for f in columns], 1)
         c = self.condition(features)
-        seen = in_units_of_noise(images / flux, noise / scale[:, None])
-        channels = [pixels, mask.to(pixels.dtype), seen]
+        faint = in_units_of_noise(images / flux, noise / scale[:, None])
+        channels = [pixels, mask.to(pixels.dtype), faint]
         pooled = self.trunk(torch.cat(channels, 1), c)
         mean, log_variance = self._latents(pooled, torch.cat([c, features], 1))
         seen = self._contrast(images, noise, mask)
