@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from galsim_vae import shapes
-from galsim_vae.bands import HALF_LIGHT_PIXELS, REFERENCE, ZEROPOINTS
+from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, ZEROPOINTS
 from galsim_vae.conditions import NAMES
 from galsim_vae.frame.frames import UPRIGHT
 from galsim_vae.stamps import Stamps
+from galsim_vae.train import spirals
 
 from . import frame, lanusse
 from .observables import (
@@ -145,6 +146,8 @@ def compare(
 
         ``frame_power`` (n, 32), the same in the frame of the networks, if that is another one.
 
+        ``arms`` (n,), 1 for galaxies with clear arms, in that frame, if their truth is known.
+
         ``drawn`` (n, 2), radius [arcsec] and abs(g) of the stamps of ``free``.
 
         ``sky`` (n, 3), g1, g2 and F814W magnitude of galaxies of ``model`` and ``free``, drawn on
@@ -200,7 +203,16 @@ def compare(
         decoded["model"] = exactly_framed(drawn, shears, place)
         decoded["free"] = exactly_framed(free, shears, place)
         result |= _power_in_frame(framed, decoded)
+        if held_out is not None:
+            found = {**decoded, "held_out": framed.image}
+            result |= {f"arms/{name}": _arms(image) for name, image in found.items()}
     return result
+
+
+def _arms(stamps: Tensor) -> NDArray:
+    """Whether galaxies (n, bands, 64, 64) have clear arms, (n,) as numbers."""
+    image = stamps[:, BANDS.index(REFERENCE)]
+    return spirals.has_arms(spirals.strongest(image)).numpy().astype(float)
 
 
 def _power_in_frame(framed: InFrame, decoded: dict[str, Tensor]) -> dict[str, NDArray]:

@@ -21,6 +21,7 @@ GROUPS = {
     8: "Distance to the training set over held-out's",
     9: "Isotropy and edges",
     10: "Precision and recall",
+    11: "Galaxies with clear spiral arms, over those among held-out ones",
 }
 _RESPONSE, _EDGES = 1, (2, 8, 9)
 

@@ -45,7 +45,7 @@ def scorecard(
     pairs = Pairs(measured, random)
     rows: list[Row] = []
     for part in (_response, _ends, shifts, _means, _power, _sky, discrepancy, classifier, network,
-                 copies, coverage):  # fmt: skip
+                 copies, coverage, _arms):  # fmt: skip
         progress(part.__name__.strip("_"))
         rows += part(pairs, random, seed)
     return sorted(rows, key=lambda row: row.number)
@@ -176,6 +176,18 @@ def _power(pairs: Pairs, random: np.random.Generator, seed: int) -> Iterable[Row
                     yield Row(7, f"{name}, rebuilt{where}", values, limit, judged="rebuilt")
                 continue
             yield Row(7, name + where, values, limit)
+
+
+def _arms(pairs: Pairs, random: np.random.Generator, seed: int) -> Iterable[Row]:
+    """11: how many galaxies have clear arms."""
+
+    def ratio(reference: NDArray, other: NDArray) -> NDArray:
+        return np.asarray(other.mean() / reference.mean() if reference.any() else np.nan)
+
+    found = pairs.estimates("arms", ratio, random)
+    if found:
+        yield Row(11, "in the frame of the networks",
+                  {name: _scalar(*pair) for name, pair in found.items()})  # fmt: skip
 
 
 def _sky(pairs: Pairs, random: np.random.Generator, seed: int) -> Iterable[Row]:
