@@ -17,7 +17,7 @@ from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE, Decoder
 from galsim_vae.shapes import measure
-from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
+from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh
 
 from . import constants, critic, flow_constants
 from .autoencoder import Sources
@@ -26,7 +26,7 @@ from .checkpoint import Collected, RandomState, WorkFolder, digest
 from .descent import Descent
 from .fill import NEARBY_MAGNITUDE, fill_missing, is_nearby, lend
 from .observe import observe
-from .posed import Pose, find_pose, lay
+from .posed import Pose, find_pose, lay, matrix
 
 __all__ = ["Encoded", "FlowTraining", "encode", "encode_real", "encode_synthetic", "train"]
 
@@ -174,13 +174,16 @@ def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining, work: Wor
 
     def part(number: int, generator: torch.Generator) -> Encoded:
         wide = number % 2 == 1
-        conditions, stamps = fresh_galaxies(n, sources.colours, generator, wide, sources.frame)
+        conditions, made = fresh(n, sources.colours, generator, wide, sources.frame)
         scale, taken = canonical_pixel_scale(conditions), sources.frame.shear(conditions[:, 2])
         level = scale.new_full((n,), flow_constants.ENCODED_SIGNAL_TO_NOISE)
         sharp = scale.new_full((n,), constants.SHARPEST)
-        batch = observe(stamps, scale, sources.psfs, generator, level, True, sharp, taken)
-        pose = _some_unturned(find_pose(stamps, conditions[:, 2]), config.drop, generator)
-        found = encode(vae, lay(batch, pose), conditions, scale, taken, pose.turn, generator)
+        pose = _some_unturned(find_pose(made.stamps, conditions[:, 2]), config.drop, generator)
+        lies = matrix(pose)
+        batch = observe(
+            made.laid(lies), scale, sources.psfs, generator, level, True, sharp, taken, lies
+        )
+        found = encode(vae, batch, conditions, scale, taken, pose.turn, generator)
         return found._replace(from_population=found.from_population & (not wide))
 
     return _in_parts(part, config.galaxies, sources, config.seed, "encoded", work)

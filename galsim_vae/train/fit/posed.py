@@ -14,7 +14,7 @@ from .augment import flip
 from .batch import Batch
 from .turn import turn
 
-__all__ = ["Pose", "find_pose", "lay"]
+__all__ = ["Pose", "any_pose", "find_pose", "lay", "matrix"]
 
 
 class Pose(NamedTuple):
@@ -51,6 +51,20 @@ def find_pose(stamps: Tensor, g: Tensor) -> Pose:
     apart = 2 * math.pi / found.arms
     angle = crest + apart * torch.round((brighter - crest) / apart)
     return Pose(torch.where(g < FLATTEST, angle, 0.0), hand)
+
+
+def any_pose(n: int, generator: torch.Generator) -> Pose:
+    """Draw n poses that are all as likely."""
+    angle, side = torch.rand((2, n), generator=generator, device=generator.device)
+    return Pose(2 * math.pi * angle, torch.where(side < 0.5, -1.0, 1.0))
+
+
+def matrix(pose: Pose) -> Tensor:
+    """Return the maps (n, 2, 2) from the frame to the stamps; the identity where not turned."""
+    moved = torch.isfinite(pose.turn)
+    angle = pose.turn.nan_to_num()
+    c, s, hand = torch.cos(angle), torch.sin(angle), torch.where(moved, pose.hand, 1.0)
+    return torch.stack([c, s * hand, -s, c * hand], 1).reshape(-1, 2, 2)
 
 
 def lay(batch: Batch, pose: Pose) -> Batch:
