@@ -21,7 +21,6 @@ from .batch import Batch, join
 from .checkpoint import Checkpoint, RandomState, digest
 from .descent import Descent, paced
 from .observe import RadialPSFTable, observe
-from .posed import any_pose, matrix
 from .real import RealGalaxies
 
 __all__ = [
@@ -129,17 +128,13 @@ def draw_batch(
 ) -> tuple[Batch, Tensor]:
     """Make the galaxies of one step, the synthetic ones first, and these without PSF and noise."""
     frame = sources.frame
-    lies = matrix(any_pose(config.batch, generator))
-    conditions, stamps = fresh_galaxies(
-        config.batch, sources.colours, generator, frame=frame, lies=lies
-    )
+    conditions, stamps = fresh_galaxies(config.batch, sources.colours, generator, frame=frame)
     scale, taken = canonical_pixel_scale(conditions), frame.shear(conditions[:, 2])
-    batch = observe(stamps, scale, sources.psfs, generator, frame_g=taken, lies=lies)
+    batch = observe(stamps, scale, sources.psfs, generator, frame_g=taken)
     if sources.real is not None and config.real > 0:
         device = generator.device
         index = torch.randint(len(sources.real), (config.real,), generator=generator, device=device)
-        real = sources.real.batch(index, generator, exchange=True, any_turn=True)
-        batch = join(batch, real)
+        batch = join(batch, sources.real.batch(index, generator, exchange=True))
     return batch, stamps
 
 

@@ -1,7 +1,5 @@
 """Real galaxies of a training file, varied and re-noised each time that they are used."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -80,7 +78,6 @@ class RealGalaxies:
         generator: torch.Generator,
         signal_to_noise: Tensor | None = None,
         exchange: bool = False,
-        any_turn: bool = False,
     ) -> Batch:
         """Vary at random (`augment.vary`), add white noise down to a drawn signal-to-noise ratio.
 
@@ -98,9 +95,6 @@ class RealGalaxies:
         exchange : bool
             Give most of them the colours of others (`augment.exchange_colours`).
 
-        any_turn : bool
-            Turn them by any angle; else flat ones lie as they did, or nearly.
-
         Returns
         -------
         Batch
@@ -108,11 +102,8 @@ class RealGalaxies:
         galaxies = Batch(*(value[index] for value in self.observed))
         if exchange:
             galaxies = self._with_other_colours(galaxies, index, generator)
-        most = self.most[index]
-        if any_turn:
-            most = torch.full_like(most, math.pi / 4)
         image, mask, otf, stretched = augment.vary(
-            galaxies.image, galaxies.mask, galaxies.otf, most, generator
+            galaxies.image, galaxies.mask, galaxies.otf, self.most[index], generator
         )
         # Stretched by an area, noise of the same power per sky area is fainter per pixel.
         noise = galaxies.noise / stretched.sqrt()[:, None]
