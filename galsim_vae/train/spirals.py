@@ -22,7 +22,8 @@ _INNER, _OUTER = 2.5, 18.0  # [pixel]
 _WINDINGS = 64
 _TIGHTEST = 20.0  # |p| beyond which noise is wound tighter than arms are
 _MOST_CONTRAST = 2.0
-# Of clear arms: blotches have a share of 0.3 as often as spirals have, of 0.45 a third as often.
+# Of clear arms. What is decoded of normal latents, blotches, reaches a share of 0.3 nearly as often
+# as synthetic galaxies, of 0.45 less than half as often.
 _LEAST_AMPLITUDE, _LEAST_SHARE, _LEAST_WINDING = 0.15, 0.45, 2.0
 _NOTHING = 1e-7  # brightness of a circle over the galaxy's flux, in a pixel
 
@@ -35,7 +36,7 @@ class Spiral(NamedTuple):
     arms : Tensor
         Their number, 2 to 5.
     winding : Tensor
-        p; positive where arms trail counterclockwise inwards, near zero for a bar.
+        p; positive where arms wind counterclockwise inwards, near zero for a bar.
     phase : Tensor
         At the half-light radius of the frame [radian]: the crests are where m theta is less by it.
     amplitude : Tensor

@@ -202,10 +202,7 @@ def compare(
         shears = framed.taken.double().numpy()
         decoded["model"] = exactly_framed(drawn, shears, place)
         decoded["free"] = exactly_framed(free, shears, place)
-        result |= _power_in_frame(framed, decoded)
-        if held_out is not None:
-            found = {**decoded, "held_out": framed.image}
-            result |= {f"arms/{name}": _arms(image) for name, image in found.items()}
+        result |= _in_frame(framed, decoded)
     return result
 
 
@@ -215,8 +212,8 @@ def _arms(stamps: Tensor) -> NDArray:
     return spirals.has_arms(spirals.strongest(image)).numpy().astype(float)
 
 
-def _power_in_frame(framed: InFrame, decoded: dict[str, Tensor]) -> dict[str, NDArray]:
-    """``power`` in the frame of the networks; of Sersic fits it is not known."""
+def _in_frame(framed: InFrame, decoded: dict[str, Tensor]) -> dict[str, NDArray]:
+    """``frame_power`` and ``arms``; of Sersic fits they are not known."""
     image, observing, _, noisy = framed
     result = {}
     if noisy:
@@ -225,6 +222,8 @@ def _power_in_frame(framed: InFrame, decoded: dict[str, Tensor]) -> dict[str, ND
         decoded = decoded | {"held_out": image}
     for name, clean in decoded.items():
         result[f"frame_power/{name}"] = power_rings(frame.see(clean, observing.otf), observing)
+        if not noisy:
+            result[f"arms/{name}"] = _arms(clean)
     return result
 
 
