@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,16 +45,21 @@ _FEWEST = 8
 # Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].
 _MAX_COLOUR = 10.0
 _MAGNITUDE = cond.NAMES.index("magnitude")
+# Columns that tell how a galaxy lies in its stamp (`galsim_vae.model.pose`), and what they are
+# where they are missing.
+_POSE = {"turn": np.nan, "hand": 1.0}
 
 
 class _Decoded(NamedTuple):
-    """Latents (n, latent), stamps (n, bands, size, size), and what was measured on their reference
-    band, each (n,).
+    """Latents (n, latent), turns and hands (n,), stamps (n, bands, size, size), mirrored by their
+    hands, and what was measured on their reference band, each (n,).
 
     On the CPU.
     """
 
     latent: Tensor
+    turn: Tensor
+    hand: Tensor
     array: Tensor
     x: Tensor
     y: Tensor
@@ -114,8 +120,9 @@ class GalaxyGenerator:
             lambda z, c: (flows.sample_conditions(z, c),), sizes.flow, self.device, _FEWEST
         )
         self._latents = Batches(
-            lambda z, c: (flows.sample_latents(z, c),), sizes.flow, self.device, FEWEST_ROWS
+            lambda z, c, t: (flows.sample_latents(z, c, t),), sizes.flow, self.device, FEWEST_ROWS
         )
+        self._turns = copy.deepcopy(flows.turns).cpu()
         self._decoder = Batches(lambda z: (decoder(z),), sizes.network, self.device)
         self._measured = Batches(_measure, sizes.measure, self.device)
 
@@ -314,12 +321,17 @@ class GalaxyGenerator:
         latent : ndarray (n, latent) float32
             To be decoded.
         conditions : astropy.table.QTable
-            Of `galsim_vae.to_table`.
+            Of `galsim_vae.to_table`, and how each galaxy lies: ``turn`` [radian], the angle from
+            the decoded stamp to the canonical frame, and ``hand``, -1 for its mirror image.
         """
         asked = self._asked(table, None)
         seeds = np.full(len(asked), draw_seed(rng), np.uint64)
         complete = self._complete(self._with_magnitudes(asked, seeds, self.extrapolate), seeds)
-        return self._draw(complete, seeds).latent.numpy(), cond.to_table(complete)
+        decoded = self._draw(complete, seeds)
+        found = cond.to_table(complete)
+        for name in _POSE:
+            found[name] = getattr(decoded, name).numpy()
+        return decoded.latent.numpy(), found
 
     @pinned_torch()
     def from_latents(self, latent: ArrayLike, table, exact: bool | None = None) -> Stamps:
@@ -333,7 +345,8 @@ class GalaxyGenerator:
         latent : array_like (n, latent)
             From `latents`, `encode` or `from_noise`.
         table : astropy.table.QTable, Table or dict of arrays
-            Every condition of each row, as in `sample`.
+            Every condition of each row, as in `sample`, and ``turn`` and ``hand`` as `latents`
+            gives them; without these a galaxy lies as its stamp does, like those of `encode`.
         exact : bool, optional
             As in `sample`.
 
@@ -345,13 +358,14 @@ class GalaxyGenerator:
         Raises
         ------
         galsim.GalSimValueError
-            An array of the wrong shape; a condition that is missing.
+            An array of the wrong shape; a condition that is missing; a hand other than 1 or -1.
         galsim.GalSimError
             A stamp cannot be measured.
         """
-        complete = self._all_conditions(table)
+        complete, turn, hand = self._all_conditions(table)
         width = self._model.vae.config.latent
-        decoded = self._decoded(self._tensor("latent", latent, (len(complete), width)))
+        latent = self._tensor("latent", latent, (len(complete), width))
+        decoded = self._decoded(latent, torch.from_numpy(turn), torch.from_numpy(hand))
         bad = ~decoded.converged.numpy()
         if bad.any():
             raise GalSimError(f"no usable stamp of this latent{_of_first(bad, complete)}")
@@ -366,7 +380,7 @@ class GalaxyGenerator:
         latent : array_like (n, latent)
             The latents.
         table : astropy.table.QTable, Table or dict of arrays
-            Every condition of each row, as in `sample`.
+            Every condition of each row, and how it lies, as for `from_latents`.
 
         Returns
         -------
@@ -391,7 +405,7 @@ class GalaxyGenerator:
         noise : array_like (n, latent)
             Standard normal.
         table : astropy.table.QTable, Table or dict of arrays
-            Every condition of each row, as in `sample`.
+            Every condition of each row, and how it lies, as for `from_latents`.
 
         Returns
         -------
@@ -401,27 +415,36 @@ class GalaxyGenerator:
         return self._through_flow("sample_latents", noise, table)
 
     def _through_flow(self, method: str, values: ArrayLike, table) -> NDArray:
-        complete = self._all_conditions(table)
+        complete, turn, _ = self._all_conditions(table)
         shape = (len(complete), self._model.vae.config.latent)
         function = getattr(self._model.flows, method)
         (found,) = in_batches(
-            lambda v, c: (function(v, c),), self._sizes.flow, self.device,
-            self._tensor("values", values, shape), _as_float32(complete.values),
+            lambda v, c, t: (function(v, c, t),), self._sizes.flow, self.device,
+            self._tensor("values", values, shape), _as_float32(complete.values), _as_float32(turn),
         )  # fmt: skip
         return found.numpy()
 
-    def _all_conditions(self, table) -> cond.Conditions:
-        asked = self._asked(table, None)
+    def _all_conditions(self, table) -> tuple[cond.Conditions, NDArray, NDArray]:
+        """Complete conditions, and how galaxies lie: turn, NaN where not told, and hand (n,)."""
+        columns = cond.as_columns(table)
+        pose = {name: columns.pop(name, missing) for name, missing in _POSE.items()}
+        asked = self._asked(columns, None)
         missing = ~np.isfinite(asked.values).all(1)
         if missing.any():
             raise GalSimValueError(
                 f"Every condition is needed, and row {int(np.argmax(missing))} lacks one",
                 list(cond.NAMES),
             )
+        turn, hand = (np.ma.filled(np.ma.asarray(v, float), _POSE[n]) for n, v in pose.items())
+        turn, hand = (np.broadcast_to(v, len(asked)).copy() for v in (turn, hand))
+        wrong = np.abs(hand) != 1
+        if wrong.any():
+            raise GalSimValueError("hand must be 1 or -1 in every row", hand[wrong][0], (1, -1))
         # A round galaxy may lie in any way.
-        return cond.Conditions(
+        complete = cond.Conditions(
             asked.values, np.nan_to_num(asked.angle), asked.id, asked.band_magnitudes
         )
+        return complete, turn, hand
 
     @pinned_torch()
     def follow_population(self, table, redshift: ArrayLike) -> QTable:
@@ -447,7 +470,7 @@ class GalaxyGenerator:
         galsim.GalSimValueError
             A condition that is missing.
         """
-        there = self._all_conditions(table)
+        there, *_ = self._all_conditions(table)
         z = cond.NAMES.index("redshift")
         values = there.values.copy()
         values[:, z] = np.broadcast_to(redshift, len(values))
@@ -722,15 +745,21 @@ class GalaxyGenerator:
         self, values: NDArray, ids: NDArray, seeds: NDArray, attempt: int
     ) -> _Decoded:
         width = self._model.vae.config.latent
-        noise = _as_float32(normal(galaxy_uniforms(seeds, ids, width, attempt)))
-        (latent,) = self._latents(noise, _as_float32(values))
-        return self._decoded(latent)
+        uniforms = galaxy_uniforms(seeds, ids, width + len(_POSE), attempt)
+        noise = _as_float32(normal(uniforms[:, :width]))
+        g = torch.from_numpy(values[:, cond.NAMES.index("g")])
+        turn = self._turns.draw(torch.from_numpy(uniforms[:, width].copy()), g)
+        hand = torch.from_numpy(np.where(uniforms[:, width + 1] < 0.5, -1.0, 1.0))
+        (latent,) = self._latents(noise, _as_float32(values), turn.float())
+        return self._decoded(latent, turn, hand)
 
-    def _decoded(self, latent: Tensor) -> _Decoded:
-        """Decode latents and measure the stamps."""
+    def _decoded(self, latent: Tensor, turn: Tensor, hand: Tensor) -> _Decoded:
+        """Decode latents, mirror the stamps in y by their hand, and measure them."""
         array = self._decode(latent)
+        mirrored = hand < 0
+        array[mirrored] = array[mirrored].flip(2)
         measured = self._measured(array[:, BANDS.index(REFERENCE)])
-        return _Decoded(latent, array, *measured)
+        return _Decoded(latent, turn, hand, array, *measured)
 
 
 def _measure(image: Tensor) -> tuple[Tensor, ...]:
@@ -755,29 +784,32 @@ def _geometry(
 ):
     """Map from stamp pixels to the sky: jacobian (n, 2, 2) [arcsec/pixel], offset (n, 2) [pixel].
 
-    A stamp is sheared by what its frame takes out, and turned. Exactly: it is before dilated from
-    the measured to the asked half-light radius, sheared from the measured shape to what is left of
-    the asked one (a shear leaves the radius as it is: the half-light ellipse of the sheared
-    galaxy is the sheared ellipse), and recentred on the measured centroid. Else all stamps are
-    taken to have the median half-light radius, `pixels`.
+    A stamp is turned by its own angle, sheared by what the frame takes out, and turned to the
+    position angle. Exactly: between the first two it is dilated from the measured to the asked
+    half-light radius and sheared from the measured shape to what is left of the asked one (a shear
+    leaves the radius as it is: the half-light ellipse of the sheared galaxy is the sheared
+    ellipse), and it is recentred on the measured centroid. Else all stamps are taken to have the
+    median half-light radius, `pixels`.
     """
     radius = complete.values[:, cond.NAMES.index("half_light_radius")]
     g = complete.values[:, cond.NAMES.index("g")]
     n = len(radius)
     shear, offset = np.zeros(n, complex), np.zeros((n, 2))
     scale = radius / pixels
+    # Mirrored, a galaxy is turned the other way.
+    lies = (decoded.turn.nan_to_num() * decoded.hand).numpy().astype(np.float64)
     if exact:
         x, y, g1, g2, measured = (
             v.numpy().astype(np.float64)
             for v in (decoded.x, decoded.y, decoded.g1, decoded.g2, decoded.radius)
         )
-        found = g1 + 1j * g2
+        found = (g1 + 1j * g2) * np.exp(2j * lies)
         shear = residual_shear(found, frame.rest(g))
         offset = np.stack([x, y], axis=1)
         scale = radius / measured
     turn = rotation_matrix(complete.angle)
     stretch = shear_matrix(frame.shear(g), 0.0) @ shear_matrix(np.real(shear), np.imag(shear))
-    return np.einsum("n,nij,njk->nik", scale, turn, stretch), offset
+    return np.einsum("n,nij,njk,nkl->nil", scale, turn, stretch, rotation_matrix(lies)), offset
 
 
 def _fix_band_fluxes(array: NDArray, complete: cond.Conditions, rows: NDArray) -> None:

@@ -583,3 +583,29 @@ def test_magnitudes_that_lead_out_of_the_range(gen):
         gen.sample({"mag_LSST_r": [23.0, 30.0]}, galsim.BaseDeviate(5))
     with pytest.raises(galsim.GalSimIncompatibleValuesError, match="contradict"):
         gen.sample({"mag_LSST_i": [22.0], "mag_HSC_i": [23.0]}, galsim.BaseDeviate(5))
+
+
+def test_galaxies_are_turned_by_any_angle_and_of_either_hand(gen):
+    n = 400
+    table = {"magnitude": np.full(n, 22.0), "half_light_radius": np.full(n, 0.5),
+             "g1": np.full(n, 0.2), "g2": np.zeros(n), "redshift": np.full(n, 0.6)}  # fmt: skip
+    latent, posed = gen.latents(table, galsim.BaseDeviate(8))
+    turn, hand = np.asarray(posed["turn"]), np.asarray(posed["hand"])
+    assert set(hand) == {-1.0, 1.0}
+    assert abs(hand.mean()) < 4 / np.sqrt(n)
+    # In each of eight parts of the circle there are some, and half of them half a turn away.
+    count = np.histogram(turn, 8, (0, 2 * np.pi))[0]
+    assert count.sum() == n and count.min() > n / 32
+    assert abs(count[:4].sum() - n / 2) < 2 * np.sqrt(n)
+    stamps = gen.sample(table, galsim.BaseDeviate(8), exact=False)
+    decoded = gen.decode(latent)
+    np.testing.assert_array_equal(stamps.array[hand > 0, 2], decoded[hand > 0, 2])
+    np.testing.assert_array_equal(stamps.array[hand < 0, 2], decoded[hand < 0, 2, ::-1])
+    lies = np.arctan2(stamps.jacobian[:, 1, 0], stamps.jacobian[:, 1, 1])
+    np.testing.assert_allclose(np.angle(np.exp(1j * (lies - hand * turn))), 0, atol=1e-9)
+
+
+def test_flat_galaxies_are_not_turned(gen):
+    table = {"magnitude": [22.0], "half_light_radius": [0.5], "g1": [0.7], "g2": [0.0]}
+    _, posed = gen.latents(table, galsim.BaseDeviate(8))
+    assert float(posed["turn"][0]) == 0

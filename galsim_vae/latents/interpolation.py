@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Drawn", "Known", "interpolate", "sequence"]
 
 _COLUMNS = ("magnitude", "half_light_radius", "g1", "g2", "redshift")
+# How a galaxy lies in its stamp, and what that is where it is not told.
+_POSE = {"turn": np.nan, "hand": 1.0}
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,10 @@ def interpolate(
 
     Magnitude, logarithm of the radius, ellipticity and ln(1 + z) go from one to the other in equal
     steps. Through the noise, the flow's noise goes along a great circle, whose points are as far
-    from the middle as normal deviates are: each step is a galaxy that the flow may draw. The
-    straight line between latents leaves the flow's galaxies. A position angle that the population
-    drew may come out half a turn away, which is the same ellipticity.
+    from the middle as normal deviates are: each step is a galaxy that the flow may draw. Where the
+    ends are of different hands, it is mirrored half-way. The straight line between latents leaves
+    the flow's galaxies. A position angle that the population drew may come out half a turn away,
+    which is the same ellipticity.
 
     Parameters
     ----------
@@ -107,6 +110,9 @@ def interpolate(
         noise = _great_circle(begins, ends, share)
         latent = generator.from_noise(noise, table)
         latent[0], latent[-1] = first, last  # to the bit
+    if np.isnan(table["turn"]).any():  # one of them lies as its stamp does: all are laid so
+        ends = np.nan_to_num([here["turn"], there["turn"]])
+        table["turn"] = (1 - share) * ends[0] + share * ends[1]
     return generator.from_latents(latent, table)
 
 
@@ -150,6 +156,8 @@ def sequence(
     table = QTable({name: np.full(len(z), row[name]) for name in _COLUMNS})
     if follow == "population":
         table = generator.follow_population(table, z)
+    for name in _POSE:
+        table[name] = row[name]
     table["redshift"], table["id"] = z, np.arange(len(z))
     latents = generator.from_noise(np.repeat(noise, len(z), axis=0), table)
     return generator.from_latents(latents, table)
@@ -166,7 +174,8 @@ def _end(generator: GalaxyGenerator, end: Drawn | Known) -> tuple[NDArray, dict[
         missing = [name for name in _COLUMNS if name not in row]
         if missing:
             raise GalSimValueError("A known latent needs all conditions; it lacks", missing)
-        return np.asarray(end.latent, np.float32), {name: float(row[name][0]) for name in _COLUMNS}
+        row = {name: [missing] for name, missing in _POSE.items()} | row
+        return np.asarray(end.latent, np.float32), _first(row)
     raise GalSimValueError("An end must be a galsim_vae.latents.Drawn or Known", end)
 
 
@@ -176,7 +185,7 @@ def _numbers(row: Any) -> dict[str, Any]:
     found = {}
     for name in names:
         value = row[name]
-        if isinstance(row, Row) and name not in (*_COLUMNS, "id"):
+        if isinstance(row, Row) and name not in (*_COLUMNS, *_POSE, "id"):
             continue  # a table of latents has more
         if hasattr(value, "unit") and value.unit is not None and name == "half_light_radius":
             value = value.to_value("arcsec")
@@ -185,17 +194,21 @@ def _numbers(row: Any) -> dict[str, Any]:
     return found
 
 
-def _first(table: QTable) -> dict[str, float]:
-    row = {name: np.asarray(getattr(table[name], "value", table[name]))[0] for name in _COLUMNS}
+def _first(table: QTable | Mapping[str, Any]) -> dict[str, float]:
+    names = (*_COLUMNS, *_POSE)
+    row = {name: np.asarray(getattr(table[name], "value", table[name]))[0] for name in names}
     return {name: float(value) for name, value in row.items()}
 
 
 def _table(row: Mapping[str, float]) -> dict[str, Any]:
-    return {name: [row[name]] for name in _COLUMNS}
+    return {name: [row[name]] for name in (*_COLUMNS, *_POSE)}
 
 
 def _between(here: dict[str, float], there: dict[str, float], share: NDArray) -> QTable:
-    """Conditions on the way, in equal steps of magnitude, ln r, g and ln(1 + z)."""
+    """Conditions on the way, in equal steps of magnitude, ln r, g, ln(1 + z) and the turn.
+
+    The turn goes the shorter way; the hand is that of the nearer end.
+    """
 
     def line(name, forth=lambda v: v, back=lambda v: v):
         return back((1 - share) * forth(here[name]) + share * forth(there[name]))
@@ -206,6 +219,8 @@ def _between(here: dict[str, float], there: dict[str, float], share: NDArray) ->
         "g1": line("g1"),
         "g2": line("g2"),
         "redshift": line("redshift", np.log1p, np.expm1),
+        "turn": here["turn"] + share * np.angle(np.exp(1j * (there["turn"] - here["turn"]))),
+        "hand": np.where(share < 0.5, here["hand"], there["hand"]),
         "id": np.arange(len(share)),
     })  # fmt: skip
 

@@ -14,6 +14,7 @@ from galsim_vae.bands import HALF_LIGHT_PIXELS
 from galsim_vae.conditions import NAMES
 
 from .packed import product
+from .pose import TOLD, Turns, told
 from .radius import Radius
 from .spline import SplineCoupling
 
@@ -210,6 +211,8 @@ class Flows(nn.Module):
     half_light_pixels : tensor ()
         Median half-light radius [pixel] of the stamps that the latents decode to: a little less
         than the canonical one, since stamps fade at their ends.
+    turns : Turns
+        How often galaxies are turned by each angle.
     context_size : int
         Numbers of a galaxy in what `context` returns.
     """
@@ -222,7 +225,8 @@ class Flows(nn.Module):
         config = config or FlowConfig()
         count = len(NAMES)
         self.context_size = count * (_BUMPS + 2)
-        self.latent = CouplingFlow(latent, self.context_size, config)
+        self.latent = CouplingFlow(latent, self.context_size + TOLD, config)
+        self.turns = Turns()
         self.population = CouplingFlow(count, self.context_size, POPULATION_FLOW)
         limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
         self.register_buffer("limits", to_variables(limits).float(), persistent=False)
@@ -241,16 +245,37 @@ class Flows(nn.Module):
         bumps = (bumps * given[:, :, None]).flatten(1)
         return torch.cat([(2 * unit - 1) * given, given.to(unit.dtype), bumps], 1)
 
-    def latent_log_prob(self, latents: Tensor, conditions: Tensor) -> Tensor:
-        return self.latent.log_prob(latents, self.context(conditions))
+    def latent_context(self, conditions: Tensor, turn: Tensor | None = None) -> Tensor:
+        """What the latent flow is told, tensor (n, context_size + 3).
 
-    def sample_latents(self, noise: Tensor, conditions: Tensor) -> Tensor:
-        """Latents (n, latent) for standard normal noise of that shape and conditions (n, 4)."""
-        return self.latent.from_noise(noise, self.context(conditions))
+        Parameters
+        ----------
+        conditions : tensor (n, 4)
+        turn : tensor (n,), optional
+            By which the stamp is to be turned [radian]; NaN, or absent, where it lies as the
+            frame does, with arms at any angle.
+        """
+        g = conditions[:, NAMES.index("g")]
+        turn = torch.full_like(g, torch.nan) if turn is None else turn
+        return torch.cat([self.context(conditions), told(turn, g)], 1)
 
-    def latent_noise(self, latents: Tensor, conditions: Tensor) -> Tensor:
+    def latent_log_prob(
+        self, latents: Tensor, conditions: Tensor, turn: Tensor | None = None
+    ) -> Tensor:
+        """Log density (n,) of latents; the others as for `latent_context`."""
+        return self.latent.log_prob(latents, self.latent_context(conditions, turn))
+
+    def sample_latents(
+        self, noise: Tensor, conditions: Tensor, turn: Tensor | None = None
+    ) -> Tensor:
+        """Latents (n, latent) for standard normal noise of that shape, as for `latent_context`."""
+        return self.latent.from_noise(noise, self.latent_context(conditions, turn))
+
+    def latent_noise(
+        self, latents: Tensor, conditions: Tensor, turn: Tensor | None = None
+    ) -> Tensor:
         """Noise (n, latent) that `sample_latents` makes these latents of."""
-        return self.latent.to_noise(latents, self.context(conditions))
+        return self.latent.to_noise(latents, self.latent_context(conditions, turn))
 
     def moved_conditions(self, conditions: Tensor, redshift: Tensor) -> Tensor:
         """Conditions (n, 4) at other redshifts (n, 1), at the same place in the population.

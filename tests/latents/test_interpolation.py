@@ -61,8 +61,34 @@ def test_noise_and_latents_are_inverse(generator):
 def test_a_known_latent_is_an_end(generator):
     latent, table = generator.latents({"id": [0, 1]}, galsim.BaseDeviate(3))
     found = interpolate(generator, Known(latent[0], table[0]), Known(latent[1], table[1]), 2)
-    np.testing.assert_allclose(found.array, generator.decode(latent), atol=1e-6)
+    decoded = generator.decode(latent)
+    mirrored = np.asarray(table["hand"]) < 0
+    decoded[mirrored] = decoded[mirrored, :, ::-1]
+    np.testing.assert_allclose(found.array, decoded, atol=1e-6)
 
+
+def test_a_latent_without_a_pose_lies_as_its_stamp_does(generator):
+    row = {k: [v] for k, v in ROW.items()}
+    latent, posed = generator.latents(row, galsim.BaseDeviate(3))
+    lying = generator.from_latents(latent, row, exact=False)
+    other = {name: np.asarray(posed[name]) for name in ROW} | {"turn": [0.5], "hand": [-1]}
+    turned = generator.from_latents(latent, other, exact=False)
+    np.testing.assert_array_equal(lying.array, turned.array[:, :, ::-1])
+    angle = -0.5  # mirrored, it is turned the other way
+    matrix = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    np.testing.assert_allclose(turned.jacobian[0], lying.jacobian[0] @ matrix, atol=1e-12)
+    between = interpolate(generator, Drawn(5, 3, ROW), Known(latent[0], ROW), 3)
+    assert np.isfinite(between.jacobian).all()
+
+
+def test_the_turn_goes_the_shorter_way(generator):
+    row = {k: [v] for k, v in ROW.items()}
+    latent, _ = generator.latents(row, galsim.BaseDeviate(3))
+    ends = [Known(latent[0], {**ROW, "turn": turn}) for turn in (0.1, 2 * np.pi - 0.1)]
+    half = interpolate(generator, *ends, 3)
+    straight = generator.from_latents(latent, {**row, "turn": [0.0]}, exact=False)
+    apart = np.linalg.inv(half.jacobian[1]) @ straight.jacobian[0]
+    assert abs(np.arctan2(apart[1, 0], apart[0, 0])) < 0.1
 
 @pytest.mark.parametrize("follow", ["fixed", "population"])
 def test_structure_stays_after_a_small_step_in_redshift(generator, follow):
@@ -117,6 +143,9 @@ def test_mistakes(generator):
          "Every condition is needed"),
         (lambda: generator.from_noise(np.zeros((1, 3)), {k: [v] for k, v in ROW.items()}),
          GalSimValueError, "must have the shape"),
+        (lambda: generator.from_latents(
+            np.zeros((1, 256)), {k: [v] for k, v in ROW.items()} | {"hand": [0]}),
+         GalSimValueError, "hand must be 1 or -1"),
     ):  # fmt: skip
         with pytest.raises(kind, match=says):
             call()

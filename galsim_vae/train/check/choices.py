@@ -15,7 +15,7 @@ from galsim.errors import GalSimConfigError
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
-from galsim_vae.conditions import DEFAULT_RANGES
+from galsim_vae.conditions import DEFAULT_RANGES, NAMES
 from galsim_vae.files import output_folder, write_whole
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import FlowConfig
@@ -114,8 +114,10 @@ def judge(
     row["bound_real"], row["chi2_real"] = negative_elbo(vae, real)
     flows = fitflows.train(vae, sources, DEFAULT_RANGES, flow, FLOW, work)
     noise = torch.randn((_GALAXIES, vae.config.latent), generator=generator)
+    uniform = torch.rand(_GALAXIES, generator=generator, dtype=torch.float64)
     with torch.no_grad():
-        drawn = vae.decoder(flows.sample_latents(noise, conditions))
+        turn = flows.turns.draw(uniform, conditions[:, NAMES.index("g")].double()).float()
+        drawn = vae.decoder(flows.sample_latents(noise, conditions, turn))
     ratio = power_spectrum(drawn) / power_spectrum(truth)
     row["power"] = float(np.sqrt(np.mean(np.log(ratio) ** 2)))
     row["features"] = distance(features(truth), features(drawn))

@@ -88,8 +88,15 @@ def _frame_of(drawn: Stamps, pixels: float) -> NDArray:
 def uncorrected(drawn: Stamps, taken: NDArray, pixels: float) -> Stamps:
     """Return the same stamps as exact=False would lay them on the sky."""
     offset = np.zeros_like(drawn.offset)
-    jacobian = _frame_of(drawn, pixels) @ shear_matrix(taken, 0.0)
+    sheared = _frame_of(drawn, pixels) @ shear_matrix(taken, 0.0)
+    jacobian = sheared @ _rotation_in(np.linalg.inv(sheared) @ drawn.jacobian)
     return Stamps(drawn.array, drawn.conditions, jacobian, offset, drawn.bands)
+
+
+def _rotation_in(matrix: NDArray) -> NDArray:
+    """Return the rotations (n, 2, 2) after which matrices are symmetric: how stamps are turned."""
+    first, _, last = np.linalg.svd(matrix)
+    return first @ last
 
 
 def encode(

@@ -14,13 +14,19 @@ from galsim_vae.frame.frames import DEFAULT, Frame
 from galsim_vae.model import likelihood
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.synthetic.colours import ColourTable
-from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
+from galsim_vae.train.synthetic.galaxies import (
+    canonical_pixel_scale,
+    fresh_conditions,
+    fresh_galaxies,
+    sample,
+)
 
 from . import constants, truth
 from .batch import Batch, join
 from .checkpoint import Checkpoint, RandomState, digest
 from .descent import Descent, paced
 from .observe import RadialPSFTable, observe
+from .posed import any_pose, matrix
 from .real import RealGalaxies
 
 __all__ = [
@@ -128,13 +134,19 @@ def draw_batch(
 ) -> tuple[Batch, Tensor]:
     """Make the galaxies of one step, the synthetic ones first, and these without PSF and noise."""
     frame = sources.frame
-    conditions, stamps = fresh_galaxies(config.batch, sources.colours, generator, frame=frame)
+    conditions = fresh_conditions(config.batch, generator)
+    lies = matrix(any_pose(conditions[:, 2], generator))
+    made = sample(
+        conditions, generator, sources.colours, frame=frame, device=generator.device, lies=lies
+    )
+    stamps = made.stamps
     scale, taken = canonical_pixel_scale(conditions), frame.shear(conditions[:, 2])
-    batch = observe(stamps, scale, sources.psfs, generator, frame_g=taken)
+    batch = observe(stamps, scale, sources.psfs, generator, frame_g=taken, lies=lies)
     if sources.real is not None and config.real > 0:
         device = generator.device
         index = torch.randint(len(sources.real), (config.real,), generator=generator, device=device)
-        batch = join(batch, sources.real.batch(index, generator, exchange=True))
+        real = sources.real.batch(index, generator, exchange=True, any_turn=True)
+        batch = join(batch, real)
     return batch, stamps
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galsim_vae.model.flow import CouplingFlow, Flows
+from galsim_vae.model.pose import TOLD
 
 from . import flow_constants
 from .checkpoint import RandomState, WorkFolder
@@ -26,7 +27,7 @@ from .descent import Descent
 
 __all__ = ["Critic", "refine", "visibility"]
 
-_Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
+_Draw = Callable[[torch.Generator], tuple[Tensor, Tensor, Tensor]]
 
 
 class Critic(nn.Module):
@@ -110,8 +111,8 @@ class _Contest:
 
     def _shown(self) -> _Shown:
         flow = self.flows.latent
-        latents, conditions = self._draw(self.generator)
-        context = self.flows.context(conditions)
+        latents, *known = self._draw(self.generator)
+        context = self.flows.latent_context(*known)
         noise = torch.randn(latents.shape, generator=self.generator, device=latents.device)
         drawn = flow.from_noise(noise, context)
         seen = self.critic.seen(flow, latents), self.critic.seen(flow, drawn)
@@ -152,7 +153,7 @@ def refine(
     decoder : callable
         Stamps (n, bands, size, size) of latents; tells which components show.
     draw : callable
-        Draws latents (n, latent) and conditions (n, 4) of galaxies, NaN where missing.
+        Draws latents (n, latent), conditions (n, 4), NaN where missing, and turns (n,) of galaxies.
     known : tensor (n, latent)
         Latents of galaxies to look at for what shows.
     steps : int
@@ -174,7 +175,7 @@ def refine(
     generator = torch.Generator(device).manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        critic = Critic(flow.mean.new_ones(known.shape[1]), flows.context_size).to(device)
+        critic = Critic(flow.mean.new_ones(known.shape[1]), flows.context_size + TOLD).to(device)
     contest = _Contest(flows, critic, draw, steps, generator)
     checkpoint = work.checkpoint(
         "critic", network=flow, average=contest.descent.average, optimizer=contest.optimizer,

@@ -17,7 +17,7 @@ from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE, Decoder
 from galsim_vae.shapes import measure
-from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
+from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_conditions, sample
 
 from . import constants, critic, flow_constants
 from .autoencoder import Sources
@@ -26,6 +26,7 @@ from .checkpoint import Collected, RandomState, WorkFolder, digest
 from .descent import Descent
 from .fill import NEARBY_MAGNITUDE, fill_missing, is_nearby, lend
 from .observe import observe
+from .posed import Pose, find_pose, lay, matrix
 
 __all__ = ["Encoded", "FlowTraining", "encode", "encode_real", "encode_synthetic", "train"]
 
@@ -50,8 +51,9 @@ class FlowTraining:
     learning_rate, population_learning_rate : float
         Of the latents' flow, and of the conditions'.
     drop : float
-        Share of galaxies of which each condition is hidden from the latent flow with probability
-        1/2. What is drawn has all of them; the anomaly score has none.
+        Share of galaxies that are not turned (`galsim_vae.model.pose`), and of which each condition
+        is hidden from the latent flow with probability 1/2. What is drawn is turned, and has all
+        conditions; the anomaly score has none.
     critic_steps : int
         Steps of the latent flow beside a critic, when the others are done; see
         `galsim_vae.train.fit.critic`.
@@ -80,6 +82,8 @@ class _Rows(NamedTuple):
         The synthetic galaxies first.
     conditions : tensor (n, 4)
         NaN where missing.
+    turn : tensor (n,)
+        NaN where not turned.
     synthetic : int
         Number of synthetic galaxies; what the others lack is filled in. Real galaxies, most of
         them seen in one to three bands, are given the colours of a synthetic one like them: what
@@ -88,18 +92,21 @@ class _Rows(NamedTuple):
 
     latents: Tensor
     conditions: Tensor
+    turn: Tensor
     synthetic: int
 
 
 class Encoded(NamedTuple):
     """Latents (n, latent) and conditions (n, 4) measured on their decoded stamps.
 
+    `turn` (n,) brings these back to the frame (`galsim_vae.model.pose`), NaN where it need not.
     `pixels` (n,) is the radius measured, in pixels; `from_population` (n,) tells which galaxies
     were drawn from the population as it is.
     """
 
     latents: Tensor
     conditions: Tensor
+    turn: Tensor
     pixels: Tensor
     from_population: Tensor
 
@@ -111,6 +118,7 @@ def encode(
     conditions: Tensor,
     pixel_scale: Tensor,
     frame_g: Tensor,
+    turn: Tensor,
     generator: torch.Generator,
 ) -> Encoded:
     """Draw a latent for each observed galaxy and measure its decoded stamp.
@@ -126,6 +134,8 @@ def encode(
         arcsec. NaN: the radius stays missing.
     frame_g : tensor (n,)
         Shear along +x that the frame has taken out: with what is measured in it, the shape.
+    turn : tensor (n,)
+        From the stamp to the frame [radian]; NaN: it is not turned.
     generator : torch.Generator
 
     Returns
@@ -133,15 +143,26 @@ def encode(
     Encoded
         Of those that can be measured.
     """
-    with half_precision(batch.image.device):
-        mean, log_variance = vae.encode(batch.image, batch.otf, batch.noise, batch.mask)
+    mean, log_variance = _means(vae, batch)
     latents = likelihood.sample_posterior(mean, log_variance, generator)
     image = vae.decoder(latents)[:, BANDS.index(REFERENCE)]
     moments, pixels, keep = measure(image)
-    g = sheared_shape(torch.complex(moments.g1, moments.g2), frame_g).abs()
+    back = torch.polar(torch.ones_like(turn), 2 * turn.nan_to_num())
+    g = sheared_shape(torch.complex(moments.g1, moments.g2) * back, frame_g).abs()
     labels = torch.stack([conditions[:, 0], pixels * pixel_scale, g, conditions[:, 3]], 1)
     every = torch.ones(int(keep.sum()), dtype=torch.bool, device=latents.device)
-    return Encoded(latents[keep], labels[keep], pixels[keep], every)
+    return Encoded(latents[keep], labels[keep], turn[keep], pixels[keep], every)
+
+
+def _means(vae: VAE, batch: Batch) -> tuple[Tensor, Tensor]:
+    with half_precision(batch.image.device):
+        return vae.encode(batch.image, batch.otf, batch.noise, batch.mask)
+
+
+def _some_unturned(pose: Pose, share: float, generator: torch.Generator) -> Pose:
+    """Let a share of the galaxies lie as they do."""
+    lie = _rand(pose.turn.shape, generator) < share
+    return pose._replace(turn=torch.where(lie, torch.nan, pose.turn))
 
 
 def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining, work: WorkFolder) -> Encoded:
@@ -153,12 +174,19 @@ def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining, work: Wor
 
     def part(number: int, generator: torch.Generator) -> Encoded:
         wide = number % 2 == 1
-        conditions, stamps = fresh_galaxies(n, sources.colours, generator, wide, sources.frame)
+        conditions = fresh_conditions(n, generator, wide)
+        made = sample(
+            conditions, generator, sources.colours, frame=sources.frame, device=sources.device
+        )
         scale, taken = canonical_pixel_scale(conditions), sources.frame.shear(conditions[:, 2])
         level = scale.new_full((n,), flow_constants.ENCODED_SIGNAL_TO_NOISE)
         sharp = scale.new_full((n,), constants.SHARPEST)
-        batch = observe(stamps, scale, sources.psfs, generator, level, True, sharp, taken)
-        found = encode(vae, batch, conditions, scale, taken, generator)
+        pose = _some_unturned(find_pose(made.stamps, conditions[:, 2]), config.drop, generator)
+        lies = matrix(pose)
+        batch = observe(
+            made.laid(lies), scale, sources.psfs, generator, level, True, sharp, taken, lies
+        )
+        found = encode(vae, batch, conditions, scale, taken, pose.turn, generator)
         return found._replace(from_population=found.from_population & (not wide))
 
     return _in_parts(part, config.galaxies, sources, config.seed, "encoded", work)
@@ -175,9 +203,13 @@ def encode_real(vae: VAE, sources: Sources, config: FlowTraining, work: WorkFold
         index = torch.multinomial(weight, count, replacement=True, generator=generator)
         level = weight.new_full((count,), flow_constants.ENCODED_SIGNAL_TO_NOISE)
         batch = real.batch(index, generator, level)
+        taken = real.frame_g[index]
+        with torch.inference_mode():
+            looks = vae.decoder(_means(vae, batch)[0].float())
+        pose = _some_unturned(find_pose(looks, taken), config.drop, generator)
         found = encode(
-            vae, batch, real.conditions[index], real.pixel_scale[index], real.frame_g[index],
-            generator,
+            vae, lay(batch, pose), real.conditions[index], real.pixel_scale[index], taken,
+            pose.turn, generator,
         )  # fmt: skip
         return found._replace(from_population=torch.zeros_like(found.from_population))
 
@@ -240,9 +272,10 @@ def train(
     population = _within(made.conditions, ranges)[made.from_population]
     flows.half_light_pixels.copy_(made.pixels[made.from_population].median())
     _fit_population(flows, population[torch.isfinite(population).all(1)], config, work)
-    rows = _Rows(made.latents, _within(made.conditions, ranges), len(made.latents))
+    rows = _Rows(made.latents, _within(made.conditions, ranges), made.turn, len(made.latents))
     if sources.real is not None and config.real > 0:
         rows = _with_real(rows, encode_real(vae, sources, config, work), ranges)
+    flows.turns.fit(rows.turn, rows.conditions[:, NAMES.index("g")])
     flows.latent.fit_axes(made.latents, vae.config.bands - 1)
     source = _source(flows, rows, vae.decoder)
     _fit_latent(flows, source, config, work)
@@ -278,6 +311,7 @@ def _with_real(rows: _Rows, real: Encoded, ranges: dict) -> _Rows:
     return rows._replace(
         latents=torch.cat([rows.latents, real.latents[keep]]),
         conditions=torch.cat([rows.conditions, real.conditions[keep]]),
+        turn=torch.cat([rows.turn, real.turn[keep]]),
     )
 
 
@@ -286,20 +320,20 @@ class _Source(NamedTuple):
 
     Attributes
     ----------
-    kept : (tensor, tensor)
-        Latents and conditions of galaxies that no step sees: they give the radius of noise.
+    kept : (tensor, tensor, tensor)
+        Latents, conditions and turns of galaxies that no step sees: they give the radius of noise.
     rows : int
         Number of the others.
     at : callable
-        Latents and conditions of these by number (n,); what real ones lack is drawn.
+        The same of these by number (n,); what real ones lack is drawn.
     """
 
-    kept: tuple[Tensor, Tensor]
+    kept: tuple[Tensor, Tensor, Tensor]
     rows: int
-    at: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+    at: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor, Tensor]]
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents and conditions of the galaxies of a step beside a critic."""
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents, conditions and turns of the galaxies of a step beside a critic."""
         size = (flow_constants.JUDGED_BATCH,)
         index = torch.randint(self.rows, size, generator=generator, device=generator.device)
         return self.at(index, generator)
@@ -307,36 +341,38 @@ class _Source(NamedTuple):
 
 def _source(flows: Flows, rows: _Rows, decoder: Decoder) -> _Source:
     """Keep some synthetic galaxies, and complete the others as they are looked up."""
-    latents, conditions, synthetic = rows
+    latents, conditions, turn, synthetic = rows
     magnitude = conditions[:synthetic, NAMES.index("magnitude")]
     bright = magnitude[magnitude < NEARBY_MAGNITUDE]
     made = latents[:synthetic], conditions[:synthetic]
     kept = min(flow_constants.RADIUS_GALAXIES, synthetic // 8)
 
-    def at(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def at(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         index = kept + index
         asked, real = conditions[index], index >= synthetic
         asked[real] = fill_missing(flows, asked[real], bright, generator)
         target = latents[index]
         target[real] = lend(target[real], asked[real], made, decoder, generator)
-        return target, asked
+        return target, asked, turn[index]
 
-    return _Source((latents[:kept], conditions[:kept]), len(latents) - kept, at)
+    first = slice(kept)
+    own = (latents[first], conditions[first], turn[first])
+    return _Source(own, len(latents) - kept, at)
 
 
 def _fit_latent(flows: Flows, source: _Source, config: FlowTraining, work: WorkFolder) -> None:
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
-        target, asked = source.at(index, generator)
-        hide = _rand((len(asked), 1), generator) < config.drop
-        hide = hide & (_rand(asked.shape, generator) < flow_constants.HIDE_CONDITION)
+        target, asked, turn = source.at(index, generator)
+        hide = _rand(asked.shape, generator) < flow_constants.HIDE_CONDITION
+        hide = hide & torch.isnan(turn)[:, None]
         asked = torch.where(hide, torch.nan, asked)
         with half_precision(target.device):
-            return -flows.latent_log_prob(target, asked).mean()
+            return -flows.latent_log_prob(target, asked, turn).mean()
 
     task = _Task("latent_flow", source.rows, config.learning_rate, config.seed + 2)
     _minimise(flows.latent, loss, task, config, work)
-    latents, conditions = source.kept
-    flows.latent.fit_radius(latents, flows.context(conditions))
+    latents, *known = source.kept
+    flows.latent.fit_radius(latents, flows.latent_context(*known))
 
 
 def _fit_population(

@@ -52,8 +52,9 @@ class RadialPSFTable:
         return RadialPSFTable(self.k.to(device), self.otf.to(device))
 
     def canonical(
-        self, pixel_scale: Tensor, size: int = STAMP_SIZE, frame_g: Tensor | None = None
-    ) -> Tensor:
+        self, pixel_scale: Tensor, size: int = STAMP_SIZE, frame_g: Tensor | None = None,
+        lies: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Return the transforms of PSF and canonical pixel on the stamp's grid.
 
         Parameters
@@ -64,6 +65,8 @@ class RadialPSFTable:
             Side of the stamp [pixel].
         frame_g : tensor (n,), optional
             Shear along +x that the frame takes out; none if absent.
+        lies : tensor (n, 2, 2), optional
+            Orthogonal, from the frame to the stamps; these are the frame if absent.
 
         Returns
         -------
@@ -72,7 +75,13 @@ class RadialPSFTable:
         ky, kx = _wave_numbers(size, pixel_scale)
         g = torch.zeros_like(pixel_scale) if frame_g is None else frame_g
         ratio = torch.sqrt((1 + g) / (1 - g))[:, None, None]
-        position = torch.hypot(kx / ratio, ky * ratio) / (pixel_scale[:, None, None] * self.k[1])
+        along, across = kx, ky
+        if lies is not None:
+            along, across = (
+                lies[:, 0, i, None, None] * kx + lies[:, 1, i, None, None] * ky for i in (0, 1)
+            )
+        step = pixel_scale[:, None, None] * self.k[1]
+        position = torch.hypot(along / ratio, across * ratio) / step
         position = position.clamp(max=len(self.k) - 1.001)
         low = position.long()
         share = (position - low)[:, None]
@@ -109,6 +118,7 @@ def observe(
     complete: bool = False,
     psf_scale: Tensor | None = None,
     frame_g: Tensor | None = None,
+    lies: Tensor | None = None,
 ) -> Batch:
     """Look at PSF-free canonical galaxies through HST-like PSFs and noise.
 
@@ -128,6 +138,8 @@ def observe(
         Width of each galaxy's PSFs relative to the models'; random if absent.
     frame_g : tensor (n,), optional
         Shear along +x that the frame takes out of each galaxy; none if absent.
+    lies : tensor (n, 2, 2), optional
+        Orthogonal, from the frame to the stamps; these are the frame if absent.
 
     Returns
     -------
@@ -136,7 +148,7 @@ def observe(
     n, bands = stamps.shape[:2]
     if psf_scale is None:
         psf_scale = _psf_scale(n, generator)
-    otf = psfs.canonical(pixel_scale / psf_scale, frame_g=frame_g)
+    otf = psfs.canonical(pixel_scale / psf_scale, frame_g=frame_g, lies=lies)
     seen = convolve(stamps, otf)
     if signal_to_noise is None:
         signal_to_noise = draw_signal_to_noise(n, generator)

@@ -1,10 +1,13 @@
 """Real galaxies of a training file, varied and re-noised each time that they are used."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from galsim_vae.conditions import NAMES
+from galsim_vae.model.pose import FLATTEST
 from galsim_vae.train.training_file import Dataset
 
 from . import augment, constants
@@ -78,6 +81,7 @@ class RealGalaxies:
         generator: torch.Generator,
         signal_to_noise: Tensor | None = None,
         exchange: bool = False,
+        any_turn: bool = False,
     ) -> Batch:
         """Vary at random (`augment.vary`), add white noise down to a drawn signal-to-noise ratio.
 
@@ -94,6 +98,9 @@ class RealGalaxies:
             Drawn with `draw_signal_to_noise` if absent.
         exchange : bool
             Give most of them the colours of others (`augment.exchange_colours`).
+        any_turn : bool
+            Turn by any angle all that `galsim_vae.model.pose` turns; else only those seen nearly
+            face-on.
 
         Returns
         -------
@@ -102,8 +109,11 @@ class RealGalaxies:
         galaxies = Batch(*(value[index] for value in self.observed))
         if exchange:
             galaxies = self._with_other_colours(galaxies, index, generator)
+        most = self.most[index]
+        if any_turn:
+            most = torch.where(self.frame_g[index] < FLATTEST, math.pi / 4, most)
         image, mask, otf, stretched = augment.vary(
-            galaxies.image, galaxies.mask, galaxies.otf, self.most[index], generator
+            galaxies.image, galaxies.mask, galaxies.otf, most, generator
         )
         # Stretched by an area, noise of the same power per sky area is fainter per pixel.
         noise = galaxies.noise / stretched.sqrt()[:, None]

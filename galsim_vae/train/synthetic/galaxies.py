@@ -33,6 +33,7 @@ __all__ = [
     "Synthetic",
     "broaden",
     "canonical_pixel_scale",
+    "fresh_conditions",
     "fresh_galaxies",
     "sample",
 ]
@@ -45,6 +46,16 @@ _DUST_POWER = -0.7
 _DUST_PIVOT = 0.55
 
 
+class _Drawing(NamedTuple):
+    """How galaxies were drawn: parameters of `_draw`."""
+
+    affine: Tensor
+    centre: Tensor
+    taken: Tensor
+    sed: Tensor
+    waves: Tensor
+
+
 class Synthetic(NamedTuple):
     """Canonical galaxies.
 
@@ -54,10 +65,33 @@ class Synthetic(NamedTuple):
         float32, non-negative, F814W sums to 1, other bands to f_nu(band) / f_nu(F814W).
     morphology : Morphology
         What they were made of.
+    drawing : tuple
+        How they lie in their stamps.
+    frame : Frame
     """
 
     stamps: Tensor
     morphology: Morphology
+    drawing: _Drawing
+    frame: Frame
+
+    def laid(self, lies: Tensor) -> Tensor:
+        """Draw the same galaxies turned or mirrored, without any resampling.
+
+        Parameters
+        ----------
+        lies : tensor (n, 2, 2)
+            Orthogonal, from the frame to the new stamps.
+
+        Returns
+        -------
+        tensor (n, bands, 64, 64)
+        """
+        affine, centre, taken, sed, waves = self.drawing
+        with torch.no_grad():
+            turned = lies @ affine, (lies @ centre[..., None])[..., 0]
+            stamps = _draw(self.morphology, *turned, taken, sed, waves, 1, lies)
+            return _finished(stamps, self.frame)
 
 
 def sample(
@@ -67,6 +101,7 @@ def sample(
     *,
     frame: Frame = DEFAULT,
     device: str | torch.device = "cpu",
+    lies: Tensor | None = None,
 ) -> Synthetic:
     """Make one random galaxy for each row of conditions.
 
@@ -86,6 +121,8 @@ def sample(
     frame : Frame
         Of the stamps.
     device : str or torch.device
+    lies : tensor (n, 2, 2), optional
+        Orthogonal, from the frame to the stamps, which are the frame if absent.
 
     Returns
     -------
@@ -104,11 +141,20 @@ def sample(
         one = [REFERENCE]
         first = _draw(m, affine, centre, taken, sed[..., one], waves[:, one], _FIRST_STEP)[:, 0]
         affine, centre = _correction(first, conditions[:, 2], taken, m.bulge_fraction)
-        # Decoded stamps fade at their ends; without this the decoder would add light inside.
-        fade = frame.taper(STAMP_SIZE).to(device)
-        stamps = _draw(m, affine, centre, taken, sed, waves, 1) * fade
-        stamps = stamps / stamps[:, REFERENCE].sum((1, 2))[:, None, None, None]
-    return Synthetic(stamps, m)
+        made = Synthetic(torch.empty(0), m, _Drawing(affine, centre, taken, sed, waves), frame)
+        if lies is not None:
+            return made._replace(stamps=made.laid(lies))
+        stamps = _finished(_draw(m, affine, centre, taken, sed, waves, 1), frame)
+    return made._replace(stamps=stamps)
+
+
+def _finished(stamps: Tensor, frame: Frame) -> Tensor:
+    """Let stamps fade at their ends, as decoded ones do, and give F814W unit flux.
+
+    Without the fading the decoder would add light inside.
+    """
+    stamps = stamps * frame.taper(STAMP_SIZE).to(stamps.device)
+    return stamps / stamps[:, REFERENCE].sum((1, 2))[:, None, None, None]
 
 
 def fresh_galaxies(
@@ -123,9 +169,9 @@ def fresh_galaxies(
     Parameters
     ----------
     n : int
+        How many.
     colours : ColourTable
     generator : torch.Generator
-        Its device is that of the galaxies.
     wide : bool
         Spread the conditions with `broaden`.
     frame : Frame
@@ -137,11 +183,15 @@ def fresh_galaxies(
     stamps : Tensor, (n, bands, 64, 64)
         Without PSF and noise.
     """
-    conditions = population.sample(n, generator)
-    if wide:
-        conditions = broaden(conditions, generator)
+    conditions = fresh_conditions(n, generator, wide)
     made = sample(conditions, generator, colours, frame=frame, device=generator.device)
     return conditions, made.stamps
+
+
+def fresh_conditions(n: int, generator: torch.Generator, wide: bool = True) -> Tensor:
+    """Draw conditions (n, 4) of the population, spread with `broaden` if wide."""
+    conditions = population.sample(n, generator)
+    return broaden(conditions, generator) if wide else conditions
 
 
 def broaden(conditions: Tensor, generator: torch.Generator) -> Tensor:
@@ -234,6 +284,7 @@ def _draw(
     sed: Tensor,
     waves: Tensor,
     step: int,
+    lies: Tensor | None = None,
 ) -> Tensor:
     """Draw every ``step``-th pixel in some bands: (n, bands, 64 / step, 64 / step).
 
@@ -255,7 +306,8 @@ def _draw(
     bulge, disc = smooth[:n], smooth[n:]
     x = sersic.pixels(centre.device, step)
     log_disc, arms, dust, bar = fields(m, plane(m, affine, centre, x))
-    extra = clumps(m, affine, centre, taken, x, sersic.SMOOTHING)  # clumps and companion
+    # clumps and companion
+    extra = clumps(m, affine, centre, taken, x, sersic.SMOOTHING, lies)
 
     tau = (waves.clamp_min(0.15) / _DUST_PIVOT) ** _DUST_POWER
     contrast = (waves.clamp(0.2, 2.0) / 0.45) ** -0.35  # arms fade in red light

@@ -159,12 +159,30 @@ def _blobs(x: Tensor, centre: Tensor, sigma: Tensor, flux: Tensor) -> Tensor:
     return (gy * (flux / (2 * math.pi * sigma.prod(-1)))[..., None]).mT @ gx
 
 
-def clumps(
-    m: Morphology, affine: Tensor, centre: Tensor, taken: Tensor, x: Tensor, smoothing: float
+def _slanted_blobs(
+    x: Tensor, centre: Tensor, sigma: Tensor, flux: Tensor, lies: Tensor
 ) -> Tensor:
+    """The same, their axes along the columns of `lies` (n, 2, 2), which is orthogonal."""
+    y, x = torch.meshgrid(x, x, indexing="ij")
+    total = torch.zeros(len(centre), *x.shape, device=x.device)
+    for k in range(flux.shape[1]):
+        dx, dy = (_c(-centre[:, k, i]) + v for i, v in ((0, x), (1, y)))
+        along, across = (
+            (_c(lies[:, 0, i]) * dx + _c(lies[:, 1, i]) * dy) / _c(sigma[:, k, i]) for i in (0, 1)
+        )
+        blob = fade(along.square() + across.square())
+        total += blob * _c(flux[:, k] / (2 * math.pi * sigma[:, k].prod(-1)))
+    return total
+
+
+def clumps(
+    m: Morphology, affine: Tensor, centre: Tensor, taken: Tensor, x: Tensor, smoothing: float,
+    lies: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Draw star-forming clumps and the companion, smoothed by a Gaussian of that sigma.
 
-    They are round but for a shear along x, (n,), that is taken out of them.
+    They are round but for a shear, (n,), that is taken out of them, along x or, if `lies` is given,
+    along what that (n, 2, 2) makes of the x axis.
 
     Returns
     -------
@@ -179,10 +197,15 @@ def clumps(
         axes = torch.stack((sigma / ratio, sigma * ratio), -1)
         return (axes.square() + smoothing**2).sqrt()
 
-    first = _blobs(x, place, widths(m.clump_sigma), m.clump_flux)
+    def blobs(there: Tensor, sigma: Tensor, flux: Tensor) -> Tensor:
+        if lies is None:
+            return _blobs(x, there, sigma, flux)
+        return _slanted_blobs(x, there, sigma, flux, lies)
+
+    first = blobs(place, widths(m.clump_sigma), m.clump_flux)
     # An exponential-like companion of three Gaussians (after Hogg & Lang 2013, PASP 125, 719).
     width = m.companion_radius[:, None] * place.new_tensor([0.35, 0.8, 1.5])
     share = m.companion_flux[:, None] * place.new_tensor([0.2, 0.5, 0.3])
     there = (m.companion_place[:, None] @ affine.mT + centre[:, None]).expand(-1, 3, -1)
-    second = _blobs(x, there, widths(width), share)
+    second = blobs(there, widths(width), share)
     return torch.stack((first, second), 1)

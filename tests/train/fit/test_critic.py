@@ -64,7 +64,8 @@ def test_the_flow_draws_what_the_critic_is_shown(flows, tmp_path, monkeypatch):
     mean = torch.tensor([1.5, -1.0, 0.0, 0.0])
 
     def draw(generator):
-        return mean + torch.randn(128, LATENT, generator=generator), conditions(128)
+        latents = mean + torch.randn(128, LATENT, generator=generator)
+        return latents, conditions(128), torch.full((128,), torch.nan)
 
     def off():
         """How far the mean of drawn latents, in those that show, is from the galaxies'."""
