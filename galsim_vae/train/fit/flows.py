@@ -9,26 +9,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.conditions import NAMES
 from galsim_vae.devices import half_precision
-from galsim_vae.geometry import sheared_shape
-from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE, Decoder
-from galsim_vae.shapes import measure
-from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_conditions, sample
 
-from . import constants, critic, flow_constants
+from . import critic, flow_constants
 from .autoencoder import Sources
-from .batch import Batch
-from .checkpoint import Collected, RandomState, WorkFolder, digest
+from .checkpoint import RandomState, WorkFolder, digest
 from .descent import Descent
-from .fill import NEARBY_MAGNITUDE, fill_missing, is_nearby, lend
-from .observe import observe
-from .posed import Pose, find_pose, lay, matrix
+from .encoded import Encoded, encode_real, encode_synthetic
+from .fill import NEARBY_MAGNITUDE, fill_missing, lend
 
-__all__ = ["Encoded", "FlowTraining", "encode", "encode_real", "encode_synthetic", "train"]
+__all__ = ["FlowTraining", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,140 +89,6 @@ class _Rows(NamedTuple):
     synthetic: int
 
 
-class Encoded(NamedTuple):
-    """Latents (n, latent) and conditions (n, 4) measured on their decoded stamps.
-
-    `turn` (n,) brings these back to the frame (`galsim_vae.model.pose`), NaN where it need not.
-    `pixels` (n,) is the radius measured, in pixels; `from_population` (n,) tells which galaxies
-    were drawn from the population as it is.
-    """
-
-    latents: Tensor
-    conditions: Tensor
-    turn: Tensor
-    pixels: Tensor
-    from_population: Tensor
-
-
-@torch.inference_mode()
-def encode(
-    vae: VAE,
-    batch: Batch,
-    conditions: Tensor,
-    pixel_scale: Tensor,
-    frame_g: Tensor,
-    turn: Tensor,
-    generator: torch.Generator,
-) -> Encoded:
-    """Draw a latent for each observed galaxy and measure its decoded stamp.
-
-    Parameters
-    ----------
-    vae : VAE
-    batch : Batch
-    conditions : tensor (n, 4)
-        In the order of `NAMES`, radius in arcsec, NaN where missing; radius and |g| are replaced
-        by what is measured.
-    pixel_scale : tensor (n,)
-        arcsec. NaN: the radius stays missing.
-    frame_g : tensor (n,)
-        Shear along +x that the frame has taken out: with what is measured in it, the shape.
-    turn : tensor (n,)
-        From the stamp to the frame [radian]; NaN: it is not turned.
-    generator : torch.Generator
-
-    Returns
-    -------
-    Encoded
-        Of those that can be measured.
-    """
-    mean, log_variance = _means(vae, batch)
-    latents = likelihood.sample_posterior(mean, log_variance, generator)
-    image = vae.decoder(latents)[:, BANDS.index(REFERENCE)]
-    moments, pixels, keep = measure(image)
-    back = torch.polar(torch.ones_like(turn), 2 * turn.nan_to_num())
-    g = sheared_shape(torch.complex(moments.g1, moments.g2) * back, frame_g).abs()
-    labels = torch.stack([conditions[:, 0], pixels * pixel_scale, g, conditions[:, 3]], 1)
-    every = torch.ones(int(keep.sum()), dtype=torch.bool, device=latents.device)
-    return Encoded(latents[keep], labels[keep], turn[keep], pixels[keep], every)
-
-
-def _means(vae: VAE, batch: Batch) -> tuple[Tensor, Tensor]:
-    with half_precision(batch.image.device):
-        return vae.encode(batch.image, batch.otf, batch.noise, batch.mask)
-
-
-def _some_unturned(pose: Pose, share: float, generator: torch.Generator) -> Pose:
-    """Let a share of the galaxies lie as they do."""
-    lie = _rand(pose.turn.shape, generator) < share
-    return pose._replace(turn=torch.where(lie, torch.nan, pose.turn))
-
-
-def encode_synthetic(vae: VAE, sources: Sources, config: FlowTraining, work: WorkFolder) -> Encoded:
-    """Encode fresh synthetic galaxies, alternately from the population and spread widely.
-
-    They are seen almost without PSF: their latents then hold structure that HST would blur away.
-    """
-    n = flow_constants.ENCODED_BATCH
-
-    def part(number: int, generator: torch.Generator) -> Encoded:
-        wide = number % 2 == 1
-        conditions = fresh_conditions(n, generator, wide)
-        made = sample(
-            conditions, generator, sources.colours, frame=sources.frame, device=sources.device
-        )
-        scale, taken = canonical_pixel_scale(conditions), sources.frame.shear(conditions[:, 2])
-        level = scale.new_full((n,), flow_constants.ENCODED_SIGNAL_TO_NOISE)
-        sharp = scale.new_full((n,), constants.SHARPEST)
-        pose = _some_unturned(find_pose(made.stamps, conditions[:, 2]), config.drop, generator)
-        lies = matrix(pose)
-        batch = observe(
-            made.laid(lies), scale, sources.psfs, generator, level, True, sharp, taken, lies
-        )
-        found = encode(vae, batch, conditions, scale, taken, pose.turn, generator)
-        return found._replace(from_population=found.from_population & (not wide))
-
-    return _in_parts(part, config.galaxies, sources, config.seed, "encoded", work)
-
-
-def encode_real(vae: VAE, sources: Sources, config: FlowTraining, work: WorkFolder) -> Encoded:
-    """Encode varied and re-noised copies of the real training galaxies."""
-    real = sources.real
-    assert real is not None
-    count = flow_constants.ENCODED_BATCH
-    weight = torch.where(is_nearby(real.conditions), config.nearby, 1.0)
-
-    def part(_, generator: torch.Generator) -> Encoded:
-        index = torch.multinomial(weight, count, replacement=True, generator=generator)
-        level = weight.new_full((count,), flow_constants.ENCODED_SIGNAL_TO_NOISE)
-        batch = real.batch(index, generator, level)
-        taken = real.frame_g[index]
-        with torch.inference_mode():
-            looks = vae.decoder(_means(vae, batch)[0].float())
-        pose = _some_unturned(find_pose(looks, taken), config.drop, generator)
-        found = encode(
-            vae, lay(batch, pose), real.conditions[index], real.pixel_scale[index], taken,
-            pose.turn, generator,
-        )  # fmt: skip
-        return found._replace(from_population=torch.zeros_like(found.from_population))
-
-    n = int(config.real * config.galaxies)
-    return _in_parts(part, n, sources, config.seed + 1, "encoded_real", work)
-
-
-def _in_parts(
-    part: Callable[[int, torch.Generator], Encoded], n: int, sources: Sources, seed: int, name: str,
-    work: WorkFolder,
-) -> Encoded:  # fmt: skip
-    """Encode n galaxies part by part; a checkpoint holds those that are done."""
-    generator = torch.Generator(sources.device).manual_seed(seed)
-    encoded = Collected(Encoded._fields, sources.device)
-    checkpoint = work.checkpoint(name, encoded=encoded, generator=RandomState(generator))
-    for number in checkpoint.steps(-(-n // flow_constants.ENCODED_BATCH), name.replace("_", " ")):
-        encoded.append(part(number, generator))
-    return Encoded(*encoded.joined())
-
-
 def train(
     vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: FlowTraining, folder: Path
 ) -> Flows:
@@ -265,7 +124,7 @@ def train(
     """
     vae = vae.eval().requires_grad_(False)
     work = WorkFolder(folder, _settings(vae, ranges, flow, config) | sources.settings())
-    made = encode_synthetic(vae, sources, config, work)
+    made = encode_synthetic(vae, sources, config.galaxies, config.drop, config.seed, work)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         flows = Flows(vae.config.latent, ranges, flow).to(made.latents.device)
@@ -274,7 +133,11 @@ def train(
     _fit_population(flows, population[torch.isfinite(population).all(1)], config, work)
     rows = _Rows(made.latents, _within(made.conditions, ranges), made.turn, len(made.latents))
     if sources.real is not None and config.real > 0:
-        rows = _with_real(rows, encode_real(vae, sources, config, work), ranges)
+        real = encode_real(
+            vae, sources, int(config.real * config.galaxies), config.drop, config.nearby,
+            config.seed + 1, work,
+        )  # fmt: skip
+        rows = _with_real(rows, real, ranges)
     flows.turns.fit(rows.turn, rows.conditions[:, NAMES.index("g")])
     flows.latent.fit_axes(made.latents, vae.config.bands - 1)
     source = _source(flows, rows, vae.decoder)

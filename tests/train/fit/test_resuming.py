@@ -11,6 +11,7 @@ from galsim_vae.train.fit import (
     autoencoder,
     checkpoint,
     constants,
+    encoded,
     flow_constants,
     flows,
     observe,
@@ -69,8 +70,8 @@ def uninterrupted(sources, tmp_path_factory):
 # are real.
 PLACES = {
     "autoencoder": (autoencoder, "losses", 2),
-    "encoding": (flows, "encode", 3),
-    "encoding real galaxies": (flows, "encode", 5),
+    "encoding": (encoded, "encode", 3),
+    "encoding real galaxies": (encoded, "encode", 5),
     "latent flow": (Flows, "latent_log_prob", 2),
     "population flow": (Flows, "population_log_prob", 3),
     "critic": (Critic, "loss", 4),

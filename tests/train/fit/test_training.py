@@ -12,7 +12,7 @@ from galsim_vae.frame.psf_shape import psf_shape
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE, VAEConfig
-from galsim_vae.train.fit import augment, observe
+from galsim_vae.train.fit import augment, encoded, observe
 from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
 from galsim_vae.train.fit.batch import AS_STATED, INFERENCE, Batch
@@ -155,8 +155,8 @@ def test_flows_learn_the_conditions_of_their_galaxies(sources, tmp_path):
     config = fitflows.FlowTraining(galaxies=1024, steps=300, batch=128, real=0)
     vae = VAE(TINY)
     flows = fitflows.train(vae, sources, DEFAULT_RANGES, FlowConfig(2, 16), config, tmp_path)
-    other = fitflows.FlowTraining(galaxies=512, seed=9)
-    made = fitflows.encode_synthetic(vae, sources, other, WorkFolder(tmp_path / "other", {}))
+    other = WorkFolder(tmp_path / "other", {})
+    made = encoded.encode_synthetic(vae, sources, 512, config.drop, 9, other)
     known = made.conditions[made.from_population]
     usual = made.pixels[made.from_population].median().item()
     assert flows.half_light_pixels.item() == pytest.approx(usual, rel=0.02)
@@ -298,14 +298,25 @@ def test_training_step_with_real_galaxies(sources, real_galaxies, tmp_path):
     both = loop.Sources(sources.colours, sources.psfs, real_galaxies[0])
     vae = loop.train(TINY, config, both, tmp_path)
     assert all(torch.isfinite(p).all() for p in vae.parameters())
-    encoded = fitflows.encode_real(
-        vae, both, fitflows.FlowTraining(galaxies=256, real=0.25), WorkFolder(tmp_path, {})
-    )
-    assert torch.isnan(encoded.conditions[:, [0, 1, 3]]).all()
-    assert torch.isfinite(encoded.conditions[:, 2]).all()
+    found = encoded.encode_real(vae, both, 64, 0.1, 0.2, 1, WorkFolder(tmp_path, {}))
+    assert torch.isnan(found.conditions[:, [0, 1, 3]]).all()
+    assert torch.isfinite(found.conditions[:, 2]).all()
     with pytest.raises(ValueError, match=r"training.steps = 2, not 1"):
         other = loop.LoopConfig(steps=1, batch=2, real=2)
         loop.train(TINY, other, both, tmp_path)
+
+
+def test_galaxies_encoded_by_processes_are_the_same(sources, tmp_path):
+    torch.manual_seed(6)
+    vae = VAE(TINY).eval().requires_grad_(False)
+    before, made = torch.get_num_threads(), {}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        work = WorkFolder(tmp_path / str(threads), {})
+        made[threads] = encoded.encode_synthetic(vae, sources, 17 * 64, 0.1, 5, work)
+    torch.set_num_threads(before)
+    for name, one, two in zip(encoded.Encoded._fields, *made.values(), strict=True):
+        assert torch.equal(one.nan_to_num(9), two.nan_to_num(9)), name
 
 
 def test_refining_improves_the_fit(sources):
