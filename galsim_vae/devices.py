@@ -1,14 +1,15 @@
-"""torch as this package needs it: its devices, threads and memory, whatever the host has set."""
+"""torch as this package needs it: devices, threads, processes and memory, whatever the host set."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from galsim.errors import GalSimValueError, galsim_warn
 
 __all__ = [
     "computes_in_bfloat16", "find_device", "half_precision", "in_halves", "in_single_threads",
-    "one_thread", "pinned_torch",
+    "one_thread", "pinned_torch", "process_pool",
 ]  # fmt: skip
 
 _Job = TypeVar("_Job")
@@ -169,6 +170,41 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def process_pool(
+    workers: int, initializer: Callable[..., Any] | None = None, initargs: tuple = ()
+) -> ProcessPoolExecutor:
+    """Return a pool of processes in which torch has one thread.
+
+    They end with this process, also where that is killed: left to themselves they would wait for
+    work for ever, and keep their memory.
+
+    Parameters
+    ----------
+    workers : int
+        How many processes.
+    initializer : callable, optional
+        Called with `initargs` once in each; as these, it is sent there by pickle.
+    initargs : tuple
+    """
+    # Not by fork: torch's threads do not survive it.
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, spawn, _begin, (initializer, initargs))
+
+
+def _begin(initializer: Callable[..., Any] | None, initargs: tuple) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextlib.contextmanager

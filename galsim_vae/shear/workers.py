@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import queue
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -17,7 +15,7 @@ from galsim.errors import GalSimError
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from galsim_vae.devices import one_thread
+from galsim_vae.devices import one_thread, process_pool
 from galsim_vae.settings import how_to_install
 
 from .bias import Sums, bias
@@ -111,9 +109,7 @@ def _in_processes(
 
 
 def _keep_working(config, sha256: str, todo, results, stop: threading.Event) -> None:
-    # Not by fork: torch's threads do not survive it.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(1, mp_context=context)
+    pool = process_pool(1)
     try:
         while not stop.is_set():
             try:
@@ -130,7 +126,7 @@ def _keep_working(config, sha256: str, todo, results, stop: threading.Event) -> 
                     if attempt == ATTEMPTS or stop.is_set():
                         raise _lost(number) from error
                     logger.warning("a worker died: chunk %d is done again", number)
-                    pool = ProcessPoolExecutor(1, mp_context=context)
+                    pool = process_pool(1)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -5,19 +5,16 @@ Interrupted, it goes on from the pieces in its work folder and ends as if it had
 
 import hashlib
 import logging
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import galsim
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from galsim_vae.devices import one_thread
+from galsim_vae.devices import one_thread, process_pool
 from galsim_vae.files import output_folder
 from galsim_vae.generator import GalaxyGenerator
 from galsim_vae.model import file as modelfile
@@ -197,15 +194,12 @@ def _work(path: Path, data: Path | None, jobs: list[_Job]) -> Iterator[int]:
             _start(path, data)
         yield from map(_make, jobs)
         return
-    # Not by fork: torch's threads do not survive it.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(path, data)) as pool:
+    with process_pool(workers, _start, (path, data)) as pool:
         yield from pool.map(_make, jobs)
 
 
 def _start(path: Path, data: Path | None) -> None:
     global _context, _data
-    torch.set_num_threads(1)
     _context = Context(path)
     _data = None if data is None else dataset.read(data)
 

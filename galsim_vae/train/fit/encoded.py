@@ -4,10 +4,8 @@ A part is a function of its number and the seed, and computed by one thread: the
 the number of processes.
 """
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
-from galsim_vae.devices import half_precision, one_thread
+from galsim_vae.devices import half_precision, one_thread, process_pool
 from galsim_vae.geometry import sheared_shape
 from galsim_vae.model import likelihood
 from galsim_vae.model.vae import VAE
@@ -229,9 +227,7 @@ def _here(
 
 def _in_processes(part: _Part, numbers: range, seed: int, workers: int) -> Iterator[Encoded]:
     """Yield parts in their order; they come as arrays, which need no shared memory."""
-    # Not by fork: torch's threads do not survive it.
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(part, seed))
+    pool = process_pool(workers, _start, (part, seed))
     left, asked = iter(numbers), deque()
     try:
         asked.extend(pool.submit(_sent, number) for number in islice(left, _AHEAD * workers))
@@ -245,7 +241,6 @@ def _in_processes(part: _Part, numbers: range, seed: int, workers: int) -> Itera
 
 def _start(part: _Part, seed: int) -> None:
     global _job
-    torch.set_num_threads(1)
     _job = part, seed
 
 
