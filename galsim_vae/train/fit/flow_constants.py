@@ -5,7 +5,7 @@ __all__ = ["recorded"]
 #: Signal-to-noise ratio at which galaxies are encoded for the flow: high, so that latents carry
 #: the structure and not the uncertainty about it.
 ENCODED_SIGNAL_TO_NOISE = 500.0
-#: Galaxies encoded at a time: each such part has its own random numbers in a row.
+#: Galaxies encoded at a time: each such part has random numbers of its own.
 ENCODED_BATCH = 64
 FLOW_GRADIENT_CLIP = 5.0
 FLOW_AVERAGE = 0.998
