@@ -189,10 +189,12 @@ def encode_real(
 
     Parameters
     ----------
+    vae, sources, n, lying
+        As for `encode_synthetic`.
     nearby : float
         How often one of a nearby survey is taken, over how often another is.
-    vae, sources, n, lying, seed, work
-        As for `encode_synthetic`, of ``encoded_real.ckpt``.
+    seed, work
+        As for `encode_synthetic`; the file is ``encoded_real.ckpt``.
     """
     part = _RealPart(vae, sources, lying, nearby)
     return _in_parts(part, n, sources, seed, "encoded_real", work)
