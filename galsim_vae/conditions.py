@@ -37,6 +37,7 @@ __all__ = [
     "DEFAULT_RANGES",
     "LABELS",
     "NAMES",
+    "POSE",
     "Conditions",
     "as_columns",
     "check_magnitude",
@@ -50,6 +51,10 @@ __all__ = [
 
 #: The conditions, in the order of the columns of `Conditions.values`.
 NAMES = ("magnitude", "half_light_radius", "g", "redshift")
+
+#: Columns that tell how a galaxy lies in its stamp (`galsim_vae.model.pose`), and what they are
+#: where they are missing.
+POSE = {"turn": np.nan, "hand": 1.0}
 
 #: Ranges used where no weights file gives its own.
 DEFAULT_RANGES: dict[str, tuple[float, float]] = {

@@ -45,9 +45,6 @@ _FEWEST = 8
 # Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].
 _MAX_COLOUR = 10.0
 _MAGNITUDE = cond.NAMES.index("magnitude")
-# Columns that tell how a galaxy lies in its stamp (`galsim_vae.model.pose`), and what they are
-# where they are missing.
-_POSE = {"turn": np.nan, "hand": 1.0}
 
 
 class _Decoded(NamedTuple):
@@ -329,7 +326,7 @@ class GalaxyGenerator:
         complete = self._complete(self._with_magnitudes(asked, seeds, self.extrapolate), seeds)
         decoded = self._draw(complete, seeds)
         found = cond.to_table(complete)
-        for name in _POSE:
+        for name in cond.POSE:
             found[name] = getattr(decoded, name).numpy()
         return decoded.latent.numpy(), found
 
@@ -427,7 +424,7 @@ class GalaxyGenerator:
     def _all_conditions(self, table) -> tuple[cond.Conditions, NDArray, NDArray]:
         """Complete conditions, and how galaxies lie: turn, NaN where not told, and hand (n,)."""
         columns = cond.as_columns(table)
-        pose = {name: columns.pop(name, missing) for name, missing in _POSE.items()}
+        pose = {name: columns.pop(name, missing) for name, missing in cond.POSE.items()}
         asked = self._asked(columns, None)
         missing = ~np.isfinite(asked.values).all(1)
         if missing.any():
@@ -435,7 +432,7 @@ class GalaxyGenerator:
                 f"Every condition is needed, and row {int(np.argmax(missing))} lacks one",
                 list(cond.NAMES),
             )
-        turn, hand = (np.ma.filled(np.ma.asarray(v, float), _POSE[n]) for n, v in pose.items())
+        turn, hand = (np.ma.filled(np.ma.asarray(v, float), cond.POSE[n]) for n, v in pose.items())
         turn, hand = (np.broadcast_to(v, len(asked)).copy() for v in (turn, hand))
         wrong = np.abs(hand) != 1
         if wrong.any():
@@ -745,7 +742,7 @@ class GalaxyGenerator:
         self, values: NDArray, ids: NDArray, seeds: NDArray, attempt: int
     ) -> _Decoded:
         width = self._model.vae.config.latent
-        uniforms = galaxy_uniforms(seeds, ids, width + len(_POSE), attempt)
+        uniforms = galaxy_uniforms(seeds, ids, width + len(cond.POSE), attempt)
         noise = _as_float32(normal(uniforms[:, :width]))
         g = torch.from_numpy(values[:, cond.NAMES.index("g")])
         turn = self._turns.draw(torch.from_numpy(uniforms[:, width].copy()), g)

@@ -12,6 +12,7 @@ from astropy.table import QTable, Row
 from galsim.errors import GalSimRangeError, GalSimValueError
 from numpy.typing import ArrayLike, NDArray
 
+from galsim_vae.conditions import POSE
 from galsim_vae.deviates import checked_seed
 from galsim_vae.stamps import Stamps
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Drawn", "Known", "interpolate", "sequence"]
 
 _COLUMNS = ("magnitude", "half_light_radius", "g1", "g2", "redshift")
-# How a galaxy lies in its stamp, and what that is where it is not told.
-_POSE = {"turn": np.nan, "hand": 1.0}
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def sequence(
     table = QTable({name: np.full(len(z), row[name]) for name in _COLUMNS})
     if follow == "population":
         table = generator.follow_population(table, z)
-    for name in _POSE:
+    for name in POSE:
         table[name] = row[name]
     table["redshift"], table["id"] = z, np.arange(len(z))
     latents = generator.from_noise(np.repeat(noise, len(z), axis=0), table)
@@ -174,7 +173,7 @@ def _end(generator: GalaxyGenerator, end: Drawn | Known) -> tuple[NDArray, dict[
         missing = [name for name in _COLUMNS if name not in row]
         if missing:
             raise GalSimValueError("A known latent needs all conditions; it lacks", missing)
-        row = {name: [missing] for name, missing in _POSE.items()} | row
+        row = {name: [missing] for name, missing in POSE.items()} | row
         return np.asarray(end.latent, np.float32), _first(row)
     raise GalSimValueError("An end must be a galsim_vae.latents.Drawn or Known", end)
 
@@ -185,7 +184,7 @@ def _numbers(row: Any) -> dict[str, Any]:
     found = {}
     for name in names:
         value = row[name]
-        if isinstance(row, Row) and name not in (*_COLUMNS, *_POSE, "id"):
+        if isinstance(row, Row) and name not in (*_COLUMNS, *POSE, "id"):
             continue  # a table of latents has more
         if hasattr(value, "unit") and value.unit is not None and name == "half_light_radius":
             value = value.to_value("arcsec")
@@ -195,13 +194,13 @@ def _numbers(row: Any) -> dict[str, Any]:
 
 
 def _first(table: QTable | Mapping[str, Any]) -> dict[str, float]:
-    names = (*_COLUMNS, *_POSE)
+    names = (*_COLUMNS, *POSE)
     row = {name: np.asarray(getattr(table[name], "value", table[name]))[0] for name in names}
     return {name: float(value) for name, value in row.items()}
 
 
 def _table(row: Mapping[str, float]) -> dict[str, Any]:
-    return {name: [row[name]] for name in (*_COLUMNS, *_POSE)}
+    return {name: [row[name]] for name in (*_COLUMNS, *POSE)}
 
 
 def _between(here: dict[str, float], there: dict[str, float], share: NDArray) -> QTable:

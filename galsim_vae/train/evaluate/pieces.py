@@ -1,4 +1,4 @@
-"""Pieces of a comparison: their random numbers, their files, and how they are joined.
+"""Pieces of a comparison: their files, and how they are joined.
 
 A piece is a function of its number and the seed alone, so that pieces can be made in any order, and
 kept.
@@ -8,23 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from galsim_vae.files import write_whole
 
-__all__ = ["PIECE", "join", "read_piece", "seeded", "write_piece"]
+__all__ = ["PIECE", "join", "read_piece", "write_piece"]
 
 PIECE = 250  # galaxies a piece
-
-
-def seeded(*numbers: int) -> torch.Generator:
-    """Return random numbers of their own for each tuple of numbers.
-
-    Training seeds are small integers used as they are, these are hashes: none is the same.
-    """
-    state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed((int(state[0]) << 31) | int(state[1]))
 
 
 def write_piece(file: Path, piece: dict[str, NDArray]) -> None:

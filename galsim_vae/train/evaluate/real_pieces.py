@@ -13,12 +13,13 @@ from tqdm import tqdm
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.conditions import NAMES
 from galsim_vae.train.fit.batch import AS_STATED, Batch
+from galsim_vae.train.seeds import seeded
 from galsim_vae.train.training_file import Dataset
 
 from . import frame, shear_samples
 from .compare import HeldOut, InFrame, compare
 from .observables import Observing, observed_features
-from .pieces import PIECE, seeded
+from .pieces import PIECE
 from .samples import Context, as_fitted, sersic_fits
 from .space import from_space
 from .upright import upright

@@ -10,6 +10,7 @@ from torch import Tensor
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
 from galsim_vae.conditions import NAMES
 from galsim_vae.train.fit.autoencoder import Sources
+from galsim_vae.train.seeds import seeded
 from galsim_vae.train.synthetic import galaxies as synthetic
 from galsim_vae.train.synthetic import population
 
@@ -17,7 +18,7 @@ from . import frame, shear_samples
 from .compare import HeldOut, InFrame, compare
 from .ends import end_brightness
 from .observables import Observing, observed_features
-from .pieces import PIECE, seeded
+from .pieces import PIECE
 from .samples import Context
 
 __all__ = ["LIMITS", "Task", "synthetic_piece"]

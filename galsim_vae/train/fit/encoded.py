@@ -20,6 +20,7 @@ from galsim_vae.geometry import sheared_shape
 from galsim_vae.model import likelihood
 from galsim_vae.model.vae import VAE
 from galsim_vae.shapes import measure
+from galsim_vae.train.seeds import seeded
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_conditions, sample
 
 from . import constants, flow_constants
@@ -252,7 +253,4 @@ def _sent(number: int) -> list[np.ndarray]:
 
 
 def _done(part: _Part, number: int, seed: int, device: torch.device) -> Encoded:
-    """Make a part by random numbers of its own; none are those of an evaluation of this seed."""
-    state = np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(2, np.uint32)
-    mixed = (int(state[0]) << 31) | int(state[1])
-    return part(number, torch.Generator(device).manual_seed(mixed))
+    return part(number, seeded(seed, key=(number,), device=device))

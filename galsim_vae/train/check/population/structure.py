@@ -22,11 +22,11 @@ from galsim_vae.frame.frames import UPRIGHT
 from galsim_vae.train.evaluate import frame
 from galsim_vae.train.evaluate.features import FEATURES
 from galsim_vae.train.evaluate.observables import observed_features, power_rings
-from galsim_vae.train.evaluate.pieces import seeded
 from galsim_vae.train.evaluate.real_pieces import conditions_of, observe
 from galsim_vae.train.evaluate.samples import as_fitted, of_equal_flux, sersic_fits
 from galsim_vae.train.evaluate.scorecard import power_ratio
 from galsim_vae.train.evaluate.upright import upright
+from galsim_vae.train.seeds import seeded
 from galsim_vae.train.statistics import bootstrap_error
 from galsim_vae.train.synthetic import galaxies as synthetic
 from galsim_vae.train.synthetic import population
