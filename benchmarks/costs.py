@@ -141,7 +141,7 @@ def ours(
 def networks(generator: galsim_vae.GalaxyGenerator) -> Callable[[], int]:
     """Return a function that runs the networks as torch has them, for galaxies one by one."""
     model = modelfile.read(generator.path)
-    noise = torch.randn(FEW, model.vae.config.latent, generator=torch.Generator().manual_seed(SEED))
+    noise = torch.randn(FEW, model.flows.noise_size, generator=torch.Generator().manual_seed(SEED))
     conditions = torch.tensor([[24.0, 0.4, 0.2, 0.8]])
 
     @pinned_torch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import galsim
@@ -31,6 +32,7 @@ from .geometry import residual_shear, rotation_matrix, shear_matrix
 from .model import file as modelfile
 from .model.batches import BATCH_SIZES, Batches, in_batches
 from .model.packed import FEWEST_ROWS, pack
+from .model.traits import measure_traits
 from .stamps import Stamps
 
 if TYPE_CHECKING:
@@ -122,6 +124,7 @@ class GalaxyGenerator:
         self._turns = copy.deepcopy(flows.turns).cpu()
         self._decoder = Batches(lambda z: (decoder(z),), sizes.network, self.device)
         self._measured = Batches(_measure, sizes.measure, self.device)
+        self._traits = Batches(lambda s: (measure_traits(s),), sizes.measure, self.device)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -370,7 +373,11 @@ class GalaxyGenerator:
 
     @pinned_torch()
     def to_noise(self, latent: ArrayLike, table) -> NDArray:
-        """Return the noise (n, latent) from which the flow makes latents, given conditions.
+        """Return noise (n, noise) from which the flows make latents, given conditions.
+
+        The last of its numbers make the galaxy's traits (`galsim_vae.model.traits`), which are
+        measured on its stamp; a galaxy that was drawn need not have just those that were asked of
+        it, so this is not the noise that it was drawn of, but another that makes the same galaxy.
 
         Parameters
         ----------
@@ -381,26 +388,30 @@ class GalaxyGenerator:
 
         Returns
         -------
-        ndarray (n, latent) float32
-            Standard normal for galaxies as the flow draws them.
+        ndarray (n, noise) float32
+            Standard normal for galaxies as the flows draw them.
 
         Raises
         ------
         galsim.GalSimValueError
             An array of the wrong shape; a condition that is missing.
         """
-        return self._through_flow("latent_noise", latent, table)
+        complete, turn, _ = self._all_conditions(table)
+        flows = self._model.flows
+        values = self._tensor("latent", latent, (len(complete), flows.latent_size))
+        (traits,) = self._traits(self._decode(values))
+        return self._through_flow(flows.latent_noise, complete, turn, values, traits)
 
     @pinned_torch()
     def from_noise(self, noise: ArrayLike, table) -> NDArray:
-        """Return the latents (n, latent) that the flow makes of noise, given conditions.
+        """Return the latents (n, latent) that the flows make of noise, given conditions.
 
         The inverse of `to_noise`, with the same errors.
 
         Parameters
         ----------
-        noise : array_like (n, latent)
-            Standard normal.
+        noise : array_like (n, noise)
+            Standard normal, from `to_noise` for instance.
         table : astropy.table.QTable, Table or dict of arrays
             Every condition of each row, and how it lies, as for `from_latents`.
 
@@ -409,15 +420,18 @@ class GalaxyGenerator:
         ndarray (n, latent) float32
             The latents.
         """
-        return self._through_flow("sample_latents", noise, table)
-
-    def _through_flow(self, method: str, values: ArrayLike, table) -> NDArray:
         complete, turn, _ = self._all_conditions(table)
-        shape = (len(complete), self._model.vae.config.latent)
-        function = getattr(self._model.flows, method)
+        flows = self._model.flows
+        values = self._tensor("noise", noise, (len(complete), flows.noise_size))
+        return self._through_flow(flows.sample_latents, complete, turn, values)
+
+    def _through_flow(
+        self, function: Callable[..., Tensor], complete: cond.Conditions, turn: NDArray,
+        *values: Tensor,
+    ) -> NDArray:  # fmt: skip
         (found,) = in_batches(
-            lambda v, c, t: (function(v, c, t),), self._sizes.flow, self.device,
-            self._tensor("values", values, shape), _as_float32(complete.values), _as_float32(turn),
+            lambda *rows: (function(*rows),), self._sizes.flow, self.device,
+            *values, _as_float32(complete.values), _as_float32(turn),
         )  # fmt: skip
         return found.numpy()
 
@@ -741,7 +755,7 @@ class GalaxyGenerator:
     def _decode_noise(
         self, values: NDArray, ids: NDArray, seeds: NDArray, attempt: int
     ) -> _Decoded:
-        width = self._model.vae.config.latent
+        width = self._model.flows.noise_size
         uniforms = galaxy_uniforms(seeds, ids, width + len(cond.POSE), attempt)
         noise = _as_float32(normal(uniforms[:, :width]))
         g = torch.from_numpy(values[:, cond.NAMES.index("g")])

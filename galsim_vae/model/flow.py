@@ -1,4 +1,4 @@
-"""Conditional normalizing flows: latents given conditions, and conditions given each other."""
+"""Conditional normalizing flows: conditions given each other, traits given them, then latents."""
 
 from dataclasses import asdict, dataclass
 
@@ -17,6 +17,7 @@ from .packed import product
 from .pose import TOLD, Turns, told
 from .radius import Radius
 from .spline import SplineCoupling
+from .traits import TRAITS, TraitContext
 
 __all__ = ["CouplingFlow", "FlowConfig", "Flows", "to_variables"]
 
@@ -57,6 +58,7 @@ class FlowConfig:
 
 
 POPULATION_FLOW = FlowConfig(layers=6, hidden=64, bins=8)
+TRAIT_FLOW = FlowConfig(layers=8, hidden=128, bins=8)
 
 
 class CouplingFlow(nn.Module):
@@ -192,10 +194,11 @@ class CouplingFlow(nn.Module):
 
 
 class Flows(nn.Module):
-    """The two flows of a model and the variables that they work in.
+    """The three flows of a model and the variables that they work in.
 
     Conditions are tensors (n, 4) in the order of `conditions.NAMES`, half-light radius in arcsec;
-    NaN marks a condition that is not given.
+    NaN marks a condition that is not given. Traits are tensors (n, traits) in the order of
+    `traits.TRAITS`.
 
     Parameters
     ----------
@@ -204,7 +207,7 @@ class Flows(nn.Module):
     ranges : dict of str to (low, high)
         Of each condition.
     config : FlowConfig, optional
-        Sizes of the latent flow; those of the population's are `POPULATION_FLOW`.
+        Sizes of the latent flow; those of the others are `POPULATION_FLOW` and `TRAIT_FLOW`.
 
     Attributes
     ----------
@@ -213,8 +216,10 @@ class Flows(nn.Module):
         than the canonical one, since stamps fade at their ends.
     turns : Turns
         How often galaxies are turned by each angle.
-    context_size : int
-        Numbers of a galaxy in what `context` returns.
+    trait_context : TraitContext
+        How the latent flow is told of traits.
+    latent_size, noise_size : int
+        Numbers of a galaxy's latent, and of the noise that it is made of.
     """
 
     limits: Tensor
@@ -224,10 +229,13 @@ class Flows(nn.Module):
         super().__init__()
         config = config or FlowConfig()
         count = len(NAMES)
-        self.context_size = count * (_BUMPS + 2)
-        self.latent = CouplingFlow(latent, self.context_size + TOLD, config)
+        size = count * (_BUMPS + 2)
+        self.latent_size, self.noise_size = latent, latent + len(TRAITS)
         self.turns = Turns()
-        self.population = CouplingFlow(count, self.context_size, POPULATION_FLOW)
+        self.trait_context = TraitContext()
+        self.population = CouplingFlow(count, size, POPULATION_FLOW)
+        self.trait = CouplingFlow(len(TRAITS), size + TOLD, TRAIT_FLOW)
+        self.latent = CouplingFlow(latent, size + TOLD + self.trait_context.size, config)
         limits = torch.tensor([ranges[name] for name in NAMES], dtype=torch.float64).T
         self.register_buffer("limits", to_variables(limits).float(), persistent=False)
         self.register_buffer("half_light_pixels", torch.tensor(HALF_LIGHT_PIXELS))
@@ -245,8 +253,8 @@ class Flows(nn.Module):
         bumps = (bumps * given[:, :, None]).flatten(1)
         return torch.cat([(2 * unit - 1) * given, given.to(unit.dtype), bumps], 1)
 
-    def latent_context(self, conditions: Tensor, turn: Tensor | None = None) -> Tensor:
-        """What the latent flow is told, tensor (n, context_size + 3).
+    def posed_context(self, conditions: Tensor, turn: Tensor | None = None) -> Tensor:
+        """What the flow of traits is told, tensor (n, numbers).
 
         Parameters
         ----------
@@ -259,23 +267,58 @@ class Flows(nn.Module):
         turn = torch.full_like(g, torch.nan) if turn is None else turn
         return torch.cat([self.context(conditions), told(turn, g)], 1)
 
-    def latent_log_prob(
-        self, latents: Tensor, conditions: Tensor, turn: Tensor | None = None
+    def latent_context(
+        self, conditions: Tensor, turn: Tensor | None = None, traits: Tensor | None = None
     ) -> Tensor:
+        """What the latent flow is told, tensor (n, numbers).
+
+        Parameters
+        ----------
+        conditions, turn
+            As for `posed_context`.
+        traits : tensor (n, traits), optional
+            NaN, or absent, where any may be.
+        """
+        if traits is None:
+            traits = conditions.new_full((len(conditions), len(TRAITS)), torch.nan)
+        posed = self.posed_context(conditions, turn)
+        return torch.cat([posed, self.trait_context(traits)], 1)
+
+    def latent_log_prob(
+        self, latents: Tensor, conditions: Tensor, turn: Tensor | None = None,
+        traits: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Log density (n,) of latents; the others as for `latent_context`."""
-        return self.latent.log_prob(latents, self.latent_context(conditions, turn))
+        return self.latent.log_prob(latents, self.latent_context(conditions, turn, traits))
+
+    def trait_log_prob(
+        self, traits: Tensor, conditions: Tensor, turn: Tensor | None = None
+    ) -> Tensor:
+        """Log density (n,) of traits; the others as for `posed_context`."""
+        return self.trait.log_prob(traits, self.posed_context(conditions, turn))
 
     def sample_latents(
         self, noise: Tensor, conditions: Tensor, turn: Tensor | None = None
     ) -> Tensor:
-        """Latents (n, latent) for standard normal noise of that shape, as for `latent_context`."""
-        return self.latent.from_noise(noise, self.latent_context(conditions, turn))
+        """Latents (n, latent) of standard normal noise (n, noise_size), which is the traits' last.
+
+        The others are as for `posed_context`.
+        """
+        own, rest = noise.split([self.latent_size, self.noise_size - self.latent_size], 1)
+        posed = self.posed_context(conditions, turn)
+        traits = self.trait_context(self.trait.from_noise(rest, posed))
+        return self.latent.from_noise(own, torch.cat([posed, traits], 1))
 
     def latent_noise(
-        self, latents: Tensor, conditions: Tensor, turn: Tensor | None = None
+        self, latents: Tensor, traits: Tensor, conditions: Tensor, turn: Tensor | None = None
     ) -> Tensor:
-        """Noise (n, latent) that `sample_latents` makes these latents of."""
-        return self.latent.to_noise(latents, self.latent_context(conditions, turn))
+        """Noise (n, noise_size) that `sample_latents` makes these latents of.
+
+        Any traits that the flow may draw serve; those measured on the decoded stamps are likely.
+        """
+        rest = self.trait.to_noise(traits, self.posed_context(conditions, turn))
+        context = self.latent_context(conditions, turn, traits)
+        return torch.cat([self.latent.to_noise(latents, context), rest], 1)
 
     def moved_conditions(self, conditions: Tensor, redshift: Tensor) -> Tensor:
         """Conditions (n, 4) at other redshifts (n, 1), at the same place in the population.

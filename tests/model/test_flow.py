@@ -113,11 +113,35 @@ def test_a_latent_that_follows_redshift_is_learnt_soon():
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        drawn = flows.sample_latents(torch.randn(n, 32, generator=generator), conditions)
+        noise = torch.randn(n, 32, generator=generator)
+        drawn = flows.latent.from_noise(noise, flows.latent_context(conditions))
     for part in range(5):
         among = (curve > -1 + 0.4 * part) & (curve < -0.6 + 0.4 * part)
         expected = latents[among, :3].mean()
         assert drawn[among, :3].mean() == pytest.approx(expected.item(), abs=0.12)
+
+
+def test_latents_are_made_of_noise_and_noise_of_latents():
+    torch.manual_seed(3)
+    flows = Flows(6, DEFAULT_RANGES, SMALL)
+    for flow in (flows.trait, flows.latent):
+        for parameter in flow.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    conditions = torch.tensor([[23.0, 0.4, 0.3, 1.0]]).expand(40, -1)
+    turn = torch.linspace(0, 3, 40)
+    noise = torch.randn(40, flows.noise_size)
+    latents = flows.sample_latents(noise, conditions, turn)
+    traits = flows.trait.from_noise(noise[:, 6:], flows.posed_context(conditions, turn))
+    found = flows.latent_noise(latents, traits, conditions, turn)
+    torch.testing.assert_close(found, noise, atol=2e-3, rtol=2e-3)
+    # Of other traits other noise makes the same latents.
+    other = flows.latent_noise(latents, traits.roll(1, 0), conditions, turn)
+    assert (other - noise).abs().max() > 0.1
+    again = flows.sample_latents(other, conditions, turn)
+    torch.testing.assert_close(again, latents, atol=2e-3, rtol=2e-3)
+    changed = noise.clone()
+    changed[:, 6:] += 1
+    assert (flows.sample_latents(changed, conditions, turn) - latents).abs().max() > 0.01
 
 
 def test_given_conditions_come_back_and_drawn_ones_are_in_range():

@@ -19,6 +19,7 @@ from galsim_vae.conditions import DEFAULT_RANGES, NAMES
 from galsim_vae.files import output_folder, write_whole
 from galsim_vae.model import likelihood
 from galsim_vae.model.flow import FlowConfig
+from galsim_vae.model.rings import ring_means
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit import autoencoder as loop
 from galsim_vae.train.fit import flows as fitflows
@@ -27,7 +28,7 @@ from galsim_vae.train.fit.observe import observe
 from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.fit.recipe import Recipe, training_settings, without
 from galsim_vae.train.fit.recipe import sources as galaxy_sources
-from galsim_vae.train.statistics import gini, ring_means, wasserstein
+from galsim_vae.train.statistics import gini, wasserstein
 from galsim_vae.train.synthetic.galaxies import canonical_pixel_scale, fresh_galaxies
 from galsim_vae.train.training_file import read
 
@@ -113,7 +114,7 @@ def judge(
     row["bound"], row["chi2"] = negative_elbo(vae, seen)
     row["bound_real"], row["chi2_real"] = negative_elbo(vae, real)
     flows = fitflows.train(vae, sources, DEFAULT_RANGES, flow, FLOW, work)
-    noise = torch.randn((_GALAXIES, vae.config.latent), generator=generator)
+    noise = torch.randn((_GALAXIES, flows.noise_size), generator=generator)
     uniform = torch.rand(_GALAXIES, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         turn = flows.turns.draw(uniform, conditions[:, NAMES.index("g")].double()).float()

@@ -25,8 +25,8 @@ from galsim_vae import shapes
 from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, ZEROPOINTS
 from galsim_vae.conditions import NAMES
 from galsim_vae.frame.frames import UPRIGHT
+from galsim_vae.model import spirals
 from galsim_vae.stamps import Stamps
-from galsim_vae.train import spirals
 
 from . import frame, lanusse
 from .observables import (

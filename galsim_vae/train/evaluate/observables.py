@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
-from galsim_vae.train.statistics import ring_means
+from galsim_vae.model.rings import ring_means
 
 from .features import FEATURES, measure_features
 

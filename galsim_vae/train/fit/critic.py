@@ -19,15 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galsim_vae.model.flow import CouplingFlow, Flows
-from galsim_vae.model.pose import TOLD
 
 from . import flow_constants
 from .checkpoint import RandomState, WorkFolder
 from .descent import Descent
+from .rows import Rows
 
 __all__ = ["Critic", "refine", "visibility"]
-
-_Draw = Callable[[torch.Generator], tuple[Tensor, Tensor, Tensor]]
 
 
 class Critic(nn.Module):
@@ -88,16 +86,16 @@ class _Contest:
 
     Parameters
     ----------
-    flows, draw, steps : Flows, callable, int
+    flows, rows, steps : Flows, Rows, int
         As for `refine`.
     critic : Critic
     generator : torch.Generator
     """
 
     def __init__(
-        self, flows: Flows, critic: Critic, draw: _Draw, steps: int, generator: torch.Generator
+        self, flows: Flows, critic: Critic, rows: Rows, steps: int, generator: torch.Generator
     ):
-        self.flows, self.critic, self._draw, self.generator = flows, critic, draw, generator
+        self.flows, self.critic, self._rows, self.generator = flows, critic, rows, generator
         betas = (0.0, 0.99)
         self.judging = torch.optim.AdamW(
             critic.network.parameters(), flow_constants.CRITIC_RATE, betas, weight_decay=1e-3
@@ -111,7 +109,7 @@ class _Contest:
 
     def _shown(self) -> _Shown:
         flow = self.flows.latent
-        latents, *known = self._draw(self.generator)
+        latents, *known = self._rows.draw(flow_constants.JUDGED_BATCH, self.generator)
         context = self.flows.latent_context(*known)
         noise = torch.randn(latents.shape, generator=self.generator, device=latents.device)
         drawn = flow.from_noise(noise, context)
@@ -141,8 +139,8 @@ class _Contest:
 
 
 def refine(
-    flows: Flows, decoder: Callable[[Tensor], Tensor], draw: _Draw, known: Tensor, steps: int,
-    seed: int, work: WorkFolder,
+    flows: Flows, decoder: Callable[[Tensor], Tensor], rows: Rows, steps: int, seed: int,
+    work: WorkFolder,
 ) -> None:  # fmt: skip
     """Go on training the latent flow, beside a critic; on one that was interrupted, go on there.
 
@@ -152,10 +150,8 @@ def refine(
         Trained; the latent flow is changed.
     decoder : callable
         Stamps (n, bands, size, size) of latents; tells which components show.
-    draw : callable
-        Draws latents (n, latent), conditions (n, 4), NaN where missing, and turns (n,) of galaxies.
-    known : tensor (n, latent)
-        Latents of galaxies to look at for what shows.
+    rows : Rows
+        Galaxies to learn from; of those kept some are looked at for what shows.
     steps : int
         Of the flow. The critic has some more, before.
     seed : int
@@ -175,14 +171,16 @@ def refine(
     generator = torch.Generator(device).manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        critic = Critic(flow.mean.new_ones(known.shape[1]), flows.context_size + TOLD).to(device)
-    contest = _Contest(flows, critic, draw, steps, generator)
+        context = flows.latent_context(*rows.kept.at(slice(1))[1:])
+        critic = Critic(torch.ones_like(flow.mean), context.shape[1]).to(device)
+    contest = _Contest(flows, critic, rows, steps, generator)
     checkpoint = work.checkpoint(
         "critic", network=flow, average=contest.descent.average, optimizer=contest.optimizer,
         critic=critic, judging=contest.judging, generator=RandomState(generator),
     )  # fmt: skip
     if checkpoint.step == 0:
-        scale = visibility(flow, decoder, known[: flow_constants.SEEN_GALAXIES]).pow(0.25)
+        latents = rows.kept.latents[: flow_constants.SEEN_GALAXIES]
+        scale = visibility(flow, decoder, latents).pow(0.25)
         critic.scale.copy_(scale / scale.square().mean().sqrt())
     bar = checkpoint.steps(flow_constants.CRITIC_ALONE + steps, "latent flow, judged")
     for step in bar:

@@ -178,9 +178,11 @@ def encode_synthetic(
         Share of those that lie as they do.
     seed : int
     work : WorkFolder
-        Of ``encoded.ckpt``.
+        Of ``encoded.ckpt``, and its settings those that `vae` and `sources` depend on.
     """
-    return _in_parts(_SyntheticPart(vae, sources, lying), n, sources, seed, "encoded", work)
+    settings = {"galaxies": n, "lying": lying, "seed": seed}
+    part = _SyntheticPart(vae, sources, lying)
+    return _in_parts(part, settings, sources, "encoded", work)
 
 
 def encode_real(
@@ -197,17 +199,24 @@ def encode_real(
     seed, work
         As for `encode_synthetic`; the file is ``encoded_real.ckpt``.
     """
+    settings = {"galaxies": n, "lying": lying, "nearby": nearby, "seed": seed}
     part = _RealPart(vae, sources, lying, nearby)
-    return _in_parts(part, n, sources, seed, "encoded_real", work)
+    return _in_parts(part, settings, sources, "encoded_real", work)
 
 
 def _in_parts(
-    part: _Part, n: int, sources: Sources, seed: int, name: str, work: WorkFolder
+    part: _Part, settings: dict, sources: Sources, name: str, work: WorkFolder
 ) -> Encoded:
-    """Encode n galaxies part by part; a checkpoint holds those that are done."""
+    """Encode galaxies part by part; a checkpoint holds those that are done.
+
+    It depends on no setting of the flows, which can be trained anew on the same galaxies.
+    """
+    level = {"signal_to_noise": flow_constants.ENCODED_SIGNAL_TO_NOISE}
+    batch, seed = flow_constants.ENCODED_BATCH, settings["seed"]
+    own = {"encoding": settings | level | {"batch": batch}}
     encoded = Collected(Encoded._fields, sources.device)
-    checkpoint = work.checkpoint(name, encoded=encoded)
-    total = -(-n // flow_constants.ENCODED_BATCH)
+    checkpoint = WorkFolder(work.path, {**work.settings, **own}).checkpoint(name, encoded=encoded)
+    total = -(-settings["galaxies"] // batch)
     left = range(checkpoint.step, total)
     threads = torch.get_num_threads() if sources.device.type == "cpu" else 1
     if threads > 1 and len(left) > _FEW:

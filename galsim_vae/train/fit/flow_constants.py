@@ -9,14 +9,15 @@ ENCODED_SIGNAL_TO_NOISE = 500.0
 ENCODED_BATCH = 64
 FLOW_GRADIENT_CLIP = 5.0
 FLOW_AVERAGE = 0.998
-#: Probability that a condition is hidden from the latent flow, of the share `FlowTraining.drop`.
-HIDE_CONDITION = 0.5
+#: Probability that a condition, or the traits, are hidden from the latent flow, of the share
+#: `FlowTraining.drop`.
+HIDE = 0.5
 #: Share of rows in which the population flow is given nothing, and the probability that it is
 #: given a condition in the others.
 GIVEN_NOTHING, GIVEN = 0.4, 0.5
 
-#: Synthetic galaxies that the latent flow is not trained on, from which it takes the radius of its
-#: noise (`galsim_vae.model.radius`).
+#: Synthetic galaxies that no flow of them is trained on, from which the latents' takes the radius
+#: of its noise (`galsim_vae.model.radius`).
 RADIUS_GALAXIES = 8192
 
 #: The critic (`galsim_vae.train.fit.critic`): width and number of its layers, its learning rate,

@@ -1,4 +1,4 @@
-"""Training of the two flows, once the VAE is fixed."""
+"""Training of the three flows, once the VAE is fixed."""
 
 import logging
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from torch import Tensor
 from galsim_vae.conditions import NAMES
 from galsim_vae.devices import half_precision
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
-from galsim_vae.model.vae import VAE, Decoder
+from galsim_vae.model.vae import VAE
 
 from . import critic, flow_constants
 from .autoencoder import Sources
 from .checkpoint import RandomState, WorkFolder, digest
 from .descent import Descent
-from .encoded import Encoded, encode_real, encode_synthetic
-from .fill import NEARBY_MAGNITUDE, fill_missing, lend
+from .encoded import encode_real, encode_synthetic
+from .rows import Rows, join, with_traits, within
 
 __all__ = ["FlowTraining", "train"]
 
@@ -41,12 +41,12 @@ class FlowTraining:
         how often another is: most are spirals.
     steps, batch : int
         Of the optimiser, for each flow.
-    learning_rate, population_learning_rate : float
-        Of the latents' flow, and of the conditions'.
+    learning_rate, population_learning_rate, trait_learning_rate : float
+        Of the latents' flow, of the conditions', and of the traits'.
     drop : float
         Share of galaxies that are not turned (`galsim_vae.model.pose`), and of which each condition
-        is hidden from the latent flow with probability 1/2. What is drawn is turned, and has all
-        conditions; the anomaly score has none.
+        and the traits are hidden from the latent flow with probability 1/2. What is drawn is
+        turned, and has all conditions and traits; the anomaly score has none.
     critic_steps : int
         Steps of the latent flow beside a critic, when the others are done; see
         `galsim_vae.train.fit.critic`.
@@ -61,38 +61,16 @@ class FlowTraining:
     batch: int = 256
     learning_rate: float = 1e-2
     population_learning_rate: float = 2e-3
+    trait_learning_rate: float = 3e-3
     drop: float = 0.1
     critic_steps: int = 0
     seed: int = 2
 
 
-class _Rows(NamedTuple):
-    """What the latent flow is trained on.
-
-    Attributes
-    ----------
-    latents : tensor (n, latent)
-        The synthetic galaxies first.
-    conditions : tensor (n, 4)
-        NaN where missing.
-    turn : tensor (n,)
-        NaN where not turned.
-    synthetic : int
-        Number of synthetic galaxies; what the others lack is filled in. Real galaxies, most of
-        them seen in one to three bands, are given the colours of a synthetic one like them: what
-        the encoder makes of bands that it has not seen is too uncertain to be learnt.
-    """
-
-    latents: Tensor
-    conditions: Tensor
-    turn: Tensor
-    synthetic: int
-
-
 def train(
     vae: VAE, sources: Sources, ranges: dict, flow: FlowConfig, config: FlowTraining, folder: Path
 ) -> Flows:
-    """Train both flows on the latents of a VAE, or go on training.
+    """Train the flows on the latents of a VAE, or go on training.
 
     An interrupted run ends like one that was not (to the bit, on a CPU with the same number of
     threads).
@@ -109,7 +87,8 @@ def train(
     config : FlowTraining
     folder : Path
         Of the checkpoints: ``encoded.ckpt``, ``population_flow.ckpt``, ``encoded_real.ckpt``,
-        ``latent_flow.ckpt`` and ``critic.ckpt``, in the order in which they come.
+        ``traits.ckpt``, ``trait_flow.ckpt``, ``latent_flow.ckpt`` and ``critic.ckpt``, in the order
+        in which they come.
 
     Returns
     -------
@@ -123,34 +102,34 @@ def train(
         The loss is not finite.
     """
     vae = vae.eval().requires_grad_(False)
-    work = WorkFolder(folder, _settings(vae, ranges, flow, config) | sources.settings())
-    made = encode_synthetic(vae, sources, config.galaxies, config.drop, config.seed, work)
+    data = {"vae": {"weights": digest(vae.state_dict())}} | sources.settings()
+    encodings = WorkFolder(folder, data)
+    work = WorkFolder(folder, data | _settings(ranges, flow, config))
+    made = encode_synthetic(vae, sources, config.galaxies, config.drop, config.seed, encodings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         flows = Flows(vae.config.latent, ranges, flow).to(made.latents.device)
-    population = _within(made.conditions, ranges)[made.from_population]
+    population = within(made.conditions, ranges)[made.from_population]
     flows.half_light_pixels.copy_(made.pixels[made.from_population].median())
     _fit_population(flows, population[torch.isfinite(population).all(1)], config, work)
-    rows = _Rows(made.latents, _within(made.conditions, ranges), made.turn, len(made.latents))
+    real = None
     if sources.real is not None and config.real > 0:
         real = encode_real(
             vae, sources, int(config.real * config.galaxies), config.drop, config.nearby,
-            config.seed + 1, work,
+            config.seed + 1, encodings,
         )  # fmt: skip
-        rows = _with_real(rows, real, ranges)
-    flows.turns.fit(rows.turn, rows.conditions[:, NAMES.index("g")])
-    flows.latent.fit_axes(made.latents, vae.config.bands - 1)
-    source = _source(flows, rows, vae.decoder)
-    _fit_latent(flows, source, config, work)
+    all_of_them = join(flows, vae.decoder, made, real, ranges, config.seed + 5)
+    rows = with_traits(vae.decoder, all_of_them, config.seed + 6, work)
+    _fit_fixed(flows, rows, made.latents, vae.config.bands - 1)
+    _fit_traits(flows, rows, config, work)
+    _fit_latent(flows, rows, config, work)
     if config.critic_steps:
-        critic.refine(flows, vae.decoder, source.draw, rows.latents, config.critic_steps,
-                      config.seed + 4, work)  # fmt: skip
+        critic.refine(flows, vae.decoder, rows, config.critic_steps, config.seed + 4, work)
     return flows.eval().requires_grad_(False)
 
 
-def _settings(vae: VAE, ranges: dict, flow: FlowConfig, config: FlowTraining) -> dict[str, dict]:
+def _settings(ranges: dict, flow: FlowConfig, config: FlowTraining) -> dict[str, dict]:
     return {
-        "vae": {"weights": digest(vae.state_dict())},
         "ranges": ranges,
         "flow": flow.to_dict(),
         "flow_training": asdict(config),
@@ -158,84 +137,40 @@ def _settings(vae: VAE, ranges: dict, flow: FlowConfig, config: FlowTraining) ->
     }
 
 
-def _within(conditions: Tensor, ranges: dict) -> Tensor:
-    """Hide labels outside the ranges: they are not ones that can be asked for."""
-    return torch.where(_outside(conditions, ranges), torch.nan, conditions)
+def _fit_fixed(flows: Flows, rows: Rows, synthetic: Tensor, colours: int) -> None:
+    """Set what is counted and not trained: turns, ranges of traits, axes of traits and latents."""
+    shown = rows.shown
+    flows.turns.fit(shown.turn, shown.conditions[:, NAMES.index("g")])
+    flows.trait_context.fit(shown.traits)
+    flows.trait.fit_axes(shown.traits)
+    flows.latent.fit_axes(synthetic, colours)
 
 
-def _outside(conditions: Tensor, ranges: dict) -> Tensor:
-    limits = conditions.new_tensor([ranges[name] for name in NAMES]).T
-    return (conditions < limits[0]) | (conditions > limits[1])
-
-
-def _with_real(rows: _Rows, real: Encoded, ranges: dict) -> _Rows:
-    """Add real galaxies, but for those outside the ranges: a label hidden would be filled in."""
-    keep = ~_outside(real.conditions, ranges).any(1)
-    return rows._replace(
-        latents=torch.cat([rows.latents, real.latents[keep]]),
-        conditions=torch.cat([rows.conditions, real.conditions[keep]]),
-        turn=torch.cat([rows.turn, real.turn[keep]]),
-    )
-
-
-class _Source(NamedTuple):
-    """Where the latent flow's training finds galaxies.
-
-    Attributes
-    ----------
-    kept : (tensor, tensor, tensor)
-        Latents, conditions and turns of galaxies that no step sees: they give the radius of noise.
-    rows : int
-        Number of the others.
-    at : callable
-        The same of these by number (n,); what real ones lack is drawn.
-    """
-
-    kept: tuple[Tensor, Tensor, Tensor]
-    rows: int
-    at: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor, Tensor]]
-
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents, conditions and turns of the galaxies of a step beside a critic."""
-        size = (flow_constants.JUDGED_BATCH,)
-        index = torch.randint(self.rows, size, generator=generator, device=generator.device)
-        return self.at(index, generator)
-
-
-def _source(flows: Flows, rows: _Rows, decoder: Decoder) -> _Source:
-    """Keep some synthetic galaxies, and complete the others as they are looked up."""
-    latents, conditions, turn, synthetic = rows
-    magnitude = conditions[:synthetic, NAMES.index("magnitude")]
-    bright = magnitude[magnitude < NEARBY_MAGNITUDE]
-    made = latents[:synthetic], conditions[:synthetic]
-    kept = min(flow_constants.RADIUS_GALAXIES, synthetic // 8)
-
-    def at(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        index = kept + index
-        asked, real = conditions[index], index >= synthetic
-        asked[real] = fill_missing(flows, asked[real], bright, generator)
-        target = latents[index]
-        target[real] = lend(target[real], asked[real], made, decoder, generator)
-        return target, asked, turn[index]
-
-    first = slice(kept)
-    own = (latents[first], conditions[first], turn[first])
-    return _Source(own, len(latents) - kept, at)
-
-
-def _fit_latent(flows: Flows, source: _Source, config: FlowTraining, work: WorkFolder) -> None:
+def _fit_traits(flows: Flows, rows: Rows, config: FlowTraining, work: WorkFolder) -> None:
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
-        target, asked, turn = source.at(index, generator)
-        hide = _rand(asked.shape, generator) < flow_constants.HIDE_CONDITION
-        hide = hide & torch.isnan(turn)[:, None]
-        asked = torch.where(hide, torch.nan, asked)
-        with half_precision(target.device):
-            return -flows.latent_log_prob(target, asked, turn).mean()
+        galaxies = rows.shown.at(index)
+        return -flows.trait_log_prob(galaxies.traits, galaxies.conditions, galaxies.turn).mean()
 
-    task = _Task("latent_flow", source.rows, config.learning_rate, config.seed + 2)
+    rate, shown = config.trait_learning_rate, len(rows.shown.turn)
+    _minimise(flows.trait, loss, _Task("trait_flow", shown, rate, config.seed + 7), config, work)
+
+
+def _fit_latent(flows: Flows, rows: Rows, config: FlowTraining, work: WorkFolder) -> None:
+    def loss(index: Tensor, generator: torch.Generator) -> Tensor:
+        galaxies = rows.shown.at(index)
+        hide = torch.isnan(galaxies.turn)[:, None] & (
+            _rand((len(index), len(NAMES) + 1), generator) < flow_constants.HIDE
+        )
+        asked = torch.where(hide[:, :-1], torch.nan, galaxies.conditions)
+        traits = torch.where(hide[:, -1:], torch.nan, galaxies.traits)
+        with half_precision(asked.device):
+            return -flows.latent_log_prob(galaxies.latents, asked, galaxies.turn, traits).mean()
+
+    task = _Task("latent_flow", len(rows.shown.turn), config.learning_rate, config.seed + 2)
     _minimise(flows.latent, loss, task, config, work)
-    latents, *known = source.kept
-    flows.latent.fit_radius(latents, flows.latent_context(*known))
+    kept = rows.kept
+    context = flows.latent_context(kept.conditions, kept.turn, kept.traits)
+    flows.latent.fit_radius(kept.latents, context)
 
 
 def _fit_population(

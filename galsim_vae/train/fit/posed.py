@@ -8,7 +8,7 @@ from torch import Tensor
 
 from galsim_vae.bands import BANDS, REFERENCE
 from galsim_vae.model.pose import FLATTEST
-from galsim_vae.train.spirals import strongest
+from galsim_vae.model.spirals import strongest
 
 from .augment import flip
 from .batch import Batch

@@ -10,6 +10,8 @@ vae.ckpt               the autoencoder: network, its moving average, optimiser, 
 encoded.ckpt           synthetic galaxies encoded for the flows, as many as are done
 population_flow.ckpt   the flow of the conditions, as vae.ckpt
 encoded_real.ckpt      real galaxies encoded
+traits.ckpt            traits of all encoded galaxies, as many as are done
+trait_flow.ckpt        the flow of the traits, as vae.ckpt
 latent_flow.ckpt       the flow of the latents, as vae.ckpt
 critic.ckpt            the same in its last steps, with the critic that judges it, as vae.ckpt
 tensorboard/           curves of the autoencoder's training
@@ -65,7 +67,10 @@ __all__ = [
     "without",
 ]
 
-_STAGES = ("vae", "encoded", "population_flow", "encoded_real", "latent_flow", "critic")
+_STAGES = (
+    *("vae", "encoded", "population_flow", "encoded_real"),
+    *("traits", "trait_flow", "latent_flow", "critic"),
+)
 
 
 @dataclass(frozen=True)

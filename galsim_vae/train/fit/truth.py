@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from galsim_vae.bands import BANDS, REFERENCE
+from galsim_vae.model.rings import ring_means
 from galsim_vae.shapes import elliptical_radius, measure
-from galsim_vae.train.statistics import ring_means
 
 from . import constants
 

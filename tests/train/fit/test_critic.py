@@ -6,9 +6,11 @@ from torch import nn
 
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.model.flow import FlowConfig, Flows
+from galsim_vae.model.traits import TRAITS
 from galsim_vae.train.fit import flow_constants
 from galsim_vae.train.fit.checkpoint import WorkFolder
 from galsim_vae.train.fit.critic import Critic, refine, visibility
+from galsim_vae.train.fit.rows import Galaxies, Rows
 
 LATENT = 4
 
@@ -51,7 +53,7 @@ def test_what_shows(flows):
 
 
 def test_the_critic_looks_at_components_by_how_much_they_show_and_not_far_out(flows):
-    critic = Critic(torch.tensor([1.0, 2.0, 0.5, 0.0]), flows.context_size)
+    critic = Critic(torch.tensor([1.0, 2.0, 0.5, 0.0]), 2)
     seen = critic.seen(flows.latent, torch.tensor([[1.0, 1.0, -100.0, 3.0]]))
     assert seen.tolist() == [[1.0, 2.0, -0.5 * flow_constants.CRITIC_FARTHEST, 0.0]]
 
@@ -63,17 +65,22 @@ def test_the_flow_draws_what_the_critic_is_shown(flows, tmp_path, monkeypatch):
         monkeypatch.setattr(flow_constants, name, value)
     mean = torch.tensor([1.5, -1.0, 0.0, 0.0])
 
-    def draw(generator):
-        latents = mean + torch.randn(128, LATENT, generator=generator)
-        return latents, conditions(128), torch.full((128,), torch.nan)
+    traits = torch.zeros(4096, len(TRAITS))
+
+    def galaxies(count, seed):
+        generator = torch.Generator().manual_seed(seed)
+        latents = mean + torch.randn(count, LATENT, generator=generator)
+        turn = torch.full((count,), torch.nan)
+        return Galaxies(latents, conditions(count), turn, traits[:count])
 
     def off():
         """How far the mean of drawn latents, in those that show, is from the galaxies'."""
         noise = torch.randn(2000, LATENT, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
-            return (flows.sample_latents(noise, conditions(2000)).mean(0) - mean)[:2].abs()
+            told = flows.latent_context(conditions(2000), traits=traits[:2000])
+            return (flows.latent.from_noise(noise, told).mean(0) - mean)[:2].abs()
 
-    known = draw(torch.Generator().manual_seed(2))[0]
     assert off().amin() > 0.8
-    refine(flows, decoder, draw, known, 120, 5, WorkFolder(tmp_path, {}))
+    rows = Rows(galaxies(128, 2), galaxies(4096, 4))
+    refine(flows, decoder, rows, 120, 5, WorkFolder(tmp_path, {}))
     assert off().amax() < 0.2

@@ -1,5 +1,7 @@
 """Training that was interrupted ends like training that was not, wherever it was interrupted."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from made_training_file import training_file
@@ -15,6 +17,7 @@ from galsim_vae.train.fit import (
     flow_constants,
     flows,
     observe,
+    rows,
 )
 from galsim_vae.train.fit.checkpoint import Checkpoint, Collected, RandomState
 from galsim_vae.train.fit.circumstances import code_digest
@@ -72,6 +75,8 @@ PLACES = {
     "autoencoder": (autoencoder, "losses", 2),
     "encoding": (encoded, "encode", 3),
     "encoding real galaxies": (encoded, "encode", 5),
+    "traits": (rows, "measure_traits", 2),
+    "trait flow": (Flows, "trait_log_prob", 2),
     "latent flow": (Flows, "latent_log_prob", 2),
     "population flow": (Flows, "population_log_prob", 3),
     "critic": (Critic, "loss", 4),
@@ -100,7 +105,8 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
         assert torch.equal(value, uninterrupted[key]), key
     # Only the step that was interrupted is done again.
     total = {
-        "losses": 3, "encode": 5, "latent_log_prob": 3, "population_log_prob": 3, "loss": 5
+        "losses": 3, "encode": 5, "measure_traits": 2, "trait_log_prob": 3, "latent_log_prob": 3,
+        "population_log_prob": 3, "loss": 5,
     }[name]  # fmt: skip
     assert len(calls) == total + 1
 
@@ -111,6 +117,20 @@ def test_a_finished_run_does_nothing_again(sources, tmp_path, monkeypatch, unint
         monkeypatch.setattr(owner, name, lambda *_: pytest.fail("done again"))
     again = weights(sources, tmp_path)
     assert all(torch.equal(value, uninterrupted[key]) for key, value in again.items())
+
+
+def test_flows_are_trained_anew_on_galaxies_encoded_before(sources, tmp_path, monkeypatch):
+    weights(sources, tmp_path)
+    other = replace(FLOW, steps=2)
+    with pytest.raises(ValueError, match="population_flow.ckpt was made with flow_training.steps"):
+        weights(sources, tmp_path, other)
+    for name in ("population_flow", "traits", "trait_flow", "latent_flow", "critic"):
+        (tmp_path / f"{name}.ckpt").unlink()
+    monkeypatch.setattr(encoded, "encode", lambda *_: pytest.fail("encoded again"))
+    weights(sources, tmp_path, other)
+    monkeypatch.setattr(flow_constants, "ENCODED_SIGNAL_TO_NOISE", 99.0)
+    with pytest.raises(ValueError, match="encoded.ckpt was made with encoding.signal_to_noise"):
+        weights(sources, tmp_path, other)
 
 
 def test_the_host_s_random_numbers_are_left_alone(sources, tmp_path):

@@ -14,12 +14,15 @@ from torch.nn import functional as F
 
 from galsim_vae.bands import HALF_LIGHT_PIXELS
 
-__all__ = ["Spiral", "has_arms", "strongest"]
+__all__ = ["ARMS", "WINDING_STEP", "Spiral", "has_arms", "strongest"]
 
-_ARMS = (2, 3, 4, 5)
+#: Numbers of arms that are looked for.
+ARMS = (2, 3, 4, 5)
 _RADII, _ANGLES = 32, 64
 _INNER, _OUTER = 2.5, 18.0  # [pixel]
 _WINDINGS = 64
+#: Between the windings that are looked at.
+WINDING_STEP = 2 * math.pi * (_RADII - 1) / (_WINDINGS * math.log(_OUTER / _INNER))
 _TIGHTEST = 20.0  # |p| beyond which noise is wound tighter than arms are
 _MOST_CONTRAST = 2.0
 # Of clear arms. What is decoded of normal latents, blotches, reaches a share of 0.3 nearly as often
@@ -66,13 +69,12 @@ def strongest(images: Tensor) -> Spiral:
     contrast, log_radius = _polar(images)
     window = torch.hann_window(_RADII, periodic=False, device=images.device)
     waves = torch.fft.rfft(contrast, dim=2) * window[:, None]
-    spirals = torch.fft.fft(waves[:, :, list(_ARMS)], n=_WINDINGS, dim=1)
-    step = log_radius[1] - log_radius[0]
-    winding = 2 * math.pi * torch.fft.fftfreq(_WINDINGS, device=images.device) / step
+    spirals = torch.fft.fft(waves[:, :, list(ARMS)], n=_WINDINGS, dim=1)
+    winding = WINDING_STEP * _WINDINGS * torch.fft.fftfreq(_WINDINGS, device=images.device)
     power = spirals.abs().square() * (winding.abs() <= _TIGHTEST)[:, None]
     best = power.flatten(1).argmax(1)
-    arms = best.new_tensor(_ARMS)[best % len(_ARMS)]
-    p = winding[best // len(_ARMS)]
+    arms = best.new_tensor(ARMS)[best % len(ARMS)]
+    p = winding[best // len(ARMS)]
     value = spirals.flatten(1).gather(1, best[:, None])[:, 0]
     phase = value.angle() + p * (math.log(HALF_LIGHT_PIXELS) - log_radius[0])
     whole = waves[:, :, 1:].abs().square().sum((1, 2)) * window.sum().square()

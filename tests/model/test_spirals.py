@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from galsim_vae.train.spirals import has_arms, strongest
+from galsim_vae.model.spirals import has_arms, strongest
 
 AXIS = torch.arange(64) - 31.5
 RADIUS = torch.hypot(AXIS, AXIS[:, None]).clamp(min=0.5)

@@ -1,0 +1,162 @@
+"""Traits of a galaxy: a few numbers that sum up its stamp, of which the latent flow is told.
+
+How bright a core is, how strong arms are and how tightly they wind, is made by hundreds of latents
+together; a flow of these spreads it. A flow of the traits alone soon draws them as they are
+distributed, and the latents are then drawn given them.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE
+
+from .rings import ring_means
+from .spirals import ARMS, WINDING_STEP, strongest
+
+__all__ = ["TRAITS", "TraitContext", "measure_traits", "spread"]
+
+_RINGS = ((3, 5), (6, 10), (10, 14), (14, 18), (18, 24))  # cycles a stamp
+_COLOURED = tuple(band for band in BANDS if band != REFERENCE)
+_GRADIENT = ("F606W", "F814W")
+#: All but the number of arms are of the reference band's stamp: logarithms of the light within 2.5
+#: pixels and beyond 12 and of the power in rings of frequency; of the difference to the stamp
+#: turned by half a turn, over the flux; of the strongest spiral the logarithm of its amplitude, the
+#: logit of its share of all contrast and its winding (`Spiral`); ln F606W/F814W inside the
+#: half-light radius less that outside; and ln flux of the bands over the reference band's.
+TRAITS = (
+    *("core", "halo", *(f"power {low}-{high}" for low, high in _RINGS), "asymmetry"),
+    *("amplitude", "share", "winding", "arms", "gradient", *_COLOURED),
+)
+_CORE, _HALO, _WITHIN = 2.5, 12.0, 20.0  # [pixel]
+# Of what logarithms are taken, at least: light, asymmetry and amplitude, power, share.
+_LEAST_LIGHT, _LEAST, _LEAST_POWER, _LEAST_SHARE = 1e-5, 1e-3, 1e-10, 1e-3
+_FARTHEST = 8.0  # of a logarithm of colours, as the decoder's
+_BUMPS = 12  # over the range of a trait; as of conditions
+_ENDS = 0.001  # share of galaxies beyond either end of a trait's range
+_STRONG = 0.3  # amplitude of strong arms
+_STEPS = {"winding": WINDING_STEP, "arms": 1.0}
+
+
+@torch.no_grad()
+def measure_traits(stamps: Tensor) -> Tensor:
+    """Measure `TRAITS` of stamps.
+
+    Parameters
+    ----------
+    stamps : tensor (n, bands, size, size)
+        Decoded: without PSF and noise, in the frame.
+
+    Returns
+    -------
+    tensor (n, traits)
+    """
+    flux = stamps.sum((2, 3), keepdim=True)
+    image = (stamps / flux)[:, BANDS.index(REFERENCE)]
+    radius = _radius(image)
+    spiral = strongest(image)
+    columns = [
+        _log_light(image, radius < _CORE),
+        _log_light(image, radius > _HALO),
+        *_log_powers(image),
+        _log_asymmetry(image, radius < _WITHIN),
+        (spiral.amplitude + _LEAST).log(),
+        spiral.share.logit(_LEAST_SHARE),
+        spiral.winding,
+        spiral.arms.to(image.dtype),
+        _gradient(stamps, radius < HALF_LIGHT_PIXELS),
+        *_log_ratio(flux[:, _indices(_COLOURED), 0, 0], flux[:, _indices([REFERENCE]), 0, 0]).T,
+    ]
+    return torch.stack(columns, 1)
+
+
+def spread(traits: Tensor, generator: torch.Generator) -> Tensor:
+    """Spread the traits that come in steps, winding and number of arms, evenly over a step.
+
+    A flow is of continuous numbers (Theis et al. 2016, arXiv:1511.01844, section 3.1).
+    """
+    moved = traits.clone()
+    for name, step in _STEPS.items():
+        moved[:, TRAITS.index(name)] += step * (
+            torch.rand(len(traits), generator=generator, device=traits.device) - 0.5
+        )
+    return moved
+
+
+class TraitContext(nn.Module):
+    """Traits as the latent flow sees them.
+
+    Attributes
+    ----------
+    limits : tensor (2, traits)
+        The ends of each one's range: those beyond count as these.
+    size : int
+        Numbers of a galaxy.
+    """
+
+    limits: Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("limits", torch.tensor([[0.0], [1.0]]).repeat(1, len(TRAITS)))
+        self.size = 1 + len(TRAITS) * (1 + _BUMPS) + len(ARMS) * (1 + _BUMPS)
+
+    def fit(self, traits: Tensor) -> None:
+        """Take the ranges from a sample (n, traits)."""
+        ends = traits.new_tensor([_ENDS, 1 - _ENDS])
+        self.limits.copy_(torch.stack([torch.quantile(t, ends) for t in traits.unbind(1)], 1))
+
+    def forward(self, traits: Tensor) -> Tensor:
+        """Numbers (n, size) of traits (n, traits); all zero where these are NaN.
+
+        That they are told; each in [-1, 1]; Gaussian bumps of each; which number of arms; and
+        bumps of the winding for each number of arms, by how strong these are.
+        """
+        told = torch.isfinite(traits).all(1, keepdim=True)
+        traits = torch.where(told, traits, self.limits[:1])
+        unit = ((traits - self.limits[0]) / (self.limits[1] - self.limits[0])).clamp(0, 1)
+        centres = torch.linspace(0, 1, _BUMPS, dtype=unit.dtype, device=unit.device)
+        bumps = torch.exp(-0.5 * ((unit[:, :, None] - centres) * (_BUMPS - 1)).square())
+        arms = traits[:, TRAITS.index("arms"), None].round().clamp(ARMS[0], ARMS[-1])
+        which = (arms == arms.new_tensor(ARMS)).to(unit.dtype)
+        strong = traits[:, TRAITS.index("amplitude"), None].exp().clamp(max=1) / _STRONG
+        wound = (strong * which)[:, :, None] * bumps[:, TRAITS.index("winding"), None]
+        seen = [torch.ones_like(unit[:, :1]), 2 * unit - 1, bumps.flatten(1), which,
+                wound.flatten(1)]  # fmt: skip
+        return torch.cat(seen, 1) * told
+
+
+def _radius(image: Tensor) -> Tensor:
+    axis = torch.arange(image.shape[-1], device=image.device) - (image.shape[-1] - 1) / 2
+    return torch.hypot(axis, axis[:, None])
+
+
+def _indices(bands) -> list[int]:
+    return [BANDS.index(band) for band in bands]
+
+
+def _log_light(image: Tensor, inside: Tensor) -> Tensor:
+    return (image * inside).sum((1, 2)).clamp(min=_LEAST_LIGHT).log()
+
+
+def _log_powers(image: Tensor) -> Tensor:
+    """Logarithm of the mean power in each of `_RINGS`, (rings, n)."""
+    power = torch.fft.rfft2(image).abs().square()
+    each = ring_means(power, range(_RINGS[-1][1] + 1))
+    means = [each[:, low : high + 1].mean(1) for low, high in _RINGS]
+    return (torch.stack(means) + _LEAST_POWER).log()
+
+
+def _log_asymmetry(image: Tensor, inside: Tensor) -> Tensor:
+    return ((image - image.flip(1, 2)).abs() * inside).sum((1, 2)).add(_LEAST).log()
+
+
+def _gradient(stamps: Tensor, inside: Tensor) -> Tensor:
+    blue, red = (stamps[:, index] for index in _indices(_GRADIENT))
+    ratio = [_log_ratio((blue * part).sum((1, 2)), (red * part).sum((1, 2)))
+             for part in (inside, ~inside)]  # fmt: skip
+    return ratio[0] - ratio[1]
+
+
+def _log_ratio(one: Tensor, other: Tensor) -> Tensor:
+    small = torch.finfo(one.dtype).tiny
+    return (one.clamp(min=small).log() - other.clamp(min=small).log()).clamp(-_FARTHEST, _FARTHEST)
