@@ -306,17 +306,19 @@ class Flows(nn.Module):
         """
         own, rest = noise.split([self.latent_size, self.noise_size - self.latent_size], 1)
         posed = self.posed_context(conditions, turn)
-        traits = self.trait_context(self.trait.from_noise(rest, posed))
-        return self.latent.from_noise(own, torch.cat([posed, traits], 1))
+        traits = self.trait_context.stretched(self.trait.from_noise(rest, posed))
+        return self.latent.from_noise(own, torch.cat([posed, self.trait_context(traits)], 1))
 
     def latent_noise(
         self, latents: Tensor, traits: Tensor, conditions: Tensor, turn: Tensor | None = None
     ) -> Tensor:
         """Noise (n, noise_size) that `sample_latents` makes these latents of.
 
-        Any traits that the flow may draw serve; those measured on the decoded stamps are likely.
+        It is another for any traits (n, traits) that the latent flow is told; those measured on the
+        decoded stamps are likely.
         """
-        rest = self.trait.to_noise(traits, self.posed_context(conditions, turn))
+        drawn = self.trait_context.unstretched(traits)
+        rest = self.trait.to_noise(drawn, self.posed_context(conditions, turn))
         context = self.latent_context(conditions, turn, traits)
         return torch.cat([self.latent.to_noise(latents, context), rest], 1)
 

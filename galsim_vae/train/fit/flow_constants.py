@@ -31,6 +31,11 @@ JUDGED_BATCH, JUDGED_RATE, LIKELIHOOD_WEIGHT = 192, 1e-3, 0.005
 #: Galaxies, and the step in a component, by which it is told how much this shows.
 SEEN_GALAXIES, SEEN_STEP = 64, 0.5
 
+#: What is told of traits (`galsim_vae.train.fit.calibrate`): galaxies that are drawn for it,
+#: rounds, and the largest gain; and synthetic galaxies by which it is known what encoding loses.
+CALIBRATED, CALIBRATIONS, MOST_GAIN = 4096, 3, 2.0
+COMPARED = 2048
+
 
 def recorded() -> dict[str, float | int]:
     """Return all of them by name."""

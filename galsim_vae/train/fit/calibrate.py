@@ -1,0 +1,83 @@
+"""What the latent flow is told of traits, stretched until what it draws has those of galaxies.
+
+Told of a galaxy's asymmetry the flow draws one a little smoother, as it cannot follow every latent,
+and the decoder, trained on squared differences, lost some of the finest structure before. Both are
+small and alike for all galaxies, so each trait is stretched by a gain and a shift.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from galsim_vae.model.flow import Flows
+from galsim_vae.model.traits import STEPS, TRAITS, measure_traits
+from galsim_vae.model.vae import Decoder
+
+from . import flow_constants
+from .rows import Rows
+
+__all__ = ["calibrate", "levels", "lost"]
+
+_PART = 256
+_LEVELS = (0.16, 0.5, 0.84)
+_LEAST_WIDTH = 1e-3  # of logarithms
+
+
+def levels(traits: Tensor) -> Tensor:
+    """Return median and half the distance from the 16th to the 84th percentile, (2, traits)."""
+    share = traits.new_tensor(_LEVELS)
+    low, middle, high = (torch.stack(v) for v in zip(
+        *(torch.quantile(column, share).unbind() for column in traits.unbind(1)), strict=True
+    ))  # fmt: skip
+    return torch.stack([middle, ((high - low) / 2).clamp(min=_LEAST_WIDTH)])
+
+
+def lost(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the `levels` of true stamps less those of decoded ones, (2, traits).
+
+    Parameters
+    ----------
+    pairs : iterable of (tensor, tensor)
+        True and decoded stamps (n, bands, size, size), as `true_and_decoded` yields them.
+    """
+    measured = [tuple(map(measure_traits, pair)) for pair in pairs]
+    true, decoded = (levels(torch.cat(side)) for side in zip(*measured, strict=True))
+    return true - decoded
+
+
+@torch.no_grad()
+def calibrate(flows: Flows, decoder: Decoder, rows: Rows, missing: Tensor, seed: int) -> None:
+    """Set gain and shift of the traits that are told.
+
+    Parameters
+    ----------
+    flows : Flows
+        Trained; its `trait_context` is changed.
+    decoder : Decoder
+    rows : Rows
+        Galaxies for whose conditions and turns is drawn, and whose traits are wanted.
+    missing : tensor (2, traits)
+        From `lost`.
+    seed : int
+        Of every random number.
+    """
+    context = flows.trait_context
+    generator = torch.Generator(context.gain.device).manual_seed(seed)
+    like = rows.draw(flow_constants.CALIBRATED, generator)
+    like = like.at(torch.isfinite(like.turn))
+    size = (len(like.turn), flows.noise_size)
+    noise = torch.randn(size, generator=generator, device=generator.device)
+    posed = flows.posed_context(like.conditions, like.turn)
+    drawn = levels(flows.trait.from_noise(noise[:, flows.latent_size :], posed))
+    wanted = levels(like.traits) + missing
+    free = torch.tensor([name not in STEPS for name in TRAITS], device=noise.device)
+    told = drawn.clone()
+    for _ in range(flow_constants.CALIBRATIONS):
+        latents = flows.sample_latents(noise, like.conditions, like.turn)
+        found = levels(torch.cat([measure_traits(decoder(z)) for z in latents.split(_PART)]))
+        told[0] += wanted[0] - found[0]
+        told[1] *= wanted[1].clamp(min=_LEAST_WIDTH) / found[1]
+        gain = (told[1] / drawn[1]).clamp(1 / flow_constants.MOST_GAIN, flow_constants.MOST_GAIN)
+        context.gain.copy_(torch.where(free, gain, 1.0))
+        context.shift.copy_(torch.where(free, told[0] - gain * drawn[0], 0.0))
