@@ -56,7 +56,8 @@ def calibrate(flows: Flows, decoder: Decoder, rows: Rows, missing: Tensor, seed:
         Trained; its `trait_context` is changed.
     decoder : Decoder
     rows : Rows
-        Galaxies for whose conditions and turns is drawn, and whose traits are wanted.
+        Galaxies; for the conditions and turns of synthetic ones is drawn, and their traits are
+        wanted.
     missing : tensor (2, traits)
         From `lost`.
     seed : int
@@ -64,7 +65,9 @@ def calibrate(flows: Flows, decoder: Decoder, rows: Rows, missing: Tensor, seed:
     """
     context = flows.trait_context
     generator = torch.Generator(context.gain.device).manual_seed(seed)
-    like = rows.draw(flow_constants.CALIBRATED, generator)
+    some = torch.randint(rows.synthetic, (flow_constants.CALIBRATED,), generator=generator,
+                         device=generator.device)  # fmt: skip
+    like = rows.shown.at(some)
     like = like.at(torch.isfinite(like.turn))
     size = (len(like.turn), flows.noise_size)
     noise = torch.randn(size, generator=generator, device=generator.device)

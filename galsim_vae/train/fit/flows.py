@@ -120,7 +120,7 @@ def train(
             config.seed + 1, encodings,
         )  # fmt: skip
     all_of_them = join(flows, vae.decoder, made, real, ranges, config.seed + 5)
-    rows = with_traits(vae.decoder, all_of_them, config.seed + 6, work)
+    rows = with_traits(vae.decoder, all_of_them, len(made.latents), config.seed + 6, work)
     _fit_fixed(flows, rows, made.latents, vae.config.bands - 1)
     _fit_traits(flows, rows, config, work)
     _fit_latent(flows, rows, config, work)
@@ -145,17 +145,24 @@ def _fit_fixed(flows: Flows, rows: Rows, synthetic: Tensor, colours: int) -> Non
     shown = rows.shown
     flows.turns.fit(shown.turn, shown.conditions[:, NAMES.index("g")])
     flows.trait_context.fit(shown.traits)
-    flows.trait.fit_axes(shown.traits)
+    flows.trait.fit_axes(shown.traits[: rows.synthetic])
     flows.latent.fit_axes(synthetic, colours)
 
 
 def _fit_traits(flows: Flows, rows: Rows, config: FlowTraining, work: WorkFolder) -> None:
+    """Fit the distribution of traits, of synthetic galaxies alone.
+
+    What real ones are encoded to is smoother than they are, as noise hides structure. How often
+    structure is found was put right in the population that synthetic ones come from, by what is
+    observed of both.
+    """
+
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
         galaxies = rows.shown.at(index)
         return -flows.trait_log_prob(galaxies.traits, galaxies.conditions, galaxies.turn).mean()
 
-    rate, shown = config.trait_learning_rate, len(rows.shown.turn)
-    _minimise(flows.trait, loss, _Task("trait_flow", shown, rate, config.seed + 7), config, work)
+    task = _Task("trait_flow", rows.synthetic, config.trait_learning_rate, config.seed + 7)
+    _minimise(flows.trait, loss, task, config, work)
 
 
 def _fit_latent(flows: Flows, rows: Rows, config: FlowTraining, work: WorkFolder) -> None:

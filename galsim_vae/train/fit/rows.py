@@ -53,10 +53,14 @@ class Rows(NamedTuple):
     kept : Galaxies
         Synthetic ones that no step sees: they give the radius of noise.
     shown : Galaxies
+        The synthetic ones first.
+    synthetic : int
+        Number of synthetic galaxies among those shown.
     """
 
     kept: Galaxies
     shown: Galaxies
+    synthetic: int
 
     def draw(self, count: int, generator: torch.Generator) -> Galaxies:
         """Return some of those shown, at random."""
@@ -129,7 +133,9 @@ def _by_parts(function: Callable, *values: Tensor) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def with_traits(decoder: Decoder, encoded: Encoded, seed: int, work: WorkFolder) -> Rows:
+def with_traits(
+    decoder: Decoder, encoded: Encoded, synthetic: int, seed: int, work: WorkFolder
+) -> Rows:
     """Measure the traits of galaxies on what they decode to; keep some from training.
 
     Parameters
@@ -137,6 +143,8 @@ def with_traits(decoder: Decoder, encoded: Encoded, seed: int, work: WorkFolder)
     decoder : Decoder
     encoded : Encoded
         The synthetic ones first.
+    synthetic : int
+        Number of these.
     seed : int
         Of what is drawn.
     work : WorkFolder
@@ -155,5 +163,5 @@ def with_traits(decoder: Decoder, encoded: Encoded, seed: int, work: WorkFolder)
     generator = torch.Generator(latents.device).manual_seed(seed)
     traits = spread(traits, generator)
     galaxies = Galaxies(latents, encoded.conditions, encoded.turn, traits)
-    kept = min(flow_constants.RADIUS_GALAXIES, len(latents) // 10)
-    return Rows(galaxies.at(slice(kept)), galaxies.at(slice(kept, None)))
+    kept = min(flow_constants.RADIUS_GALAXIES, synthetic // 8)
+    return Rows(galaxies.at(slice(kept)), galaxies.at(slice(kept, None)), synthetic - kept)

@@ -51,7 +51,7 @@ def test_a_flow_that_follows_by_halves_is_told_more(monkeypatch):
         1 + 1.2 * torch.randn(n, N, generator=generator),
     )  # fmt: skip
     missing = torch.stack([torch.full((N,), 0.3), torch.zeros(N)])
-    calibrate(flows, lambda latents: latents, Rows(shown, shown), missing, 5)
+    calibrate(flows, lambda latents: latents, Rows(shown, shown, n), missing, 5)
     # 0.8 (gain (0.3 + 2 x) + shift) - 0.1 is to have the median 1.3 and the width 1.2.
     gain, shift = flows.trait_context.gain, flows.trait_context.shift
     torch.testing.assert_close(gain[FREE], torch.full((len(FREE),), 0.75), atol=0.05, rtol=0)
@@ -67,6 +67,6 @@ def test_no_trait_is_stretched_beyond_measure(monkeypatch):
     n = 300
     shown = Galaxies(torch.zeros(n, N), torch.tensor([[23.0, 0.4, 0.3, 1.0]]).expand(n, -1),
                      torch.zeros(n), torch.randn(n, N))  # fmt: skip
-    calibrate(flows, lambda latents: latents, Rows(shown, shown), torch.zeros(2, N), 5)
+    calibrate(flows, lambda latents: latents, Rows(shown, shown, n), torch.zeros(2, N), 5)
     gain = flows.trait_context.gain
     assert torch.isfinite(gain).all() and gain.max() == flow_constants.MOST_GAIN

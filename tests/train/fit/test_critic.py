@@ -81,6 +81,6 @@ def test_the_flow_draws_what_the_critic_is_shown(flows, tmp_path, monkeypatch):
             return (flows.latent.from_noise(noise, told).mean(0) - mean)[:2].abs()
 
     assert off().amin() > 0.8
-    rows = Rows(galaxies(128, 2), galaxies(4096, 4))
+    rows = Rows(galaxies(128, 2), galaxies(4096, 4), 4096)
     refine(flows, decoder, rows, 120, 5, WorkFolder(tmp_path, {}))
     assert off().amax() < 0.2

@@ -64,8 +64,8 @@ def test_real_galaxies_are_completed_and_those_outside_left_out(vae, flows):
 
 def test_traits_are_those_of_what_is_decoded(vae, tmp_path):
     made = encoded(600, 1)
-    rows = with_traits(vae.decoder, made, 6, WorkFolder(tmp_path, {}))
-    assert len(rows.kept.turn) == 60 and len(rows.shown.turn) == 540
+    rows = with_traits(vae.decoder, made, 480, 6, WorkFolder(tmp_path, {}))
+    assert (len(rows.kept.turn), len(rows.shown.turn), rows.synthetic) == (60, 540, 420)
     measured = measure_traits(vae.decoder(made.latents))
     found = torch.cat([rows.kept.traits, rows.shown.traits])
     for column, name in enumerate(TRAITS):
@@ -80,7 +80,7 @@ def test_galaxies_of_a_step_keep_together():
     number = torch.arange(n, dtype=torch.float)
     shown = Galaxies(*(number[:, None].expand(n, k) for k in (SIZE, 4)), number,
                      number[:, None].expand(n, len(TRAITS)))  # fmt: skip
-    step = Rows(shown.at(slice(5)), shown).draw(20, torch.Generator().manual_seed(1))
+    step = Rows(shown.at(slice(5)), shown, 30).draw(20, torch.Generator().manual_seed(1))
     for value in step:
         assert len(value) == 20 and torch.equal(value.reshape(20, -1)[:, 0], step.turn)
     assert step.turn.unique().numel() > 10
