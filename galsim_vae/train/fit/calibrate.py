@@ -1,11 +1,9 @@
 """What the latent flow is told of traits, stretched until what it draws has those of galaxies.
 
-Told of a galaxy's asymmetry the flow draws one a little smoother, as it cannot follow every latent,
-and the decoder, trained on squared differences, lost some of the finest structure before. Both are
-small and alike for all galaxies, so each trait is stretched by a gain and a shift.
+Told of a galaxy's asymmetry the flow draws one a little smoother, as it cannot follow every latent.
+That is small, and much alike for all galaxies: each trait is stretched by a gain and a shift. What
+the decoder lost of the finest structure is not asked for: it would draw a pattern of pixels.
 """
-
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -17,7 +15,7 @@ from galsim_vae.model.vae import Decoder
 from . import flow_constants
 from .rows import Rows
 
-__all__ = ["calibrate", "levels", "lost"]
+__all__ = ["calibrate", "levels"]
 
 _PART = 256
 _LEVELS = (0.16, 0.5, 0.84)
@@ -33,21 +31,8 @@ def levels(traits: Tensor) -> Tensor:
     return torch.stack([middle, ((high - low) / 2).clamp(min=_LEAST_WIDTH)])
 
 
-def lost(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return the `levels` of true stamps less those of decoded ones, (2, traits).
-
-    Parameters
-    ----------
-    pairs : iterable of (tensor, tensor)
-        True and decoded stamps (n, bands, size, size), as `true_and_decoded` yields them.
-    """
-    measured = [tuple(map(measure_traits, pair)) for pair in pairs]
-    true, decoded = (levels(torch.cat(side)) for side in zip(*measured, strict=True))
-    return true - decoded
-
-
 @torch.no_grad()
-def calibrate(flows: Flows, decoder: Decoder, rows: Rows, missing: Tensor, seed: int) -> None:
+def calibrate(flows: Flows, decoder: Decoder, rows: Rows, seed: int) -> None:
     """Set gain and shift of the traits that are told.
 
     Parameters
@@ -58,8 +43,6 @@ def calibrate(flows: Flows, decoder: Decoder, rows: Rows, missing: Tensor, seed:
     rows : Rows
         Galaxies; for the conditions and turns of synthetic ones is drawn, and their traits are
         wanted.
-    missing : tensor (2, traits)
-        From `lost`.
     seed : int
         Of every random number.
     """
@@ -73,14 +56,14 @@ def calibrate(flows: Flows, decoder: Decoder, rows: Rows, missing: Tensor, seed:
     noise = torch.randn(size, generator=generator, device=generator.device)
     posed = flows.posed_context(like.conditions, like.turn)
     drawn = levels(flows.trait.from_noise(noise[:, flows.latent_size :], posed))
-    wanted = levels(like.traits) + missing
+    wanted = levels(like.traits)
     free = torch.tensor([name not in STEPS for name in TRAITS], device=noise.device)
     told = drawn.clone()
     for _ in range(flow_constants.CALIBRATIONS):
         latents = flows.sample_latents(noise, like.conditions, like.turn)
         found = levels(torch.cat([measure_traits(decoder(z)) for z in latents.split(_PART)]))
         told[0] += wanted[0] - found[0]
-        told[1] *= wanted[1].clamp(min=_LEAST_WIDTH) / found[1]
+        told[1] *= wanted[1] / found[1]
         gain = (told[1] / drawn[1]).clamp(1 / flow_constants.MOST_GAIN, flow_constants.MOST_GAIN)
         context.gain.copy_(torch.where(free, gain, 1.0))
         context.shift.copy_(torch.where(free, told[0] - gain * drawn[0], 0.0))

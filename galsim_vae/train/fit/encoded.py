@@ -31,7 +31,7 @@ from .fill import is_nearby
 from .observe import observe
 from .posed import Pose, find_pose, lay, matrix
 
-__all__ = ["Encoded", "encode", "encode_real", "encode_synthetic", "true_and_decoded"]
+__all__ = ["Encoded", "encode", "encode_real", "encode_synthetic"]
 
 _Part = Callable[[int, torch.Generator], "Encoded"]
 _FEW = 16  # parts that are done before processes would have begun
@@ -109,17 +109,6 @@ def _some_lying(pose: Pose, share: float, generator: torch.Generator) -> Pose:
     return pose._replace(turn=torch.where(lie, torch.nan, pose.turn))
 
 
-class _Seen(NamedTuple):
-    """Synthetic galaxies as they are seen and as they are, with what `encode` is given of them."""
-
-    batch: Batch
-    truth: Tensor
-    conditions: Tensor
-    pixel_scale: Tensor
-    frame_g: Tensor
-    turn: Tensor
-
-
 @dataclass(frozen=True)
 class _SyntheticPart:
     vae: VAE
@@ -127,16 +116,8 @@ class _SyntheticPart:
     lying: float
 
     def __call__(self, number: int, generator: torch.Generator) -> Encoded:
-        wide = number % 2 == 1
-        seen = self.seen(wide, generator)
-        found = encode(
-            self.vae, seen.batch, seen.conditions, seen.pixel_scale, seen.frame_g, seen.turn,
-            generator,
-        )  # fmt: skip
-        return found._replace(from_population=found.from_population & (not wide))
-
-    def seen(self, wide: bool, generator: torch.Generator) -> _Seen:
         n, sources = flow_constants.ENCODED_BATCH, self.sources
+        wide = number % 2 == 1
         conditions = fresh_conditions(n, generator, wide)
         made = sample(
             conditions, generator, sources.colours, frame=sources.frame, device=sources.device
@@ -146,9 +127,11 @@ class _SyntheticPart:
         sharp = scale.new_full((n,), constants.SHARPEST)
         pose = _some_lying(find_pose(made.stamps, conditions[:, 2]), self.lying, generator)
         lies = matrix(pose)
-        truth = made.laid(lies)
-        batch = observe(truth, scale, sources.psfs, generator, level, True, sharp, taken, lies)
-        return _Seen(batch, truth, conditions, scale, taken, pose.turn)
+        batch = observe(
+            made.laid(lies), scale, sources.psfs, generator, level, True, sharp, taken, lies
+        )
+        found = encode(self.vae, batch, conditions, scale, taken, pose.turn, generator)
+        return found._replace(from_population=found.from_population & (not wide))
 
 
 @dataclass(frozen=True)
@@ -200,29 +183,6 @@ def encode_synthetic(
     settings = {"galaxies": n, "lying": lying, "seed": seed}
     part = _SyntheticPart(vae, sources, lying)
     return _in_parts(part, settings, sources, "encoded", work)
-
-
-@torch.inference_mode()
-def true_and_decoded(
-    vae: VAE, sources: Sources, n: int, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield stamps of fresh synthetic galaxies, and what their latents decode to, part by part.
-
-    Parameters
-    ----------
-    vae : VAE
-    sources : Sources
-    n : int
-        How many, rounded up to whole parts: as in `encode_synthetic`.
-    seed : int
-    """
-    part = _SyntheticPart(vae, sources, 0.0)
-    for number in range(-(-n // flow_constants.ENCODED_BATCH)):
-        generator = seeded(seed, key=(number,), device=sources.device)
-        seen = part.seen(number % 2 == 1, generator)
-        mean, log_variance = _means(vae, seen.batch)
-        latents = likelihood.sample_posterior(mean, log_variance, generator)
-        yield seen.truth, vae.decoder(latents)
 
 
 def encode_real(

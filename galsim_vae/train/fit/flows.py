@@ -16,10 +16,10 @@ from galsim_vae.model.vae import VAE
 
 from . import critic, flow_constants
 from .autoencoder import Sources
-from .calibrate import calibrate, lost
+from .calibrate import calibrate
 from .checkpoint import RandomState, WorkFolder, digest
 from .descent import Descent
-from .encoded import encode_real, encode_synthetic, true_and_decoded
+from .encoded import encode_real, encode_synthetic
 from .rows import Rows, join, with_traits, within
 
 __all__ = ["FlowTraining", "train"]
@@ -126,8 +126,7 @@ def train(
     _fit_latent(flows, rows, config, work)
     if config.critic_steps:
         critic.refine(flows, vae.decoder, rows, config.critic_steps, config.seed + 4, work)
-    pairs = true_and_decoded(vae, sources, flow_constants.COMPARED, config.seed + 8)
-    calibrate(flows, vae.decoder, rows, lost(pairs), config.seed + 9)
+    calibrate(flows, vae.decoder, rows, config.seed + 8)
     return flows.eval().requires_grad_(False)
 
 
