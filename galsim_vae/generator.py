@@ -32,7 +32,7 @@ from .geometry import residual_shear, rotation_matrix, shear_matrix
 from .model import file as modelfile
 from .model.batches import BATCH_SIZES, Batches, in_batches
 from .model.packed import FEWEST_ROWS, pack
-from .model.traits import measure_traits
+from .model.traits import TRAITS, measure_traits
 from .stamps import Stamps
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ __all__ = ["GalaxyGenerator"]
 
 # Stamps whose moments do not converge are drawn again from the galaxy's next noise.
 _ATTEMPTS = 5
-# Rows from which on the four conditions, and the parameters of their splines, fill registers.
-_FEWEST = 8
+# Rows from which on the four conditions, or the traits, and the parameters of their splines, fill
+# registers of the processor.
+_FEWEST = 16
 # Largest difference of an asked mag_<BAND> from the F814W magnitude [mag].
 _MAX_COLOUR = 10.0
 _MAGNITUDE = cond.NAMES.index("magnitude")
@@ -118,9 +119,13 @@ class GalaxyGenerator:
         self._conditions = Batches(
             lambda z, c: (flows.sample_conditions(z, c),), sizes.flow, self.device, _FEWEST
         )
-        self._latents = Batches(
-            lambda z, c, t: (flows.sample_latents(z, c, t),), sizes.flow, self.device, FEWEST_ROWS
+        self._told = Batches(
+            lambda z, c, t: (flows.sample_told(z, c, t),), sizes.flow, self.device, _FEWEST
         )
+        self._latents = Batches(
+            lambda z, *known: (flows.latent.from_noise(z, flows.latent_context(*known)),),
+            sizes.flow, self.device, FEWEST_ROWS,
+        )  # fmt: skip
         self._turns = copy.deepcopy(flows.turns).cpu()
         self._decoder = Batches(lambda z: (decoder(z),), sizes.network, self.device)
         self._measured = Batches(_measure, sizes.measure, self.device)
@@ -761,7 +766,10 @@ class GalaxyGenerator:
         g = torch.from_numpy(values[:, cond.NAMES.index("g")])
         turn = self._turns.draw(torch.from_numpy(uniforms[:, width].copy()), g)
         hand = torch.from_numpy(np.where(uniforms[:, width + 1] < 0.5, -1.0, 1.0))
-        (latent,) = self._latents(noise, _as_float32(values), turn.float())
+        own, rest = noise.split([self._model.vae.config.latent, len(TRAITS)], 1)
+        known = _as_float32(values), turn.float()
+        (traits,) = self._told(rest.contiguous(), *known)
+        (latent,) = self._latents(own.contiguous(), *known, traits)
         return self._decoded(latent, turn, hand)
 
     def _decoded(self, latent: Tensor, turn: Tensor, hand: Tensor) -> _Decoded:

@@ -305,9 +305,15 @@ class Flows(nn.Module):
         The others are as for `posed_context`.
         """
         own, rest = noise.split([self.latent_size, self.noise_size - self.latent_size], 1)
-        posed = self.posed_context(conditions, turn)
-        traits = self.trait_context.stretched(self.trait.from_noise(rest, posed))
-        return self.latent.from_noise(own, torch.cat([posed, self.trait_context(traits)], 1))
+        traits = self.sample_told(rest, conditions, turn)
+        return self.latent.from_noise(own, self.latent_context(conditions, turn, traits))
+
+    def sample_told(
+        self, noise: Tensor, conditions: Tensor, turn: Tensor | None = None
+    ) -> Tensor:
+        """Traits (n, traits) that the latent flow is to be told, of standard normal noise."""
+        drawn = self.trait.from_noise(noise, self.posed_context(conditions, turn))
+        return self.trait_context.stretched(drawn)
 
     def latent_noise(
         self, latents: Tensor, traits: Tensor, conditions: Tensor, turn: Tensor | None = None

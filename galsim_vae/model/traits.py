@@ -115,7 +115,7 @@ class TraitContext(nn.Module):
     def stretched(self, traits: Tensor) -> Tensor:
         """Return what is to be told (n, traits) for galaxies to come out with these traits.
 
-        The flow does nearly as it is told, and the decoder smooths a little.
+        The flow does nearly as it is told.
         """
         return traits * self.gain + self.shift
 
@@ -136,8 +136,10 @@ class TraitContext(nn.Module):
         bumps = torch.exp(-0.5 * ((unit[:, :, None] - centres) * (_BUMPS - 1)).square())
         arms = traits[:, TRAITS.index("arms"), None].round().clamp(ARMS[0], ARMS[-1])
         which = (arms == arms.new_tensor(ARMS)).to(unit.dtype)
-        strong = traits[:, TRAITS.index("amplitude"), None].exp().clamp(max=1) / _STRONG
-        wound = (strong * which)[:, :, None] * bumps[:, TRAITS.index("winding"), None]
+        wound = which[:, :, None] * bumps[:, TRAITS.index("winding"), None]
+        strong = traits[:, TRAITS.index("amplitude"), None, None].expand_as(wound)
+        # Of whole registers of the processor, see `Batches`.
+        wound = wound * (strong.contiguous().exp().clamp(max=1) / _STRONG)
         seen = [torch.ones_like(unit[:, :1]), 2 * unit - 1, bumps.flatten(1), which,
                 wound.flatten(1)]  # fmt: skip
         return torch.cat(seen, 1) * told
