@@ -13,7 +13,7 @@ from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE
 from .rings import ring_means
 from .spirals import ARMS, WINDING_STEP, strongest
 
-__all__ = ["STEPS", "TRAITS", "TraitContext", "measure_traits", "spread"]
+__all__ = ["FINEST", "STEPS", "TRAITS", "TraitContext", "measure_traits", "spread"]
 
 _RINGS = ((3, 5), (6, 10), (10, 14), (14, 18), (18, 24))  # cycles a stamp
 _COLOURED = tuple(band for band in BANDS if band != REFERENCE)
@@ -34,6 +34,8 @@ _FARTHEST = 8.0  # of a logarithm of colours, as the decoder's
 _BUMPS = 12  # over the range of a trait; as of conditions
 _ENDS = 0.001  # share of galaxies beyond either end of a trait's range
 _STRONG = 0.3  # amplitude of strong arms
+#: Traits of structure that is finer than the decoder makes it.
+FINEST = TRAITS[5:7]
 #: Traits that come in steps, and these.
 STEPS = {"winding": WINDING_STEP, "arms": 1.0}
 

@@ -31,7 +31,7 @@ from .fill import is_nearby
 from .observe import observe
 from .posed import Pose, find_pose, lay, matrix
 
-__all__ = ["Encoded", "encode", "encode_real", "encode_synthetic"]
+__all__ = ["Encoded", "encode", "encode_real", "encode_synthetic", "true_and_decoded"]
 
 _Part = Callable[[int, torch.Generator], "Encoded"]
 _FEW = 16  # parts that are done before processes would have begun
@@ -109,6 +109,17 @@ def _some_lying(pose: Pose, share: float, generator: torch.Generator) -> Pose:
     return pose._replace(turn=torch.where(lie, torch.nan, pose.turn))
 
 
+class _Seen(NamedTuple):
+    """Synthetic galaxies as they are seen and as they are, with what `encode` is given of them."""
+
+    batch: Batch
+    truth: Tensor
+    conditions: Tensor
+    pixel_scale: Tensor
+    frame_g: Tensor
+    turn: Tensor
+
+
 @dataclass(frozen=True)
 class _SyntheticPart:
     vae: VAE
@@ -116,8 +127,16 @@ class _SyntheticPart:
     lying: float
 
     def __call__(self, number: int, generator: torch.Generator) -> Encoded:
-        n, sources = flow_constants.ENCODED_BATCH, self.sources
         wide = number % 2 == 1
+        seen = self.seen(wide, generator)
+        found = encode(
+            self.vae, seen.batch, seen.conditions, seen.pixel_scale, seen.frame_g, seen.turn,
+            generator,
+        )  # fmt: skip
+        return found._replace(from_population=found.from_population & (not wide))
+
+    def seen(self, wide: bool, generator: torch.Generator) -> _Seen:
+        n, sources = flow_constants.ENCODED_BATCH, self.sources
         conditions = fresh_conditions(n, generator, wide)
         made = sample(
             conditions, generator, sources.colours, frame=sources.frame, device=sources.device
@@ -127,11 +146,9 @@ class _SyntheticPart:
         sharp = scale.new_full((n,), constants.SHARPEST)
         pose = _some_lying(find_pose(made.stamps, conditions[:, 2]), self.lying, generator)
         lies = matrix(pose)
-        batch = observe(
-            made.laid(lies), scale, sources.psfs, generator, level, True, sharp, taken, lies
-        )
-        found = encode(self.vae, batch, conditions, scale, taken, pose.turn, generator)
-        return found._replace(from_population=found.from_population & (not wide))
+        truth = made.laid(lies)
+        batch = observe(truth, scale, sources.psfs, generator, level, True, sharp, taken, lies)
+        return _Seen(batch, truth, conditions, scale, taken, pose.turn)
 
 
 @dataclass(frozen=True)
@@ -183,6 +200,29 @@ def encode_synthetic(
     settings = {"galaxies": n, "lying": lying, "seed": seed}
     part = _SyntheticPart(vae, sources, lying)
     return _in_parts(part, settings, sources, "encoded", work)
+
+
+@torch.inference_mode()
+def true_and_decoded(
+    vae: VAE, sources: Sources, n: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield stamps of fresh galaxies of the population, and what their latents decode to, by parts.
+
+    Parameters
+    ----------
+    vae : VAE
+    sources : Sources
+    n : int
+        How many, rounded up to whole parts.
+    seed : int
+    """
+    part = _SyntheticPart(vae, sources, 0.0)
+    for number in range(-(-n // flow_constants.ENCODED_BATCH)):
+        generator = seeded(seed, key=(number,), device=sources.device)
+        seen = part.seen(False, generator)
+        mean, log_variance = _means(vae, seen.batch)
+        latents = likelihood.sample_posterior(mean, log_variance, generator)
+        yield seen.truth, vae.decoder(latents)
 
 
 def encode_real(

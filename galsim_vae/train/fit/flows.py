@@ -16,10 +16,10 @@ from galsim_vae.model.vae import VAE
 
 from . import critic, flow_constants
 from .autoencoder import Sources
-from .calibrate import calibrate
+from .calibrate import calibrate, lost
 from .checkpoint import RandomState, WorkFolder, digest
 from .descent import Descent
-from .encoded import encode_real, encode_synthetic
+from .encoded import encode_real, encode_synthetic, true_and_decoded
 from .rows import Rows, join, with_traits, within
 
 __all__ = ["FlowTraining", "train"]
@@ -126,7 +126,10 @@ def train(
     _fit_latent(flows, rows, config, work)
     if config.critic_steps:
         critic.refine(flows, vae.decoder, rows, config.critic_steps, config.seed + 4, work)
-    calibrate(flows, vae.decoder, rows, config.seed + 8)
+    usual = made.from_population & torch.isfinite(made.turn)
+    usual = rows.shown.at(usual[-rows.synthetic :].nonzero()[:, 0])
+    missing = lost(true_and_decoded(vae, sources, flow_constants.COMPARED, config.seed + 8))
+    calibrate(flows, vae.decoder, usual, missing, config.seed + 9)
     return flows.eval().requires_grad_(False)
 
 

@@ -35,7 +35,8 @@ FLOW = flows.FlowTraining(galaxies=160, real=0.5, steps=3, batch=8, critic_steps
 @pytest.fixture(scope="module", autouse=True)
 def small_numbers():
     with pytest.MonkeyPatch.context() as changed:
-        for name, value in (("CRITIC_ALONE", 2), ("CRITIC_WIDTH", 8), ("CALIBRATED", 32)):
+        for name, value in (("CRITIC_ALONE", 2), ("CRITIC_WIDTH", 8), ("CALIBRATED", 32),
+                            ("COMPARED", 64)):  # fmt: skip
             changed.setattr(flow_constants, name, value)
         yield
 
