@@ -313,7 +313,7 @@ class Flows(nn.Module):
     ) -> Tensor:
         """Traits (n, traits) that the latent flow is to be told, of standard normal noise."""
         drawn = self.trait.from_noise(noise, self.posed_context(conditions, turn))
-        return self.trait_context.stretched(drawn)
+        return drawn + self.trait_context.shift
 
     def latent_noise(
         self, latents: Tensor, traits: Tensor, conditions: Tensor, turn: Tensor | None = None
@@ -323,7 +323,7 @@ class Flows(nn.Module):
         It is another for any traits (n, traits) that the latent flow is told; those measured on the
         decoded stamps are likely.
         """
-        drawn = self.trait_context.unstretched(traits)
+        drawn = traits - self.trait_context.shift
         rest = self.trait.to_noise(drawn, self.posed_context(conditions, turn))
         context = self.latent_context(conditions, turn, traits)
         return torch.cat([self.latent.to_noise(latents, context), rest], 1)

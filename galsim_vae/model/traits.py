@@ -13,7 +13,7 @@ from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE
 from .rings import ring_means
 from .spirals import ARMS, WINDING_STEP, strongest
 
-__all__ = ["FINEST", "STEPS", "TRAITS", "TraitContext", "measure_traits", "spread"]
+__all__ = ["FINEST", "NEARLY", "STEPS", "TRAITS", "TraitContext", "measure_traits", "spread"]
 
 _RINGS = ((3, 5), (6, 10), (10, 14), (14, 18), (18, 24))  # cycles a stamp
 _COLOURED = tuple(band for band in BANDS if band != REFERENCE)
@@ -36,6 +36,8 @@ _ENDS = 0.001  # share of galaxies beyond either end of a trait's range
 _STRONG = 0.3  # amplitude of strong arms
 #: Traits of structure that is finer than the decoder makes it.
 FINEST = TRAITS[5:7]
+#: Traits that the latent flow follows nearly; colours it does wholly, and arms are found or not.
+NEARLY = (*TRAITS[:9], "gradient")
 #: Traits that come in steps, and these.
 STEPS = {"winding": WINDING_STEP, "arms": 1.0}
 
@@ -92,19 +94,17 @@ class TraitContext(nn.Module):
     ----------
     limits : tensor (2, traits)
         The ends of each one's range: those beyond count as these.
-    gain, shift : tensor (traits,)
-        By which drawn traits are stretched before the flow is told of them, see `stretched`.
+    shift : tensor (traits,)
+        Added to drawn traits before the flow is told of them: it does nearly as it is told.
     size : int
         Numbers of a galaxy.
     """
 
     limits: Tensor
-    gain: Tensor
     shift: Tensor
 
     def __init__(self):
         super().__init__()
-        self.register_buffer("gain", torch.ones(len(TRAITS)))
         self.register_buffer("shift", torch.zeros(len(TRAITS)))
         self.register_buffer("limits", torch.tensor([[0.0], [1.0]]).repeat(1, len(TRAITS)))
         self.size = 1 + len(TRAITS) * (1 + _BUMPS) + len(ARMS) * (1 + _BUMPS)
@@ -113,17 +113,6 @@ class TraitContext(nn.Module):
         """Take the ranges from a sample (n, traits)."""
         ends = traits.new_tensor([_ENDS, 1 - _ENDS])
         self.limits.copy_(torch.stack([torch.quantile(t, ends) for t in traits.unbind(1)], 1))
-
-    def stretched(self, traits: Tensor) -> Tensor:
-        """Return what is to be told (n, traits) for galaxies to come out with these traits.
-
-        The flow does nearly as it is told.
-        """
-        return traits * self.gain + self.shift
-
-    def unstretched(self, told: Tensor) -> Tensor:
-        """Return the traits (n, traits) for which this is told."""
-        return (told - self.shift) / self.gain
 
     def forward(self, traits: Tensor) -> Tensor:
         """Numbers (n, size) of traits (n, traits); all zero where these are NaN.

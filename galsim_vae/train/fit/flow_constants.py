@@ -32,9 +32,8 @@ JUDGED_BATCH, JUDGED_RATE, LIKELIHOOD_WEIGHT = 192, 1e-3, 0.005
 SEEN_GALAXIES, SEEN_STEP = 64, 0.5
 
 #: What is told of traits (`galsim_vae.train.fit.calibrate`): galaxies that are drawn for it,
-#: rounds, and the largest gain; and synthetic galaxies by which it is known what encoding loses.
-CALIBRATED, CALIBRATIONS, MOST_GAIN = 12_288, 3, 2.0
-COMPARED = 4096
+#: and rounds; and synthetic galaxies by which it is known what encoding loses.
+CALIBRATED, CALIBRATIONS, COMPARED = 12_288, 3, 4096
 
 
 def recorded() -> dict[str, float | int]:
