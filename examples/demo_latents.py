@@ -76,7 +76,7 @@ def cross(bands, rows):
 def between(generator):
     """Two galaxies and what lies between them: through the noise, and along the latent line."""
     row = {"magnitude": 20.5, "half_light_radius": 0.9, "g1": 0.1, "g2": 0.1, "redshift": 0.5}
-    a, b = Drawn(3, 1, row), Drawn(3, 8, row)
+    a, b = Drawn(3, 10, row), Drawn(3, 18, row)
     ways = [generator.interpolate(a, b, 8, way).array for way in ("noise", "latent")]
     pictures = [[colour_image(stamp) for stamp in stamps] for stamps in ways]
     contact_sheet(pictures, OUTPUT / "between.png")
