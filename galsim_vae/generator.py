@@ -129,7 +129,9 @@ class GalaxyGenerator:
         self._turns = copy.deepcopy(flows.turns).cpu()
         self._decoder = Batches(lambda z: (decoder(z),), sizes.network, self.device)
         self._measured = Batches(_measure, sizes.measure, self.device)
-        self._traits = Batches(lambda s: (measure_traits(s),), sizes.measure, self.device)
+        self._traits = Batches(
+            lambda s: (measure_traits(s),), sizes.measure, self.device, _FEWEST
+        )
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -411,7 +413,7 @@ class GalaxyGenerator:
     def from_noise(self, noise: ArrayLike, table) -> NDArray:
         """Return the latents (n, latent) that the flows make of noise, given conditions.
 
-        The inverse of `to_noise`, with the same errors.
+        It gives back the latents of which `to_noise` found the noise, and has the same errors.
 
         Parameters
         ----------

@@ -18,11 +18,11 @@ __all__ = ["FINEST", "NEARLY", "STEPS", "TRAITS", "TraitContext", "measure_trait
 _RINGS = ((3, 5), (6, 10), (10, 14), (14, 18), (18, 24))  # cycles a stamp
 _COLOURED = tuple(band for band in BANDS if band != REFERENCE)
 _GRADIENT = ("F606W", "F814W")
-#: All but the number of arms are of the reference band's stamp: logarithms of the light within 2.5
-#: pixels and beyond 12 and of the power in rings of frequency; of the difference to the stamp
-#: turned by half a turn, over the flux; of the strongest spiral the logarithm of its amplitude, the
-#: logit of its share of all contrast and its winding (`Spiral`); ln F606W/F814W inside the
-#: half-light radius less that outside; and ln flux of the bands over the reference band's.
+#: On the reference band's stamp, of flux 1: logarithms of the light within 2.5 pixels and beyond
+#: 12, of the power in rings of frequency, and of the difference to the stamp turned by half a turn
+#: within 20 pixels; of the strongest spiral the logarithm of its amplitude, the logit of its share
+#: of all contrast, its winding and the number of its arms (`Spiral`). On several bands: ln
+#: F606W/F814W inside the half-light radius less that outside, and ln flux over the reference's.
 TRAITS = (
     *("core", "halo", *(f"power {low}-{high}" for low, high in _RINGS), "asymmetry"),
     *("amplitude", "share", "winding", "arms", "gradient", *_COLOURED),
@@ -35,9 +35,12 @@ _BUMPS = 12  # over the range of a trait; as of conditions
 _ENDS = 0.001  # share of galaxies beyond either end of a trait's range
 _STRONG = 0.3  # amplitude of strong arms
 #: Traits of structure that is finer than the decoder makes it.
-FINEST = TRAITS[5:7]
-#: Traits that the latent flow follows nearly; colours it does wholly, and arms are found or not.
-NEARLY = (*TRAITS[:9], "gradient")
+FINEST = ("power 14-18", "power 18-24")
+#: Traits that the latent flow follows nearly, and that shift evenly. Colours it follows wholly.
+NEARLY = (
+    *("core", "halo", *(f"power {low}-{high}" for low, high in _RINGS)),
+    *("asymmetry", "amplitude", "gradient"),
+)
 #: Traits that come in steps, and these.
 STEPS = {"winding": WINDING_STEP, "arms": 1.0}
 
@@ -93,7 +96,7 @@ class TraitContext(nn.Module):
     Attributes
     ----------
     limits : tensor (2, traits)
-        The ends of each one's range: those beyond count as these.
+        The ends of each one's range: in bumps, those beyond count as these.
     shift : tensor (traits,)
         Added to drawn traits before the flow is told of them: it does nearly as it is told.
     size : int

@@ -33,7 +33,7 @@ def test_the_ends_are_the_galaxies_themselves(generator, through):
     np.testing.assert_allclose(np.diff(found.conditions.values[:, 0]), 2 / 3, rtol=1e-6)
 
 
-def test_each_step_through_the_noise_is_a_likely_galaxy(generator, monkeypatch):
+def test_each_step_through_the_noise_has_noise_of_the_usual_length(generator, monkeypatch):
     """Its noise is as long as that of the ends, and as normal deviates are."""
     seen = []
     make = generator.from_noise
@@ -57,6 +57,14 @@ def test_noise_and_latents_are_inverse(generator):
     np.testing.assert_array_equal(again.array, stamps.array)
     turned = np.sign((again.jacobian * stamps.jacobian).sum((1, 2)))[:, None, None]
     np.testing.assert_allclose(turned * again.jacobian, stamps.jacobian, rtol=1e-7, atol=1e-12)
+
+
+def test_noise_does_not_depend_on_neighbours(generator):
+    latent, table = generator.latents({"id": np.arange(24)}, galsim.BaseDeviate(3))
+    together = generator.to_noise(latent, table)
+    for row in range(0, 24, 5):
+        alone = generator.to_noise(latent[row : row + 1], table[row : row + 1])
+        np.testing.assert_array_equal(alone[0], together[row])
 
 
 def test_a_known_latent_is_an_end(generator):

@@ -7,6 +7,7 @@ import torch
 
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
+from galsim_vae.model.traits import TRAITS
 
 SMALL = FlowConfig(layers=3, hidden=16, bins=5)
 
@@ -127,11 +128,12 @@ def test_latents_are_made_of_noise_and_noise_of_latents():
     for flow in (flows.trait, flows.latent):
         for parameter in flow.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
+    flows.trait_context.shift += torch.linspace(-0.5, 0.5, len(TRAITS))
     conditions = torch.tensor([[23.0, 0.4, 0.3, 1.0]]).expand(40, -1)
     turn = torch.linspace(0, 3, 40)
     noise = torch.randn(40, flows.noise_size)
     latents = flows.sample_latents(noise, conditions, turn)
-    traits = flows.trait.from_noise(noise[:, 6:], flows.posed_context(conditions, turn))
+    traits = flows.sample_told(noise[:, 6:], conditions, turn)
     found = flows.latent_noise(latents, traits, conditions, turn)
     torch.testing.assert_close(found, noise, atol=2e-3, rtol=2e-3)
     # Of other traits other noise makes the same latents.

@@ -58,6 +58,11 @@ def calibrate(
         From `lost`.
     seed : int
         Of every random number.
+
+    Raises
+    ------
+    FloatingPointError
+        The median of a trait of drawn galaxies is not finite.
     """
     shift = flows.trait_context.shift
     generator = torch.Generator(shift.device).manual_seed(seed)
@@ -70,3 +75,5 @@ def calibrate(
         latents = flows.sample_latents(noise, like.conditions, like.turn)
         found = torch.cat([measure_traits(decoder(z)) for z in latents.split(_PART)])
         shift += torch.where(_named(NEARLY, shift), wanted - found.median(0).values, 0.0)
+    if not torch.isfinite(shift).all():
+        raise FloatingPointError("traits of drawn galaxies are not finite: train the flows again")
