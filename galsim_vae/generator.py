@@ -32,7 +32,7 @@ from .geometry import residual_shear, rotation_matrix, shear_matrix
 from .model import file as modelfile
 from .model.batches import BATCH_SIZES, Batches, in_batches
 from .model.packed import FEWEST_ROWS, pack
-from .model.traits import TRAITS, measure_traits
+from .model.traits import measure_traits
 from .stamps import Stamps
 
 if TYPE_CHECKING:
@@ -768,10 +768,10 @@ class GalaxyGenerator:
         g = torch.from_numpy(values[:, cond.NAMES.index("g")])
         turn = self._turns.draw(torch.from_numpy(uniforms[:, width].copy()), g)
         hand = torch.from_numpy(np.where(uniforms[:, width + 1] < 0.5, -1.0, 1.0))
-        own, rest = noise.split([self._model.vae.config.latent, len(TRAITS)], 1)
+        own, rest = (part.contiguous() for part in self._model.flows.split_noise(noise))
         known = _as_float32(values), turn.float()
-        (traits,) = self._told(rest.contiguous(), *known)
-        (latent,) = self._latents(own.contiguous(), *known, traits)
+        (traits,) = self._told(rest, *known)
+        (latent,) = self._latents(own, *known, traits)
         return self._decoded(latent, turn, hand)
 
     def _decoded(self, latent: Tensor, turn: Tensor, hand: Tensor) -> _Decoded:

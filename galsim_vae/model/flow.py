@@ -304,9 +304,13 @@ class Flows(nn.Module):
 
         The others are as for `posed_context`.
         """
-        own, rest = noise.split([self.latent_size, self.noise_size - self.latent_size], 1)
+        own, rest = self.split_noise(noise)
         traits = self.sample_told(rest, conditions, turn)
         return self.latent.from_noise(own, self.latent_context(conditions, turn, traits))
+
+    def split_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the latents' part of noise (n, noise_size), and the traits'."""
+        return noise[:, : self.latent_size], noise[:, self.latent_size :]
 
     def sample_told(
         self, noise: Tensor, conditions: Tensor, turn: Tensor | None = None

@@ -86,8 +86,7 @@ def encode(
     Encoded
         Of those that can be measured.
     """
-    mean, log_variance = _means(vae, batch)
-    latents = likelihood.sample_posterior(mean, log_variance, generator)
+    latents = _latents(vae, batch, generator)
     image = vae.decoder(latents)[:, BANDS.index(REFERENCE)]
     moments, pixels, keep = measure(image)
     back = torch.polar(torch.ones_like(turn), 2 * turn.nan_to_num())
@@ -95,6 +94,10 @@ def encode(
     labels = torch.stack([conditions[:, 0], pixels * pixel_scale, g, conditions[:, 3]], 1)
     every = torch.ones(int(keep.sum()), dtype=torch.bool, device=latents.device)
     return Encoded(latents[keep], labels[keep], turn[keep], pixels[keep], every)
+
+
+def _latents(vae: VAE, batch: Batch, generator: torch.Generator) -> Tensor:
+    return likelihood.sample_posterior(*_means(vae, batch), generator)
 
 
 def _means(vae: VAE, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -197,9 +200,7 @@ def encode_synthetic(
     work : WorkFolder
         Of ``encoded.ckpt``, and its settings those that `vae` and `sources` depend on.
     """
-    settings = {"galaxies": n, "lying": lying, "seed": seed}
-    part = _SyntheticPart(vae, sources, lying)
-    return _in_parts(part, settings, sources, "encoded", work)
+    return _in_parts(_SyntheticPart(vae, sources, lying), n, seed, "encoded", work)
 
 
 @torch.inference_mode()
@@ -220,9 +221,7 @@ def true_and_decoded(
     for number in range(-(-n // flow_constants.ENCODED_BATCH)):
         generator = seeded(seed, key=(number,), device=sources.device)
         seen = part.seen(False, generator)
-        mean, log_variance = _means(vae, seen.batch)
-        latents = likelihood.sample_posterior(mean, log_variance, generator)
-        yield seen.truth, vae.decoder(latents)
+        yield seen.truth, vae.decoder(_latents(vae, seen.batch, generator))
 
 
 def encode_real(
@@ -239,24 +238,24 @@ def encode_real(
     seed, work
         As for `encode_synthetic`; the file is ``encoded_real.ckpt``.
     """
-    settings = {"galaxies": n, "lying": lying, "nearby": nearby, "seed": seed}
-    part = _RealPart(vae, sources, lying, nearby)
-    return _in_parts(part, settings, sources, "encoded_real", work)
+    return _in_parts(_RealPart(vae, sources, lying, nearby), n, seed, "encoded_real", work)
 
 
 def _in_parts(
-    part: _Part, settings: dict, sources: Sources, name: str, work: WorkFolder
+    part: _SyntheticPart | _RealPart, n: int, seed: int, name: str, work: WorkFolder
 ) -> Encoded:
-    """Encode galaxies part by part; a checkpoint holds those that are done.
+    """Encode n galaxies part by part; a checkpoint holds those that are done.
 
     It depends on no setting of the flows, which can be trained anew on the same galaxies.
     """
-    level = {"signal_to_noise": flow_constants.ENCODED_SIGNAL_TO_NOISE}
-    batch, seed = flow_constants.ENCODED_BATCH, settings["seed"]
-    own = {"encoding": settings | level | {"batch": batch}}
+    batch, sources = flow_constants.ENCODED_BATCH, part.sources
+    own = {key: value for key, value in vars(part).items() if key not in ("vae", "sources")}
+    own |= {"galaxies": n, "seed": seed, "batch": batch,
+            "signal_to_noise": flow_constants.ENCODED_SIGNAL_TO_NOISE}  # fmt: skip
     encoded = Collected(Encoded._fields, sources.device)
-    checkpoint = WorkFolder(work.path, {**work.settings, **own}).checkpoint(name, encoded=encoded)
-    total = -(-settings["galaxies"] // batch)
+    settings = {**work.settings, "encoding": own}
+    checkpoint = WorkFolder(work.path, settings).checkpoint(name, encoded=encoded)
+    total = -(-n // batch)
     left = range(checkpoint.step, total)
     threads = torch.get_num_threads() if sources.device.type == "cpu" else 1
     if threads > 1 and len(left) > _FEW:

@@ -100,7 +100,7 @@ def train(
     galsim.GalSimValueError
         A checkpoint is of other settings, or of another VAE.
     FloatingPointError
-        The loss is not finite.
+        The loss, or a trait of drawn galaxies, is not finite.
     """
     vae = vae.eval().requires_grad_(False)
     data = {"vae": {"weights": digest(vae.state_dict())}} | sources.settings()
