@@ -55,7 +55,8 @@ def test_drawn_galaxies_respond_to_shear_as_the_exact_transform_does(survey):
                     image = image.astype(float)
                 shapes_of_signs.append(weighted_shape(image, view, width))
             responses.append(shapes_of_signs[0] - shapes_of_signs[1])
-        assert (np.abs(responses[0]) > 0.02).all()
+        # They answer with a twentieth at least of what round ones without a PSF would, 4 g.
+        assert (np.abs(responses[0]) > 0.2 * g).all()
         delta = np.array(responses[1:]) / responses[0] - 1
         assert np.abs(delta).max() <= 1e-4, (i, delta)
 
