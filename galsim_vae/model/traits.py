@@ -15,19 +15,23 @@ from .spirals import ARMS, WINDING_STEP, strongest
 
 __all__ = ["FINEST", "NEARLY", "STEPS", "TRAITS", "TraitContext", "measure_traits", "spread"]
 
+_INSIDE = {"core": 2.5, "inner": 4.0, "half": HALF_LIGHT_PIXELS}  # [pixel]
+_BEYOND = {"halo": 12.0, "outskirts": 18.0}  # [pixel]
 _RINGS = ((3, 5), (6, 10), (10, 14), (14, 18), (18, 24))  # cycles a stamp
+_POWERS = tuple(f"power {low}-{high}" for low, high in _RINGS)
 _COLOURED = tuple(band for band in BANDS if band != REFERENCE)
 _GRADIENT = ("F606W", "F814W")
-#: On the reference band's stamp, of flux 1: logarithms of the light within 2.5 pixels and beyond
-#: 12, of the power in rings of frequency, and of the difference to the stamp turned by half a turn
-#: within 20 pixels; of the strongest spiral the logarithm of its amplitude, the logit of its share
-#: of all contrast, its winding and the number of its arms (`Spiral`). On several bands: ln
-#: F606W/F814W inside the half-light radius less that outside, and ln flux over the reference's.
+#: On the reference band's stamp, of flux 1: logarithms of the light within 2.5, 4 and 6 pixels and
+#: beyond 12 and 18, of the power in rings of frequency, and of the difference to the stamp turned
+#: by half a turn within 20 pixels; of the strongest spiral the logarithm of its amplitude, the
+#: logit of its share of all contrast, its winding and the number of its arms (`Spiral`). On several
+#: bands: ln F606W/F814W inside the half-light radius less that from there to 20 pixels, and ln flux
+#: over the reference's.
 TRAITS = (
-    *("core", "halo", *(f"power {low}-{high}" for low, high in _RINGS), "asymmetry"),
+    *(*_INSIDE, *_BEYOND, *_POWERS, "asymmetry"),
     *("amplitude", "share", "winding", "arms", "gradient", *_COLOURED),
 )
-_CORE, _HALO, _WITHIN = 2.5, 12.0, 20.0  # [pixel]
+_WITHIN = 20.0  # of asymmetry and gradient [pixel]
 # Of what logarithms are taken, at least: light, asymmetry and amplitude, power, share.
 _LEAST_LIGHT, _LEAST, _LEAST_POWER, _LEAST_SHARE = 1e-5, 1e-3, 1e-10, 1e-3
 _FARTHEST = 8.0  # of a logarithm of colours, as the decoder's
@@ -37,10 +41,7 @@ _STRONG = 0.3  # amplitude of strong arms
 #: Traits of structure that is finer than the decoder makes it.
 FINEST = ("power 14-18", "power 18-24")
 #: Traits that the latent flow follows nearly, and that shift evenly. Colours it follows wholly.
-NEARLY = (
-    *("core", "halo", *(f"power {low}-{high}" for low, high in _RINGS)),
-    *("asymmetry", "amplitude", "gradient"),
-)
+NEARLY = (*_INSIDE, *_BEYOND, *_POWERS, "asymmetry", "amplitude", "gradient")
 #: Traits that come in steps, and these.
 STEPS = {"winding": WINDING_STEP, "arms": 1.0}
 
@@ -63,15 +64,15 @@ def measure_traits(stamps: Tensor) -> Tensor:
     radius = _radius(image)
     spiral = strongest(image)
     columns = [
-        _log_light(image, radius < _CORE),
-        _log_light(image, radius > _HALO),
+        *(_log_light(image, radius < end) for end in _INSIDE.values()),
+        *(_log_light(image, radius > end) for end in _BEYOND.values()),
         *_log_powers(image),
         _log_asymmetry(image, radius < _WITHIN),
         (spiral.amplitude + _LEAST).log(),
         spiral.share.logit(_LEAST_SHARE),
         spiral.winding,
         spiral.arms.to(image.dtype),
-        _gradient(stamps, radius < HALF_LIGHT_PIXELS),
+        _gradient(stamps, radius),
         *_log_ratio(flux[:, _indices(_COLOURED), 0, 0], flux[:, _indices([REFERENCE]), 0, 0]).T,
     ]
     return torch.stack(columns, 1)
@@ -164,10 +165,11 @@ def _log_asymmetry(image: Tensor, inside: Tensor) -> Tensor:
     return ((image - image.flip(1, 2)).abs() * inside).sum((1, 2)).add(_LEAST).log()
 
 
-def _gradient(stamps: Tensor, inside: Tensor) -> Tensor:
+def _gradient(stamps: Tensor, radius: Tensor) -> Tensor:
     blue, red = (stamps[:, index] for index in _indices(_GRADIENT))
+    inside = radius < HALF_LIGHT_PIXELS
     ratio = [_log_ratio((blue * part).sum((1, 2)), (red * part).sum((1, 2)))
-             for part in (inside, ~inside)]  # fmt: skip
+             for part in (inside, (radius < _WITHIN) & ~inside)]  # fmt: skip
     return ratio[0] - ratio[1]
 
 

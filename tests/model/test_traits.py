@@ -24,11 +24,15 @@ def trait(stamps, name):
 
 
 def test_light_of_a_disc():
-    inside = [1 - (1 + r / 3.6) * math.exp(-r / 3.6) for r in (2.5, 12.0)]
-    # Pixels whose centres are inside: 16 have the area of a radius of 2.26, not 2.5.
-    inside[0] = 1 - (1 + 2.26 / 3.6) * math.exp(-2.26 / 3.6)
-    assert math.exp(trait(galaxy(), "core")) == pytest.approx(inside[0], rel=0.05)
-    assert math.exp(trait(galaxy(), "halo")) == pytest.approx(1 - inside[1], rel=0.1)
+    def inside(radius):
+        # Pixels count by their centres: 16 within 2.5 have the area of a radius of 2.26.
+        within = math.sqrt((RADIUS < radius).sum().item() / math.pi) / 3.6
+        return 1 - (1 + within) * math.exp(-within)
+
+    for name, radius in (("core", 2.5), ("inner", 4), ("half", 6)):
+        assert math.exp(trait(galaxy(), name)) == pytest.approx(inside(radius), rel=0.05)
+    for name, radius in (("halo", 12), ("outskirts", 18)):
+        assert math.exp(trait(galaxy(), name)) == pytest.approx(1 - inside(radius), rel=0.1)
 
 
 def test_colours_and_gradient():

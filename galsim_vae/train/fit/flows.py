@@ -20,7 +20,7 @@ from .calibrate import calibrate, lost
 from .checkpoint import RandomState, WorkFolder, digest
 from .descent import Descent
 from .encoded import encode_real, encode_synthetic, true_and_decoded
-from .rows import Rows, join, with_traits, within
+from .rows import Rows, hide, join, with_traits, within
 
 __all__ = ["FlowTraining", "train"]
 
@@ -127,6 +127,7 @@ def train(
     if config.critic_steps:
         critic.refine(flows, vae.decoder, rows, config.critic_steps, config.seed + 4, work)
     usual = made.from_population & torch.isfinite(made.turn)
+    usual &= torch.isfinite(within(made.conditions, ranges)).all(1)
     usual = rows.shown.at(usual[-rows.synthetic :].nonzero()[:, 0])
     missing = lost(true_and_decoded(vae, sources, flow_constants.COMPARED, config.seed + 8))
     calibrate(flows, vae.decoder, usual, missing, config.seed + 9)
@@ -169,14 +170,9 @@ def _fit_traits(flows: Flows, rows: Rows, config: FlowTraining, work: WorkFolder
 
 def _fit_latent(flows: Flows, rows: Rows, config: FlowTraining, work: WorkFolder) -> None:
     def loss(index: Tensor, generator: torch.Generator) -> Tensor:
-        galaxies = rows.shown.at(index)
-        hide = torch.isnan(galaxies.turn)[:, None] & (
-            _rand((len(index), len(NAMES) + 1), generator) < flow_constants.HIDE
-        )
-        asked = torch.where(hide[:, :-1], torch.nan, galaxies.conditions)
-        traits = torch.where(hide[:, -1:], torch.nan, galaxies.traits)
-        with half_precision(asked.device):
-            return -flows.latent_log_prob(galaxies.latents, asked, galaxies.turn, traits).mean()
+        latents, *known = hide(rows.shown.at(index), generator)
+        with half_precision(latents.device):
+            return -flows.latent_log_prob(latents, *known).mean()
 
     task = _Task("latent_flow", len(rows.shown.turn), config.learning_rate, config.seed + 2)
     _minimise(flows.latent, loss, task, config, work)

@@ -16,7 +16,7 @@ from .checkpoint import Collected, WorkFolder
 from .encoded import Encoded
 from .fill import NEARBY_MAGNITUDE, fill_missing, lend
 
-__all__ = ["Galaxies", "Rows", "join", "outside", "with_traits", "within"]
+__all__ = ["Galaxies", "Rows", "hide", "join", "outside", "with_traits", "within"]
 
 _PART = 256  # galaxies completed or measured at a time
 
@@ -63,10 +63,23 @@ class Rows(NamedTuple):
     synthetic: int
 
     def draw(self, count: int, generator: torch.Generator) -> Galaxies:
-        """Return some of those shown, at random."""
+        """Return some of those shown, at random, as `hide` leaves them."""
         size, device = (count,), generator.device
         index = torch.randint(len(self.shown.turn), size, generator=generator, device=device)
-        return self.shown.at(index)
+        return hide(self.shown.at(index), generator)
+
+
+def hide(galaxies: Galaxies, generator: torch.Generator) -> Galaxies:
+    """Hide each condition, and the traits, of galaxies that are not turned: they are NaN then.
+
+    Each with the probability `flow_constants.HIDE`.
+    """
+    size = len(galaxies.turn), len(NAMES) + 1
+    hidden = torch.rand(size, generator=generator, device=generator.device) < flow_constants.HIDE
+    hidden &= torch.isnan(galaxies.turn)[:, None]
+    conditions = torch.where(hidden[:, :-1], torch.nan, galaxies.conditions)
+    traits = torch.where(hidden[:, -1:], torch.nan, galaxies.traits)
+    return galaxies._replace(conditions=conditions, traits=traits)
 
 
 def within(conditions: Tensor, ranges: dict) -> Tensor:

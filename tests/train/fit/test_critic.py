@@ -60,7 +60,7 @@ def test_the_critic_looks_at_components_by_how_much_they_show_and_not_far_out(fl
 
 def test_the_flow_draws_what_the_critic_is_shown(flows, tmp_path, monkeypatch):
     """The likelihood has no weight here, so it is the critic that teaches."""
-    for name, value in (("CRITIC_ALONE", 10), ("CRITIC_WIDTH", 16), ("JUDGED_RATE", 2e-2),
+    for name, value in (("CRITIC_ALONE", 10), ("CRITIC_WIDTH", 16), ("JUDGED_RATE", 1e-2),
                         ("CRITIC_RATE", 5e-3), ("LIKELIHOOD_WEIGHT", 0.0)):  # fmt: skip
         monkeypatch.setattr(flow_constants, name, value)
     mean = torch.tensor([1.5, -1.0, 0.0, 0.0])
@@ -70,17 +70,16 @@ def test_the_flow_draws_what_the_critic_is_shown(flows, tmp_path, monkeypatch):
     def galaxies(count, seed):
         generator = torch.Generator().manual_seed(seed)
         latents = mean + torch.randn(count, LATENT, generator=generator)
-        turn = torch.full((count,), torch.nan)
-        return Galaxies(latents, conditions(count), turn, traits[:count])
+        return Galaxies(latents, conditions(count), torch.zeros(count), traits[:count])
 
     def off():
         """How far the mean of drawn latents, in those that show, is from the galaxies'."""
         noise = torch.randn(2000, LATENT, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
-            told = flows.latent_context(conditions(2000), traits=traits[:2000])
+            told = flows.latent_context(conditions(2000), torch.zeros(2000), traits[:2000])
             return (flows.latent.from_noise(noise, told).mean(0) - mean)[:2].abs()
 
     assert off().amin() > 0.8
     rows = Rows(galaxies(128, 2), galaxies(4096, 4), 4096)
-    refine(flows, decoder, rows, 120, 5, WorkFolder(tmp_path, {}))
+    refine(flows, decoder, rows, 240, 5, WorkFolder(tmp_path, {}))
     assert off().amax() < 0.2

@@ -10,7 +10,8 @@ from galsim_vae.model.traits import TRAITS, measure_traits
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit.checkpoint import WorkFolder
 from galsim_vae.train.fit.encoded import Encoded
-from galsim_vae.train.fit.rows import Galaxies, Rows, join, with_traits
+from galsim_vae.train.fit.flow_constants import HIDE
+from galsim_vae.train.fit.rows import Galaxies, Rows, hide, join, with_traits
 
 SIZE = 8
 USUAL = torch.tensor([22.5, 0.4, 0.3, 1.0])
@@ -84,3 +85,17 @@ def test_galaxies_of_a_step_keep_together():
     for value in step:
         assert len(value) == 20 and torch.equal(value.reshape(20, -1)[:, 0], step.turn)
     assert step.turn.unique().numel() > 10
+
+
+def test_conditions_and_traits_are_hidden_of_galaxies_that_lie():
+    n = 4000
+    turn = torch.where(torch.arange(n) % 2 == 0, torch.nan, 0.5)
+    galaxies = Galaxies(torch.zeros(n, SIZE), USUAL.expand(n, 4), turn, torch.ones(n, len(TRAITS)))
+    found = hide(galaxies, torch.Generator().manual_seed(7))
+    assert torch.equal(found.latents, galaxies.latents)
+    assert torch.isfinite(found.conditions[1::2]).all() and (found.traits[1::2] == 1).all()
+    hidden = torch.cat([found.conditions, found.traits[:, :1]], 1)[::2].isnan().float()
+    assert hidden.mean(0).tolist() == pytest.approx([HIDE] * 5, abs=0.04)
+    # Each on its own: all five are hidden of one in 32.
+    assert hidden.all(1).float().mean().item() == pytest.approx(HIDE**5, abs=0.015)
+    assert (found.traits.isnan().any(1) == found.traits.isnan().all(1)).all()
