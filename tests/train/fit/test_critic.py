@@ -60,7 +60,7 @@ def test_the_critic_looks_at_components_by_how_much_they_show_and_not_far_out(fl
 
 def test_the_flow_draws_what_the_critic_is_shown(flows, tmp_path, monkeypatch):
     """The likelihood has no weight here, so it is the critic that teaches."""
-    for name, value in (("CRITIC_ALONE", 10), ("CRITIC_WIDTH", 16), ("JUDGED_RATE", 1e-2),
+    for name, value in (("CRITIC_ALONE", 10), ("CRITIC_WIDTH", 16), ("JUDGED_RATE", 5e-3),
                         ("CRITIC_RATE", 5e-3), ("LIKELIHOOD_WEIGHT", 0.0)):  # fmt: skip
         monkeypatch.setattr(flow_constants, name, value)
     mean = torch.tensor([1.5, -1.0, 0.0, 0.0])
