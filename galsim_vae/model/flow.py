@@ -317,7 +317,7 @@ class Flows(nn.Module):
     ) -> Tensor:
         """Traits (n, traits) that the latent flow is to be told, of standard normal noise."""
         drawn = self.trait.from_noise(noise, self.posed_context(conditions, turn))
-        return drawn + self.trait_context.shift
+        return drawn + self.trait_context.shift_at(_magnitude(conditions))
 
     def latent_noise(
         self, latents: Tensor, traits: Tensor, conditions: Tensor, turn: Tensor | None = None
@@ -327,7 +327,7 @@ class Flows(nn.Module):
         It is another for any traits (n, traits) that the latent flow is told; those measured on the
         decoded stamps are likely.
         """
-        drawn = traits - self.trait_context.shift
+        drawn = traits - self.trait_context.shift_at(_magnitude(conditions))
         rest = self.trait.to_noise(drawn, self.posed_context(conditions, turn))
         context = self.latent_context(conditions, turn, traits)
         return torch.cat([self.latent.to_noise(latents, context), rest], 1)
@@ -373,6 +373,10 @@ class Flows(nn.Module):
         values = self.population.from_noise(noise, self.context(conditions))
         unit = torch.sigmoid(values) * (self.limits[1] - self.limits[0]) + self.limits[0]
         return torch.where(torch.isfinite(conditions), conditions, _from_variables(unit))
+
+
+def _magnitude(conditions: Tensor) -> Tensor:
+    return conditions[:, NAMES.index("magnitude")]
 
 
 def _order_before(permutation: Permutation, coupling: SplineCoupling) -> Tensor:

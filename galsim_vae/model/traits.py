@@ -42,6 +42,7 @@ _STRONG = 0.3  # amplitude of strong arms
 FINEST = ("power 14-18", "power 18-24")
 #: Traits that the latent flow follows nearly, and that shift evenly. Colours it follows wholly.
 NEARLY = (*_INSIDE, *_BEYOND, *_POWERS, "asymmetry", "amplitude", "gradient")
+_SHIFTED_AT = (20.0, 22.0, 24.0, 26.0)  # magnitudes, evenly apart
 #: Traits that come in steps, and these.
 STEPS = {"winding": WINDING_STEP, "arms": 1.0}
 
@@ -98,8 +99,8 @@ class TraitContext(nn.Module):
     ----------
     limits : tensor (2, traits)
         The ends of each one's range: in bumps, those beyond count as these.
-    shift : tensor (traits,)
-        Added to drawn traits before the flow is told of them: it does nearly as it is told.
+    shift : tensor (magnitudes, traits)
+        What `shift_at` interpolates.
     size : int
         Numbers of a galaxy.
     """
@@ -109,7 +110,7 @@ class TraitContext(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.register_buffer("shift", torch.zeros(len(TRAITS)))
+        self.register_buffer("shift", torch.zeros(len(_SHIFTED_AT), len(TRAITS)))
         self.register_buffer("limits", torch.tensor([[0.0], [1.0]]).repeat(1, len(TRAITS)))
         self.size = 1 + len(TRAITS) * (1 + _BUMPS) + len(ARMS) * (1 + _BUMPS)
 
@@ -117,6 +118,27 @@ class TraitContext(nn.Module):
         """Take the ranges from a sample (n, traits)."""
         ends = traits.new_tensor([_ENDS, 1 - _ENDS])
         self.limits.copy_(torch.stack([torch.quantile(t, ends) for t in traits.unbind(1)], 1))
+
+    def shift_at(self, magnitude: Tensor) -> Tensor:
+        """What drawn traits are moved by before the flow, which does nearly as told, hears of them.
+
+        Parameters
+        ----------
+        magnitude : tensor (n,)
+
+        Returns
+        -------
+        tensor (n, traits), linear between the magnitudes of `shift`, and beyond these as there
+        """
+        place = self.place(magnitude)[:, None]
+        number = torch.arange(len(_SHIFTED_AT), dtype=place.dtype, device=place.device)
+        shares = (1 - (place - number).abs()).clamp(min=0)
+        return (shares[:, :, None] * self.shift).sum(1)
+
+    def place(self, magnitude: Tensor) -> Tensor:
+        """Place of galaxies (n,) among the magnitudes of `shift`: 0 at the first, 1 at the next."""
+        first, step = _SHIFTED_AT[0], _SHIFTED_AT[1] - _SHIFTED_AT[0]
+        return ((magnitude - first) / step).clamp(0, len(_SHIFTED_AT) - 1)
 
     def forward(self, traits: Tensor) -> Tensor:
         """Numbers (n, size) of traits (n, traits); all zero where these are NaN.

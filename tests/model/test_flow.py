@@ -129,7 +129,9 @@ def test_latents_are_made_of_noise_and_noise_of_latents():
         for parameter in flow.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
     flows.trait_context.shift += torch.linspace(-0.5, 0.5, len(TRAITS))
-    conditions = torch.tensor([[23.0, 0.4, 0.3, 1.0]]).expand(40, -1)
+    flows.trait_context.shift[1] += 0.3
+    conditions = torch.tensor([[23.0, 0.4, 0.3, 1.0]]).repeat(40, 1)
+    conditions[:, 0] += torch.linspace(-4, 3, 40)
     turn = torch.linspace(0, 3, 40)
     noise = torch.randn(40, flows.noise_size)
     latents = flows.sample_latents(noise, conditions, turn)

@@ -124,3 +124,11 @@ def test_beyond_its_range_a_trait_counts_as_its_end(context):
     far[:, 0] = torch.tensor([9.0, 99.0])
     seen = forward(far)
     torch.testing.assert_close(seen[0], seen[1])
+
+
+def test_shifts_are_interpolated(context):
+    forward, _ = context
+    forward.shift.copy_(torch.tensor([1.0, 3.0, 0.0, -2.0])[:, None])
+    found = forward.shift_at(torch.tensor([18.0, 20.0, 20.5, 22.0, 23.0, 25.5, 26.5]))
+    assert found.shape == (7, len(TRAITS)) and (found == found[:, :1]).all()
+    assert found[:, 0].tolist() == pytest.approx([1.0, 1.0, 1.5, 3.0, 1.5, -1.5, -2.0])

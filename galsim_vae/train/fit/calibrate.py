@@ -2,8 +2,8 @@
 
 Told of a galaxy's asymmetry the flow draws one a little smoother, as it cannot follow every latent,
 and encoding has lost some light of halos and of colour gradients before. Both are small, and much
-alike for all galaxies. The finest power that is lost is not asked for: the decoder, which cannot
-make it, would draw a pattern of pixels.
+alike for galaxies of a magnitude. The finest power that is lost is not asked for: the decoder,
+which cannot make it, would draw a pattern of pixels.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from galsim_vae.conditions import NAMES
 from galsim_vae.model.flow import Flows
 from galsim_vae.model.traits import FINEST, NEARLY, TRAITS, measure_traits
 from galsim_vae.model.vae import Decoder
@@ -44,7 +45,7 @@ def _named(names: Iterable[str], like: Tensor) -> Tensor:
 def calibrate(
     flows: Flows, decoder: Decoder, galaxies: Galaxies, missing: Tensor, seed: int
 ) -> None:
-    """Set the shift of the traits that are told, of `NEARLY`, by medians.
+    """Set the shifts of the traits that are told, of `NEARLY`, by medians of like magnitude.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ def calibrate(
         Trained; its `trait_context` is changed.
     decoder : Decoder
     galaxies : Galaxies
-        Those of which some are taken: for their conditions and turns is drawn, and their traits,
-        with what is missing, are wanted.
+        Those of which some are taken, as many of each magnitude: for their conditions and turns is
+        drawn, and their traits, with what is missing, are wanted.
     missing : tensor (traits,)
         From `lost`.
     seed : int
@@ -66,14 +67,33 @@ def calibrate(
     """
     shift = flows.trait_context.shift
     generator = torch.Generator(shift.device).manual_seed(seed)
-    order = torch.randperm(len(galaxies.turn), generator=generator, device=generator.device)
-    like = galaxies.at(order[: flow_constants.CALIBRATED])
+    like, nearest = _of_each_magnitude(flows, galaxies, generator)
     size = (len(like.turn), flows.noise_size)
     noise = torch.randn(size, generator=generator, device=generator.device)
-    wanted = like.traits.median(0).values + missing
+    wanted = _medians(like.traits, nearest, shift) + missing
     for _ in range(flow_constants.CALIBRATIONS):
         latents = flows.sample_latents(noise, like.conditions, like.turn)
         found = torch.cat([measure_traits(decoder(z)) for z in latents.split(_PART)])
-        shift += torch.where(_named(NEARLY, shift), wanted - found.median(0).values, 0.0)
+        more = wanted - _medians(found, nearest, shift)
+        shift += torch.where(_named(NEARLY, shift), more, 0.0)
     if not torch.isfinite(shift).all():
         raise FloatingPointError("traits of drawn galaxies are not finite: train the flows again")
+
+
+def _of_each_magnitude(
+    flows: Flows, galaxies: Galaxies, generator: torch.Generator
+) -> tuple[Galaxies, Tensor]:
+    """As many galaxies near each magnitude that there is a shift of, and the number of this."""
+    order = torch.randperm(len(galaxies.turn), generator=generator, device=generator.device)
+    magnitude = galaxies.conditions[order, NAMES.index("magnitude")]
+    nearest = flows.trait_context.place(magnitude).round()
+    count = len(flows.trait_context.shift)
+    each = flow_constants.CALIBRATED // count
+    some = torch.cat([(nearest == k).nonzero()[:each, 0] for k in range(count)])
+    return galaxies.at(order[some]), nearest[some]
+
+
+def _medians(traits: Tensor, nearest: Tensor, shift: Tensor) -> Tensor:
+    """Of the traits of galaxies near each magnitude, as `shift`; of all where there are none."""
+    groups = [traits[nearest == k] for k in range(len(shift))]
+    return torch.stack([(g if len(g) else traits).median(0).values for g in groups])

@@ -126,11 +126,10 @@ def train(
     _fit_latent(flows, rows, config, work)
     if config.critic_steps:
         critic.refine(flows, vae.decoder, rows, config.critic_steps, config.seed + 4, work)
-    usual = made.from_population & torch.isfinite(made.turn)
-    usual &= torch.isfinite(within(made.conditions, ranges)).all(1)
-    usual = rows.shown.at(usual[-rows.synthetic :].nonzero()[:, 0])
+    synthetic = rows.shown.at(slice(rows.synthetic))
+    usual = torch.isfinite(synthetic.turn) & torch.isfinite(synthetic.conditions).all(1)
     missing = lost(true_and_decoded(vae, sources, flow_constants.COMPARED, config.seed + 8))
-    calibrate(flows, vae.decoder, usual, missing, config.seed + 9)
+    calibrate(flows, vae.decoder, synthetic.at(usual), missing, config.seed + 9)
     return flows.eval().requires_grad_(False)
 
 
