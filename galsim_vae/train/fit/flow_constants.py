@@ -31,8 +31,9 @@ JUDGED_BATCH, JUDGED_RATE, LIKELIHOOD_WEIGHT = 192, 1e-3, 0.005
 #: Galaxies, and the step in a component, by which it is told how much this shows.
 SEEN_GALAXIES, SEEN_STEP = 64, 0.5
 
-#: What is told of traits (`galsim_vae.train.fit.calibrate`): galaxies that are drawn for it,
-#: and rounds; and synthetic galaxies by which it is known what encoding loses.
+#: What is told of traits (`galsim_vae.train.fit.calibrate`): galaxies that are drawn for it, and
+#: rounds; and synthetic galaxies by which it is known what encoding loses, or as many as are
+#: encoded for the flows if these are fewer.
 CALIBRATED, CALIBRATIONS, COMPARED = 12_288, 3, 4096
 
 

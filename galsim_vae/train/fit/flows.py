@@ -128,7 +128,8 @@ def train(
         critic.refine(flows, vae.decoder, rows, config.critic_steps, config.seed + 4, work)
     synthetic = rows.shown.at(slice(rows.synthetic))
     usual = torch.isfinite(synthetic.turn) & torch.isfinite(synthetic.conditions).all(1)
-    missing = lost(true_and_decoded(vae, sources, flow_constants.COMPARED, config.seed + 8))
+    compared = min(flow_constants.COMPARED, config.galaxies)
+    missing = lost(true_and_decoded(vae, sources, compared, config.seed + 8))
     calibrate(flows, vae.decoder, synthetic.at(usual), missing, config.seed + 9)
     return flows.eval().requires_grad_(False)
 
