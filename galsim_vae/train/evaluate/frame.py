@@ -99,15 +99,16 @@ def _stretch(g: Tensor) -> Tensor:
 def resample(stamps: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """Look at stamps through a linear map: out(u) = det(matrix) in(matrix u + offset).
 
-    Band-limited interpolation along x, then along y (Catmull & Smith 1980, SIGGRAPH 14, 279), each
-    by a sum over the waves of the stamp. Waves too short for the new pixels are left out. Zero
-    outside the stamp.
+    Band-limited interpolation: what the map turns is turned by quarters and three shears (Paeth
+    1986, Proc. Graphics Interface, p. 77), and the rest is done along x, then along y (Catmull &
+    Smith 1980, SIGGRAPH 14, 279), each by a sum over the waves of the stamp. Waves too short for
+    the new pixels are left out. Zero outside the stamp.
 
     Parameters
     ----------
     stamps : tensor (n, bands, size, size)
     matrix : tensor (n, 2, 2)
-        Near a multiple of a small rotation or a shear along x.
+        Any that does not mirror; it may stretch to a few times.
     offset : tensor (n, 2)
         X and y [pixel].
 
@@ -115,6 +116,33 @@ def resample(stamps: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     -------
     tensor (n, bands, size, size)
     """
+    first, _, last = torch.linalg.svd(matrix)
+    turn = first @ last
+    turned = _turned(stamps, torch.atan2(turn[:, 1, 0], turn[:, 0, 0]))
+    rest, place = turn.mT @ matrix, (turn.mT @ offset[..., None])[..., 0]
+    return _stretched(turned, rest, place)
+
+
+def _turned(stamps: Tensor, angle: Tensor) -> Tensor:
+    """Stamps (n, bands, size, size) by out(u) = in(R u), R the rotation by angles (n,)."""
+    quarters = (angle / (np.pi / 2)).round()
+    angle = angle - quarters * (np.pi / 2)
+    stamps = stamps.clone()
+    for k in (1, 2, 3):
+        some = quarters.remainder(4) == k
+        stamps[some] = stamps[some].rot90(k, (2, 3))
+    margin = stamps.shape[-1] // 4
+    padded = torch.nn.functional.pad(stamps, (margin,) * 4)
+    axis = (torch.arange(padded.shape[-1]) - (padded.shape[-1] - 1) / 2).to(stamps)
+    along_x, along_y = -(0.5 * angle).tan()[:, None] * axis, angle.sin()[:, None] * axis
+    one = torch.ones_like(angle)
+    once = _along_rows(padded, one, along_x)
+    twice = _along_rows(once.mT, one, along_y).mT
+    return _along_rows(twice, one, along_x)[..., margin:-margin, margin:-margin]
+
+
+def _stretched(stamps: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """As `resample`, of a map that does not turn."""
     size = stamps.shape[-1]
     (a, b), (c, d) = matrix[:, 0].T, matrix[:, 1].T
     x0, y0 = offset.T

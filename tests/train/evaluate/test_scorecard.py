@@ -9,6 +9,7 @@ import torch
 
 from galsim_vae import shapes
 from galsim_vae.bands import BANDS
+from galsim_vae.geometry import rotation_matrix
 from galsim_vae.render import sersic
 from galsim_vae.train.evaluate import (
     calibration,
@@ -206,13 +207,17 @@ def test_canonical_stamps_are_canonical():
     assert float(after.g1) == pytest.approx(float(torch.hypot(before.g1, before.g2)), abs=2e-3)
 
 
-def test_resampling_a_gaussian_gives_the_gaussian():
+@pytest.mark.parametrize("degrees", [0, 5, 45, 77, 90, 132, 180, -100])
+def test_resampling_a_gaussian_gives_the_gaussian(degrees):
+    """Turned by any angle: a galaxy that the generator turns is compared as it lies on the sky."""
     axis = torch.arange(SIZE, dtype=torch.float32) - (SIZE - 1) / 2
 
     def gaussian(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return torch.exp(-0.5 * (x * x / 9 + y * y / 25 + x * y / 20))
 
-    matrix, offset = torch.tensor([[1.05, -0.04], [0.06, 0.98]]), torch.tensor([0.3, -0.7])
+    turn = torch.from_numpy(rotation_matrix(np.radians([float(degrees)]))[0]).float()
+    matrix = turn @ torch.tensor([[1.15, -0.04], [0.06, 0.88]])
+    offset = torch.tensor([0.3, -0.7])
     stamps = gaussian(axis[None], axis[:, None])[None, None]
     found = frame.resample(stamps, matrix[None], offset[None])[0, 0]
     x, y = (
