@@ -124,7 +124,7 @@ def draw_candels(stamps: galsim_vae.Stamps, rng: galsim.BaseDeviate) -> None:
 def draw_between(generator: galsim_vae.GalaxyGenerator) -> None:
     """Two galaxies and what lies between, and one galaxy from redshift 0.1 to 3."""
     row = {"magnitude": 20.5, "half_light_radius": 0.9, "g1": 0.1, "g2": 0.1, "redshift": 0.5}
-    a, b = Drawn(3, 10, row), Drawn(3, 18, {**row, "g1": -0.1})
+    a, b = Drawn(3, 19, row), Drawn(3, 12, {**row, "g1": -0.1})
     z = np.expm1(np.linspace(np.log1p(0.1), np.log1p(3), 8))
     rows = [
         [colour_image(stamp) for stamp in stamps.array]
