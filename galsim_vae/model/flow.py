@@ -302,7 +302,7 @@ class Flows(nn.Module):
     ) -> Tensor:
         """Latents (n, latent) of standard normal noise (n, noise_size), which is the traits' last.
 
-        The others are as for `posed_context`.
+        The others are as for `posed_context`; the magnitude must be known.
         """
         own, rest = self.split_noise(noise)
         traits = self.sample_told(rest, conditions, turn)
@@ -315,7 +315,10 @@ class Flows(nn.Module):
     def sample_told(
         self, noise: Tensor, conditions: Tensor, turn: Tensor | None = None
     ) -> Tensor:
-        """Traits (n, traits) that the latent flow is to be told, of standard normal noise."""
+        """Traits (n, traits) that the latent flow is to be told, of standard normal noise.
+
+        The others are as for `posed_context`; the magnitude must be known.
+        """
         drawn = self.trait.from_noise(noise, self.posed_context(conditions, turn))
         return drawn + self.trait_context.shift_at(_magnitude(conditions))
 
@@ -325,7 +328,7 @@ class Flows(nn.Module):
         """Noise (n, noise_size) that `sample_latents` makes these latents of.
 
         It is another for any traits (n, traits) that the latent flow is told; those measured on the
-        decoded stamps are likely.
+        decoded stamps are likely. The magnitude must be known.
         """
         drawn = traits - self.trait_context.shift_at(_magnitude(conditions))
         rest = self.trait.to_noise(drawn, self.posed_context(conditions, turn))

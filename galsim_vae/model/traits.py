@@ -40,7 +40,8 @@ _ENDS = 0.001  # share of galaxies beyond either end of a trait's range
 _STRONG = 0.3  # amplitude of strong arms
 #: Traits of structure that is finer than the decoder makes it.
 FINEST = ("power 14-18", "power 18-24")
-#: Traits that the latent flow follows nearly, and that shift evenly. Colours it follows wholly.
+#: Traits that the latent flow follows nearly, much alike for galaxies of a magnitude. Colours it
+#: follows wholly.
 NEARLY = (*_INSIDE, *_BEYOND, *_POWERS, "asymmetry", "amplitude", "gradient")
 _SHIFTED_AT = (20.0, 22.0, 24.0, 26.0)  # magnitudes, evenly apart
 #: Traits that come in steps, and these.
@@ -120,7 +121,9 @@ class TraitContext(nn.Module):
         self.limits.copy_(torch.stack([torch.quantile(t, ends) for t in traits.unbind(1)], 1))
 
     def shift_at(self, magnitude: Tensor) -> Tensor:
-        """What drawn traits are moved by before the flow, which does nearly as told, hears of them.
+        """What is added to drawn traits before the latent flow is told of them.
+
+        It does nearly as it is told.
 
         Parameters
         ----------

@@ -102,13 +102,14 @@ def resample(stamps: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     Band-limited interpolation: what the map turns is turned by quarters and three shears (Paeth
     1986, Proc. Graphics Interface, p. 77), and the rest is done along x, then along y (Catmull &
     Smith 1980, SIGGRAPH 14, 279), each by a sum over the waves of the stamp. Waves too short for
-    the new pixels are left out. Zero outside the stamp.
+    the new pixels are left out. Zero outside the stamp; of one that is turned, corners beyond the
+    circle in it are lost too.
 
     Parameters
     ----------
     stamps : tensor (n, bands, size, size)
     matrix : tensor (n, 2, 2)
-        Any that does not mirror; it may stretch to a few times.
+        Any that does not mirror; it may stretch by a factor of a few.
     offset : tensor (n, 2)
         X and y [pixel].
 

@@ -1,9 +1,9 @@
 """What the latent flow is told of traits, shifted until what it draws has those of galaxies.
 
-Told of a galaxy's asymmetry the flow draws one a little smoother, as it cannot follow every latent,
-and encoding has lost some light of halos and of colour gradients before. Both are small, and much
-alike for galaxies of a magnitude. The finest power that is lost is not asked for: the decoder,
-which cannot make it, would draw a pattern of pixels.
+Told of a galaxy's asymmetry the flow draws one a little smoother, as it cannot follow every latent;
+that is small, and much alike for galaxies of a magnitude. Encoding has lost some light of halos and
+of colour gradients before: one number a trait, the median of the population. The finest power that
+is lost is not asked for: the decoder, which cannot make it, would draw a pattern of pixels.
 """
 
 from collections.abc import Iterable
@@ -22,6 +22,7 @@ from .rows import Galaxies
 __all__ = ["calibrate", "lost"]
 
 _PART = 256
+_FEWEST = 30  # galaxies whose median is one of their magnitude
 
 
 def lost(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
@@ -53,8 +54,8 @@ def calibrate(
         Trained; its `trait_context` is changed.
     decoder : Decoder
     galaxies : Galaxies
-        Those of which some are taken, as many of each magnitude: for their conditions and turns is
-        drawn, and their traits, with what is missing, are wanted.
+        Those of which some are taken, up to as many near each magnitude of the shifts: for their
+        conditions and turns is drawn, and their traits, with what is missing, are wanted.
     missing : tensor (traits,)
         From `lost`.
     seed : int
@@ -83,7 +84,7 @@ def calibrate(
 def _of_each_magnitude(
     flows: Flows, galaxies: Galaxies, generator: torch.Generator
 ) -> tuple[Galaxies, Tensor]:
-    """As many galaxies near each magnitude that there is a shift of, and the number of this."""
+    """Up to as many galaxies near each magnitude that has a shift, and the number of this."""
     order = torch.randperm(len(galaxies.turn), generator=generator, device=generator.device)
     magnitude = galaxies.conditions[order, NAMES.index("magnitude")]
     nearest = flows.trait_context.place(magnitude).round()
@@ -94,6 +95,9 @@ def _of_each_magnitude(
 
 
 def _medians(traits: Tensor, nearest: Tensor, shift: Tensor) -> Tensor:
-    """Of the traits of galaxies near each magnitude, as `shift`; of all where there are none."""
+    """Of the traits of galaxies near each magnitude, as `shift`; of all where there are few.
+
+    Those half-way are moved by a mix of two; what this leaves, the next round finds.
+    """
     groups = [traits[nearest == k] for k in range(len(shift))]
-    return torch.stack([(g if len(g) else traits).median(0).values for g in groups])
+    return torch.stack([(g if len(g) >= _FEWEST else traits).median(0).values for g in groups])

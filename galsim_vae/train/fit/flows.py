@@ -127,10 +127,11 @@ def train(
     if config.critic_steps:
         critic.refine(flows, vae.decoder, rows, config.critic_steps, config.seed + 4, work)
     synthetic = rows.shown.at(slice(rows.synthetic))
-    usual = torch.isfinite(synthetic.turn) & torch.isfinite(synthetic.conditions).all(1)
+    # Also those spread over the ranges: the population has few bright ones.
+    complete = torch.isfinite(synthetic.turn) & torch.isfinite(synthetic.conditions).all(1)
     compared = min(flow_constants.COMPARED, config.galaxies)
     missing = lost(true_and_decoded(vae, sources, compared, config.seed + 8))
-    calibrate(flows, vae.decoder, synthetic.at(usual), missing, config.seed + 9)
+    calibrate(flows, vae.decoder, synthetic.at(complete), missing, config.seed + 9)
     return flows.eval().requires_grad_(False)
 
 
