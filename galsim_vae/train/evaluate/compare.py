@@ -31,6 +31,7 @@ from galsim_vae.stamps import Stamps
 from . import frame, lanusse
 from .observables import (
     Observing,
+    add_noise,
     edge_flux,
     observed_features,
     power_rings,
@@ -135,8 +136,9 @@ def compare(
 
         ``features`` (n, features), sizes in units of the pixel scale.
 
-        ``power`` (n, 32), power in the band of structure at 1, 2, ... cycles a stamp, without
-        noise; NaN beyond the PSF.
+        ``power`` (n, 32), power in the band of structure at 1, 2, ... cycles a stamp; NaN beyond
+        the PSF. Noise is taken off, if what is held out has noise; then from all samples, and NaN
+        where there is no more than that.
 
         ``edges`` (n,), share of the F814W flux in the outer two pixels of the PSF-free stamp.
 
@@ -188,11 +190,12 @@ def compare(
             through = frame.see(clean, observing.otf)
             result[f"edges/{name}"] = edge_flux(clean)
             result[f"fluxes/{name}"] = through.sum((2, 3)).numpy()
-            result[f"power/{name}"] = power_rings(through, observing)
             if name != "held_out":
-                observed = frame.add_noise(through, observing.noise, random)
+                observed = add_noise(through, observing, random)
+            alike = observed if held_out is None else through
         else:
-            result[f"power/{name}"] = power_rings(seen, observing, noisy=True)
+            alike = seen
+        result[f"power/{name}"] = power_rings(alike, observing, noisy=held_out is None)
         result[f"features/{name}"] = observed_features(observed, observing)
         if name in ("held_out", *lanusse.SAMPLES):
             result[f"adaptive/{name}"] = lanusse.adaptive(observed, observing)
@@ -202,7 +205,7 @@ def compare(
         shears = framed.taken.double().numpy()
         decoded["model"] = exactly_framed(drawn, shears, place)
         decoded["free"] = exactly_framed(free, shears, place)
-        result |= _in_frame(framed, decoded)
+        result |= _in_frame(framed, decoded, random)
     return result
 
 
@@ -212,18 +215,23 @@ def _arms(stamps: Tensor) -> NDArray:
     return spirals.has_arms(spirals.strongest(image)).numpy().astype(float)
 
 
-def _in_frame(framed: InFrame, decoded: dict[str, Tensor]) -> dict[str, NDArray]:
+def _in_frame(
+    framed: InFrame, decoded: dict[str, Tensor], random: torch.Generator
+) -> dict[str, NDArray]:
     """``frame_power`` and ``arms``; of Sersic fits they are not known."""
     image, observing, _, noisy = framed
-    result = {}
-    if noisy:
-        result["frame_power/held_out"] = power_rings(image, observing, noisy=True)
-    else:
+    if not noisy:
         decoded = decoded | {"held_out": image}
+    seen = {"held_out": image} if noisy else {}
     for name, clean in decoded.items():
-        result[f"frame_power/{name}"] = power_rings(frame.see(clean, observing.otf), observing)
-        if not noisy:
-            result[f"arms/{name}"] = _arms(clean)
+        through = frame.see(
+            of_equal_flux(clean, image, observing) if noisy else clean, observing.otf
+        )
+        seen[name] = add_noise(through, observing, random) if noisy else through
+    power = {name: power_rings(each, observing, noisy=noisy) for name, each in seen.items()}
+    result = {f"frame_power/{name}": values for name, values in power.items()}
+    if not noisy:
+        result |= {f"arms/{name}": _arms(clean) for name, clean in decoded.items()}
     return result
 
 

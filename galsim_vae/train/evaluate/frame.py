@@ -23,7 +23,7 @@ from galsim_vae.bands import (
 from galsim_vae.geometry import shear_matrix, sheared_shape
 from galsim_vae.model import likelihood
 
-__all__ = ["PADDED", "Truth", "add_noise", "candels_noise", "canonical", "on_sky", "put_back",
+__all__ = ["PADDED", "Truth", "candels_noise", "canonical", "on_sky", "put_back",
            "resample", "see", "truth"]  # fmt: skip
 
 PADDED = 96  # side of the transforms: the PSF's wings must not come back on the other side
@@ -194,8 +194,3 @@ def candels_noise(magnitude: Tensor, pixel_scale: Tensor) -> Tensor:
         flux = 10 ** (-0.4 * (magnitude - ZEROPOINTS[band]))
         columns.append(CANDELS_NOISE[band] * pixel_scale / CANDELS_PIXEL_SCALE / flux)
     return torch.stack(columns, 1).float()
-
-
-def add_noise(seen: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
-    """Add white noise of rms (n, bands)."""
-    return seen + noise[:, :, None, None] * torch.randn(seen.shape, generator=generator)

@@ -10,9 +10,12 @@ from torch import Tensor
 from galsim_vae.bands import BANDS, REFERENCE, STAMP_SIZE
 from galsim_vae.model.rings import ring_means
 
+from . import noise
 from .features import FEATURES, measure_features
 
-__all__ = ["Observing", "edge_flux", "observed_features", "power_rings", "stretched_images"]
+__all__ = [
+    "Observing", "add_noise", "edge_flux", "observed_features", "power_rings", "stretched_images",
+]  # fmt: skip
 
 _EDGE = 2  # pixels of a stamp's margin
 _SOFTENING = 3.0  # of the stretch of kept images, in units of the noise
@@ -35,6 +38,8 @@ class Observing(NamedTuple):
         The band that structure is measured in.
     pixel_scale : tensor (n,)
         The unit of sizes over pixels.
+    area : tensor (n, bands), optional
+        Correlation area of a share of the noise, as `noise.add_noise` takes it.
     """
 
     otf: Tensor
@@ -42,6 +47,12 @@ class Observing(NamedTuple):
     mask: Tensor
     band: Tensor
     pixel_scale: Tensor
+    area: Tensor | None = None
+
+
+def add_noise(seen: Tensor, observing: Observing, generator: torch.Generator) -> Tensor:
+    """Add to stamps seen through the PSF the noise with which they are observed."""
+    return noise.add_noise(seen, observing.noise, observing.area, generator)
 
 
 def observed_features(image: Tensor, observing: Observing) -> NDArray:
@@ -62,8 +73,9 @@ def power_rings(seen: Tensor, observing: Observing, noisy: bool = False) -> NDAr
     """Power in rings of 1, 2, ... 32 cycles a stamp, flux 1: (n, 32).
 
     NaN where the PSF lets less than a twentieth of the amplitude through. If the images are
-    `noisy`, the power of white noise is taken off, and the rings from the first one on that has no
-    more than that are NaN.
+    `noisy`, the power of the noise is taken off, and the rings from the first one on that has no
+    more than that are NaN. This favours galaxies of more power: compare noisy images with others
+    that are as noisy.
     """
     rows = torch.arange(len(seen))
     mask = observing.mask[rows, observing.band]
@@ -72,16 +84,26 @@ def power_rings(seen: Tensor, observing: Observing, noisy: bool = False) -> NDAr
     otf = observing.otf[rows, observing.band].abs()
     known = ring_means(otf, _WAVES, STAMP_SIZE) > _CUTOFF
     if noisy:
-        noise = observing.noise[rows, observing.band].square() * mask.sum((1, 2))
-        rings = rings - noise[:, None]
-        known &= (rings > noise[:, None]).cummin(1).values
+        sky = _sky_power(observing, mask.sum((1, 2)))
+        rings = rings - sky
+        known &= (rings > sky).cummin(1).values
     rings = rings / image.sum((1, 2)).square()[:, None]
     return torch.where(known, rings, torch.nan).numpy()
+
+
+def _sky_power(observing: Observing, pixels: Tensor) -> Tensor:
+    """Power of the noise of so many pixels (n,), in the rings of `power_rings`: (n, 32)."""
+    rows = torch.arange(len(pixels))
+    white = (observing.noise[rows, observing.band].square() * pixels)[:, None]
+    if observing.area is None:
+        return white.expand(-1, len(_WAVES))
+    power = noise.noise_power(observing.area[rows, observing.band], STAMP_SIZE)
+    return white * ring_means(power, _WAVES)
 
 
 def stretched_images(image: Tensor, observing: Observing) -> NDArray:
     """The band of structure over its noise, arcsinh-stretched: (n, 64, 64) float16."""
     rows = torch.arange(len(image))
     one = image[rows, observing.band] * observing.mask[rows, observing.band]
-    noise = observing.noise[rows, observing.band, None, None].clamp_min(1e-9)
-    return torch.asinh(one / (_SOFTENING * noise)).numpy().astype(np.float16)
+    rms = observing.noise[rows, observing.band, None, None].clamp_min(1e-9)
+    return torch.asinh(one / (_SOFTENING * rms)).numpy().astype(np.float16)

@@ -18,6 +18,7 @@ from galsim_vae.train.training_file import Dataset
 
 from . import frame, shear_samples
 from .compare import HeldOut, InFrame, compare
+from .noise import OWN, add_noise
 from .observables import Observing, observed_features
 from .pieces import PIECE
 from .samples import Context, as_fitted, sersic_fits
@@ -31,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 FEWEST = 24  # held-out galaxies that can be compared: half of them must have ten neighbours
 _REFERENCE = BANDS.index(REFERENCE)
-# White noise added to the real galaxies, in units of their own: what remains of its correlation,
-# which generated galaxies do not have, is a quarter of the variance.
-_ADDED = 3**0.5
+# White noise added to the real galaxies, in units of their own, of which it leaves the share OWN:
+# how their own is correlated is known roughly.
+_ADDED = (1 / OWN - 1) ** 0.5
 _PIECE = 40  # galaxies a piece, of which many draws are sheared
 
 
@@ -190,11 +191,12 @@ def observe(data: Dataset, random: torch.Generator) -> tuple[Tensor, Observing]:
     band = torch.from_numpy(_band(data))
     unit = image.sum((2, 3)).gather(1, band[:, None])
     image, noise = image / unit[:, :, None, None], noise / unit
-    image = frame.add_noise(image, _ADDED * noise, random) * mask
+    image = add_noise(image, _ADDED * noise, None, random) * mask
     margin = (frame.PADDED - STAMP_SIZE) // 2
     psf = torch.from_numpy(np.ascontiguousarray(data.psf))
     centred = torch.nn.functional.pad(psf, (margin,) * 4)
     otf = torch.fft.rfft2(torch.fft.ifftshift(centred, dim=(-2, -1)))
     scale = torch.full((len(image),), 1 / HALF_LIGHT_PIXELS)
     total = noise * (1 + _ADDED**2) ** 0.5
-    return image, Observing(otf, total, mask, band, scale)
+    area = torch.from_numpy(data.noise_area).float()
+    return image, Observing(otf, total, mask, band, scale, area)

@@ -37,7 +37,7 @@ GALAXIES = 20_000
 #: Synthetic galaxies that are sheared, and draws of each real one that are.
 SHEARED, DRAWS = 5000, 20
 _BASELINES = 5000  # galaxies of the baselines that are slow to make
-_FORMAT = 8  # of the pieces: increase it when they change
+_FORMAT = 9  # of the pieces: increase it when they change
 
 _METRICS = 13  # steps of the bar
 

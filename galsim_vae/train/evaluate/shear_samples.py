@@ -16,7 +16,7 @@ from galsim_vae.stamps import Stamps
 
 from . import frame, response
 from .compare import HeldOut
-from .observables import Observing
+from .observables import Observing, add_noise
 from .samples import Context, as_asked, as_table, of_equal_flux
 
 __all__ = ["real", "synthetic"]
@@ -97,7 +97,7 @@ def real(
         model = of_equal_flux(as_asked(drawn, galaxies.place), seen, observing)
         clean = {"model": model, "sersic": fits}
         for name, stamps in clean.items():
-            noisy = frame.add_noise(frame.see(stamps, observing.otf), observing.noise, random)
+            noisy = add_noise(frame.see(stamps, observing.otf), observing, random)
             observed = _observed(noisy, observing, galaxies.arcsec, drawn.conditions)
             found[name].append(_measured(observed))
     if drawn is None:

@@ -17,7 +17,7 @@ from galsim_vae.train.synthetic import population
 from . import frame, shear_samples
 from .compare import HeldOut, InFrame, compare
 from .ends import end_brightness
-from .observables import Observing, observed_features
+from .observables import Observing, add_noise, observed_features
 from .pieces import PIECE
 from .samples import Context
 
@@ -89,7 +89,7 @@ def _synthetic(n: int, context: Context, random: torch.Generator) -> HeldOut:
         n, context.sources, context.generator.ranges, random
     )
     observing = _candels(conditions, context.sources)
-    seen = frame.add_noise(frame.see(stamps, observing.otf), observing.noise, random)
+    seen = add_noise(frame.see(stamps, observing.otf), observing, random)
     taken = context.frame.shear(conditions[:, NAMES.index("g")])
     psfs = context.sources.psfs
     otf = psfs.canonical(observing.pixel_scale, frame.PADDED, taken.float())

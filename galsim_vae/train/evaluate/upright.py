@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import erf
 from torch import Tensor
 
 from galsim_vae.frame.frames import UPRIGHT
@@ -13,6 +12,7 @@ from galsim_vae.geometry import shear_matrix
 from galsim_vae.train.training_file import Dataset
 
 from . import frame
+from .noise import correlation_width, gaussian_share
 
 __all__ = ["noise_ratio", "upright"]
 
@@ -20,7 +20,6 @@ __all__ = ["noise_ratio", "upright"]
 _USABLE = 1 - 1e-3
 # `frame.resample` keeps waves up to this share of the new pixels' Nyquist frequency.
 _KEPT = 1.1
-_STEPS = 40  # of the bisection for the width of the noise's correlation
 
 
 def upright(data: Dataset) -> Dataset:
@@ -90,17 +89,6 @@ def noise_ratio(area: NDArray, taken: NDArray) -> NDArray:
     """
     g = np.asarray(taken, dtype=float)[:, None]
     stretch = np.sqrt((1 + g) / (1 - g))
-    wanted = 1 / np.maximum(np.asarray(area, dtype=float), 1)
-    low, high = np.zeros_like(wanted), np.full_like(wanted, 64.0)
-    for _ in range(_STEPS):
-        width = 0.5 * (low + high)
-        more = _share(width / stretch) * _share(width * stretch) > wanted
-        low, high = np.where(more, width, low), np.where(more, high, width)
-    width = 0.5 * (low + high) * stretch
-    return np.sqrt(_share(width, np.minimum(1, _KEPT / stretch)) / _share(width))
-
-
-def _share(width: NDArray, end: NDArray | float = 1.0) -> NDArray:
-    """Integral of exp(-width^2 k^2) from -pi to pi times `end`, over 2 pi."""
-    width = np.maximum(width, 1e-6)
-    return erf(np.pi * width * end) / (2 * np.sqrt(np.pi) * width)
+    width = correlation_width(area, stretch) * stretch
+    kept = gaussian_share(width, np.minimum(1, _KEPT / stretch))
+    return np.sqrt(kept / gaussian_share(width))

@@ -268,14 +268,36 @@ def test_each_galaxy_has_the_cut_off_of_its_own_psf():
     assert reached.tolist() == [24, 8]
 
 
-def test_noise_is_taken_off_the_power_of_noisy_images():
+@pytest.mark.parametrize("area", [None, 9.0])
+def test_noise_is_taken_off_the_power_of_noisy_images(area):
     images = sersic_stamps([1.0]).repeat(200, 1, 1, 1)
-    rms = 2e-5
     clean = observables.power_rings(images[:1], observing(images[:1]))[0]
-    found = observables.power_rings(noisy(images, rms), observing(images, noise=rms), noisy=True)
+    seen = observing(images, noise=2e-5)
+    if area is not None:
+        seen = seen._replace(area=torch.full_like(seen.noise, area))
+    images = observables.add_noise(images, seen, torch.Generator().manual_seed(1))
+    found = observables.power_rings(images, seen, noisy=True)
     compared = np.isfinite(found).all(0)
     assert 4 < compared.sum() < 32  # the rings beyond are noise
     assert found.mean(0)[compared] == pytest.approx(clean[compared], rel=0.1)
+
+
+def test_galaxies_that_are_as_noisy_have_the_same_power():
+    # Lumps that stand out of the noise in half of the galaxies.
+    random = torch.Generator().manual_seed(2)
+    lumps = torch.exp(1.5 * torch.randn(600, 1, 1, 1, generator=random)) * 3e-5
+    images = sersic_stamps([1.0]).repeat(600, 1, 1, 1)
+    images += lumps * torch.randn(images.shape, generator=random)
+    seen = observing(images, noise=4e-5)
+    noisy_power = observables.power_rings(
+        observables.add_noise(images, seen, random), seen, noisy=True
+    )
+    clean = observables.power_rings(images, seen)
+    first, second = noisy_power[:300], noisy_power[300:]
+    rings = slice(11, 20)
+    assert np.nanmedian(scorecard.power_ratio(first, second)[rings]) == pytest.approx(1, abs=0.15)
+    # Only those of more power stand out, so what has no noise seems to have less.
+    assert np.nanmedian(scorecard.power_ratio(first, clean[300:])[rings]) < 0.7
 
 
 def test_flux_at_the_edge_of_a_flat_stamp_is_its_area():

@@ -21,7 +21,7 @@ from galsim_vae.files import write_whole
 from galsim_vae.frame.frames import UPRIGHT
 from galsim_vae.train.evaluate import frame
 from galsim_vae.train.evaluate.features import FEATURES
-from galsim_vae.train.evaluate.observables import observed_features, power_rings
+from galsim_vae.train.evaluate.observables import add_noise, observed_features, power_rings
 from galsim_vae.train.evaluate.real_pieces import conditions_of, observe
 from galsim_vae.train.evaluate.samples import as_fitted, of_equal_flux, sersic_fits
 from galsim_vae.train.evaluate.scorecard import power_ratio
@@ -112,9 +112,9 @@ def _measured(
     for _ in range(repeats):
         stamps = _synthetic(known, place, random)
         through = frame.see(of_equal_flux(stamps, seen, observing), observing.otf)
-        noisy = frame.add_noise(through, observing.noise, random)
-        features.append(observed_features(noisy * observing.mask, observing))
-        power.append(power_rings(through, observing))
+        noisy = add_noise(through, observing, random) * observing.mask
+        features.append(observed_features(noisy, observing))
+        power.append(power_rings(noisy, observing, noisy=True))
     return real, {"features": np.stack(features, 1), "power": np.stack(power, 1)}
 
 
@@ -164,22 +164,32 @@ def compare(found: Structures) -> Table:
     return table
 
 
+def _pairs(real: NDArray, made: NDArray) -> tuple[NDArray, NDArray]:
+    """Real galaxies (n,) and each of theirs (n, repeats), where both are known."""
+    real = np.broadcast_to(real[:, None], made.shape)
+    known = np.isfinite(real) & np.isfinite(made)
+    return real[known], made[known]
+
+
 def _less(real: NDArray, made: NDArray) -> float:
+    real, made = _pairs(real, made)
     return float(np.median(made) - np.median(real))
 
 
 def _over(real: NDArray, made: NDArray) -> float:
-    return float(power_ratio(real[:, None].repeat(made.shape[1], 0), made.reshape(-1, 1))[0] - 1)
+    real, made = _pairs(real, made)
+    return float(np.median(made) / np.median(real) - 1)
 
 
 def _line(name: str, low: float, high: float, real: NDArray, made: NDArray, statistic) -> list:
     """One line of the table, none if few galaxies have the quantity."""
-    good = np.isfinite(real) & np.isfinite(made).all(1)
+    good = np.isfinite(real) & np.isfinite(made).any(1)
     if good.sum() < _FEWEST:
         return []
     real, made = real[good], made[good]
     error = bootstrap_error(statistic, real, made, random=np.random.default_rng(SEED))
-    return [(name, low, high, int(good.sum()), float(np.median(real)), float(np.median(made)),
+    medians = [float(np.median(values)) for values in _pairs(real, made)]
+    return [(name, low, high, int(good.sum()), *medians,
              statistic(real, made), float(error))]  # fmt: skip
 
 
