@@ -34,7 +34,9 @@ def views() -> dict[str, SurveyView]:
     return {name: survey_view(*place) for name, place in VIEWS.items()}
 
 
-def measure(galaxies: Stamps, view: SurveyView, name: str) -> dict[str, NDArray]:
+def measure(
+    galaxies: Stamps, view: SurveyView, name: str, flux: float | None = None
+) -> dict[str, NDArray]:
     """Measure the shear response of galaxies.
 
     Parameters
@@ -45,6 +47,9 @@ def measure(galaxies: Stamps, view: SurveyView, name: str) -> dict[str, NDArray]
         How they are seen.
     name : str
         Of `VIEWS`.
+    flux : float, optional
+        Over which second moments are taken; if absent, each image's own in their weight, which
+        must not be lost in noise.
 
     Returns
     -------
@@ -57,13 +62,16 @@ def measure(galaxies: Stamps, view: SurveyView, name: str) -> dict[str, NDArray]
     """
     size = _SIZE[name]
     parts = [
-        _ring(galaxies[k : k + _AT_ONCE], view, size) for k in range(0, len(galaxies), _AT_ONCE)
+        _ring(galaxies[k : k + _AT_ONCE], view, size, flux)
+        for k in range(0, len(galaxies), _AT_ONCE)
     ]
     columns = (np.concatenate(part) for part in zip(*parts, strict=True))
     return dict(zip((f"{name}/{kind}" for kind in _MEASURES), columns, strict=True))
 
 
-def _ring(galaxies: Stamps, view: SurveyView, size: int) -> tuple[NDArray, NDArray]:
+def _ring(
+    galaxies: Stamps, view: SurveyView, size: int, flux: float | None
+) -> tuple[NDArray, NDArray]:
     """REGAUSS and second moments of some galaxies, (n, 2) each."""
     n = len(galaxies)
     regauss = make_estimator("regauss", view, size)
@@ -79,9 +87,9 @@ def _ring(galaxies: Stamps, view: SurveyView, size: int) -> tuple[NDArray, NDArr
             shapes = regauss.stamps(images, nothing)
             e = np.where(shapes.ok, shapes.e[:, 0], np.nan)
             found[0] += np.stack([sign * e / SHEAR, shapes.r[:, 0]], 1)
-            flux, plus, cross = np.einsum("nyx,kyx->kn", images.astype(float), weight)
-            flux = np.where(flux > 0, flux, np.nan)
-            found[1] += np.stack([sign * cross / flux / SHEAR, plus / flux], 1)
+            own, plus, cross = np.einsum("nyx,kyx->kn", images.astype(float), weight)
+            over = np.where(own > 0, own, np.nan) if flux is None else flux
+            found[1] += np.stack([sign * cross / SHEAR, plus], 1) / np.reshape(over, (-1, 1))
     regauss_of, moments_of = found / (2 * len(_ANGLES))
     return regauss_of, moments_of
 

@@ -130,9 +130,10 @@ def _observed(
 
 
 def _measured(stamps: Stamps) -> dict[str, NDArray]:
+    """Responses of observed galaxies, whose flux is 1 but for the noise that was added."""
     result = {}
     for place, view in response.views().items():
-        result |= response.measure(stamps, view, place)
+        result |= response.measure(stamps, view, place, flux=1.0)
     return result
 
 

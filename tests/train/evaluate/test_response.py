@@ -1,5 +1,7 @@
 """Shear response of galaxies for which it is known, and what is left at the ends of stamps."""
 
+from dataclasses import replace
+
 import galsim
 import numpy as np
 import pytest
@@ -46,6 +48,15 @@ def test_responses_of_gaussians_are_known(g):
     seen = weight / (total + weight)
     known = 2 * galaxy * seen**2 / (total * seen)
     assert moments[:, 0] / moments[:, 1] == pytest.approx(known, rel=5e-3)
+
+
+def test_moments_over_a_given_flux_grow_with_the_light():
+    found = []
+    for brightness in (1.0, 3.0):
+        galaxies = gaussians([0.4])
+        light = replace(galaxies, array=(brightness * galaxies.array).astype(np.float32))
+        found.append(response.measure(light, VIEW, "LSST i", flux=1.0)["LSST i/second moments"])
+    assert found[1] == pytest.approx(3 * found[0], rel=1e-5)
 
 
 def test_the_relative_response_is_that_of_sums():

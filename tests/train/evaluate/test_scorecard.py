@@ -415,7 +415,7 @@ def comparison(shift: float, n: int = 300) -> dict[str, np.ndarray]:
         "ends/held_out": np.full(n, 1e-3),
         "ends/model": np.full(40, 1e-3 * (1 + 10 * shift)),
         "edges/held_out": np.full(n, 5e-4),
-        "edges/model": np.full(n, 5e-4),
+        "edges/model": np.full(n, 5e-4 * (1 + shift)),
         "fluxes/held_out": np.ones((n, len(BANDS))),
         "fluxes/free": np.ones((n, len(BANDS))) * [1 + shift, 1, 1, 1, 1],
     }
@@ -465,6 +465,14 @@ def test_the_score_of_what_is_alike_is_the_floor_and_of_what_is_not_is_not():
     # 0.4 on the sky, with a scatter of 0.2 and 300 galaxies, is 35 sigma.
     assert off["mean g1, in sigma"].values["model"].value == pytest.approx(35, abs=5)
     assert abs(same["mean g1, in sigma"].values["model"].value) < 4
+
+
+def test_the_margin_is_held_against_that_of_held_out_galaxies():
+    metric = "flux in the outer 2 px (under floor: that of held-out)"
+    same, off = (rows_by_metric(shift)[metric] for shift in (0.0, 0.4))
+    assert same.met and off.met is False
+    unknown = {k: v for k, v in comparison(0.4, 100).items() if k != "edges/held_out"}
+    assert rows_of(unknown)[metric].limit is None
 
 
 def test_response_and_ends_are_judged():
