@@ -38,7 +38,7 @@ __all__ = [
     "write_parts",
 ]
 
-FORMAT_VERSION = 10
+FORMAT_VERSION = 11
 #: Of weights of pictures, as their header states it (`galsim_vae.model.picture_file`).
 KIND = "pictures"
 _SUFFIX = ".safetensors"

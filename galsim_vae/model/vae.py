@@ -15,6 +15,7 @@ from galsim_vae.frame.psf_shape import psf_shape
 from . import likelihood
 from .beginning import begin_with_components, begin_with_signal, straight_path
 from .blocks import LEAK, ResidualBlock, Trunk, double
+from .lent import LentColours
 from .look import FAINT, SEEN, Look, in_units_of_noise
 
 __all__ = ["VAE", "Decoder", "Encoder", "VAEConfig", "contrast", "mean_profile"]
@@ -29,6 +30,8 @@ _PSF_NUMBERS = 3  # of `psf_shape`
 # Of colours, as natural logarithms of flux ratios: width of their distribution, and their error
 # where an untrained encoder begins.
 _COLOUR_WIDTH, _COLOUR_ERROR = 0.5, 0.02
+# Newton's method for the colours of a galaxy: its steps, and the longest.
+_NEWTON_STEPS, _LONGEST_STEP = 4, 1.0
 _FAINTEST = -40.0  # least logarithm of a pixel's brightness before the envelope
 
 
@@ -249,6 +252,38 @@ class Decoder(nn.Module):
         """Return ln f_nu flux relative to the reference band, (n, bands), of what is decoded."""
         return self._colours(self.condition(latent), latent)
 
+    def recoloured(self, first: Tensor, rest: Tensor, wanted: Tensor) -> Tensor:
+        """Return latents that decode to some colours, by Newton's method.
+
+        Parameters
+        ----------
+        first : tensor (n, bands - 1)
+            Where the latents begin that are mostly colours.
+        rest : tensor (n, latent - bands + 1)
+            The others, which stay.
+        wanted : tensor (n, bands)
+            ln f_nu flux, in any unit.
+
+        Returns
+        -------
+        tensor (n, latent)
+        """
+        if not len(first):  # torch cannot map a function over no galaxies
+            return torch.cat([first, rest], 1)
+        reference = self.config.reference
+        bands = [band for band in range(self.config.bands) if band != reference]
+        wanted = (wanted - wanted[:, reference, None])[:, bands]
+
+        def colours(first: Tensor, rest: Tensor) -> Tensor:
+            return self.colours(torch.cat([first, rest])[None])[0, bands]
+
+        slope = torch.func.vmap(torch.func.jacfwd(colours))
+        for _ in range(_NEWTON_STEPS):
+            missing = wanted - self.colours(torch.cat([first, rest], 1))[:, bands]
+            step = torch.linalg.lstsq(slope(first, rest), missing[:, :, None]).solution[:, :, 0]
+            first = first + step.clamp(-_LONGEST_STEP, _LONGEST_STEP)
+        return torch.cat([first, rest], 1)
+
     def _colours(self, condition: Tensor, latent: Tensor) -> Tensor:
         colour = self.colour(torch.cat([condition, latent], 1)).float().clamp(-8.0, 8.0)
         return colour - colour[:, self.config.reference, None]
@@ -272,11 +307,41 @@ class VAE(nn.Module):
         # Stamps begin as the envelope.
         begin_with_signal(self, self.encoder.head, self.decoder.out, LEAK)
         self._begin_with_colours()
+        self.lent = LentColours(self.config.bands)
 
     def encode(
         self, images: Tensor, otf: Tensor, noise: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Encode, and correct the mean by what its reconstruction lacks.
+        """Encode; what was not observed has the colours that `lent` predicts.
+
+        Parameters
+        ----------
+        images, otf, noise, mask : Tensor
+            As for `Encoder.forward`.
+
+        Returns
+        -------
+        mean, log_variance : tensor (n, latent)
+        """
+        mean, log_variance = self.infer(images, otf, noise, mask)
+        with torch.autocast(mean.device.type, enabled=False):
+            return self._completed(mean, mask.flatten(2).any(2)), log_variance
+
+    @torch.no_grad()
+    def _completed(self, mean: Tensor, observed: Tensor) -> Tensor:
+        """Move the first latents until unobserved bands have the colours that are lent to them."""
+        whole = observed.all(1)
+        if whole.all():
+            return mean
+        count = self.config.bands - 1
+        wanted = self.lent(self.decoder.colours(mean), observed)
+        latent = self.decoder.recoloured(mean[:, :count], mean[:, count:], wanted)
+        return torch.where(whole[:, None], mean, latent)
+
+    def infer(
+        self, images: Tensor, otf: Tensor, noise: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Encode, and correct the mean by what its reconstruction lacks: what is trained.
 
         Slopes are not followed through these reconstructions: training would take twice as long.
 

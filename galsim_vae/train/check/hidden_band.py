@@ -30,8 +30,8 @@ def aperture_fluxes(data: Dataset) -> NDArray:
 def predict(vae: VAE, batch: Batch, band: int) -> tuple[NDArray, NDArray]:
     """Error of the predicted magnitude of a band hidden from the encoder, and what of it is noise.
 
-    The latent is the encoder's mean, as it was trained to predict hidden bands. The flux observed
-    in that band is the best amplitude of its own predicted image.
+    The latent is the encoder's mean, with the colours that `galsim_vae.model.lent` lends. The flux
+    observed in that band is the best amplitude of its own predicted image.
 
     Returns
     -------

@@ -40,6 +40,7 @@ __all__ = [
     "hide_band",
     "losses",
     "train",
+    "trained",
 ]
 
 logger = logging.getLogger(__name__)
@@ -212,7 +213,7 @@ def losses(
     Losses
     """
     shown = hide_band(batch.mask, len(true), generator)
-    mean, log_variance = model.encode(batch.image, batch.otf, batch.noise, shown)
+    mean, log_variance = model.infer(batch.image, batch.otf, batch.noise, shown)
     stamps = model.decoder(likelihood.sample_posterior(mean, log_variance, generator))
     # Of a hidden band the magnitude counts, of every galaxy as much: in the likelihood a few bright
     # ones would rule what is learnt of everyone's colours.
@@ -308,6 +309,7 @@ def train(
         The loss is not finite.
     """
     model = beginning(vae_config, config.seed, sources, start)
+    model.lent.requires_grad_(False)  # trained by itself, afterwards
     optimizer = torch.optim.AdamW(
         paced(model, [part.straight for part in (model.encoder, model.look, model.decoder)]),
         lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True,
@@ -333,6 +335,12 @@ def train(
         if step % 50 == 0:
             _report(bar, step, _numbers(found, config.batch), watch)
     return descent.average
+
+
+def trained(vae: VAE) -> str:
+    """Return digests of what `train` trains of a network."""
+    parts = (vae.encoder, vae.look, vae.decoder)
+    return " ".join(digest(part.state_dict()) for part in parts)
 
 
 def beginning(config: VAEConfig, seed: int, sources: Sources, start: VAE | None) -> VAE:

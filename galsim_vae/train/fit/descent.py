@@ -72,6 +72,8 @@ class Descent(Generic[_Network]):
 def paced(network: nn.Module, straight: list[nn.Linear]) -> list[dict[str, Any]]:
     """Return the groups of an optimiser: straight paths learn at a share of the rate.
 
+    What needs no slope is left out.
+
     Parameters
     ----------
     network : Module
@@ -81,7 +83,7 @@ def paced(network: nn.Module, straight: list[nn.Linear]) -> list[dict[str, Any]]
     """
     slow = [parameter for path in straight for parameter in path.parameters()]
     others = {id(parameter) for parameter in slow}
-    fast = [parameter for parameter in network.parameters() if id(parameter) not in others]
+    fast = [p for p in network.parameters() if p.requires_grad and id(p) not in others]
     return [{"params": fast}, {"params": slow, "share": constants.STRAIGHT_SHARE}]
 
 

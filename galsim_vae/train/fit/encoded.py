@@ -102,7 +102,7 @@ def _latents(vae: VAE, batch: Batch, generator: torch.Generator) -> Tensor:
 
 def _means(vae: VAE, batch: Batch) -> tuple[Tensor, Tensor]:
     with half_precision(batch.image.device):
-        return vae.encode(batch.image, batch.otf, batch.noise, batch.mask)
+        return vae.infer(batch.image, batch.otf, batch.noise, batch.mask)
 
 
 def _some_lying(pose: Pose, share: float, generator: torch.Generator) -> Pose:

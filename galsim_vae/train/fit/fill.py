@@ -19,8 +19,6 @@ NEARBY_MAGNITUDE = 21.0
 # Differences that count as much: mag, ln radius, |g|, ln(1 + z).
 _SCALES = (0.5, 0.3, 0.2, 0.05)
 _SEARCHED = 4096
-# Of the search for latents of given colours, and the longest in each of them.
-_NEWTON_STEPS, _LONGEST_STEP = 4, 1.0
 
 
 def is_nearby(conditions: Tensor) -> Tensor:
@@ -92,22 +90,8 @@ def with_colours(latents: Tensor, others: Tensor, decoder: Decoder) -> Tensor:
     -------
     tensor (n, latent)
     """
-    if not len(latents):  # torch cannot map a function over no galaxies
-        return latents
     count = decoder.config.bands - 1
-    bands = [band for band in range(count + 1) if band != decoder.config.reference]
-    wanted = decoder.colours(others)[:, bands]
-
-    def colours(first: Tensor, rest: Tensor) -> Tensor:
-        return decoder.colours(torch.cat([first, rest])[None])[0, bands]
-
-    slope = torch.func.vmap(torch.func.jacfwd(colours))
-    first, rest = others[:, :count], latents[:, count:]
-    for _ in range(_NEWTON_STEPS):
-        missing = wanted - decoder.colours(torch.cat([first, rest], 1))[:, bands]
-        step = torch.linalg.lstsq(slope(first, rest), missing[:, :, None]).solution[:, :, 0]
-        first = first + step.clamp(-_LONGEST_STEP, _LONGEST_STEP)
-    return torch.cat([first, rest], 1)
+    return decoder.recoloured(others[:, :count], latents[:, count:], decoder.colours(others))
 
 
 def _scaled(conditions: Tensor) -> Tensor:

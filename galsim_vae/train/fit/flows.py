@@ -15,9 +15,9 @@ from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
 from galsim_vae.model.vae import VAE
 
 from . import critic, flow_constants
-from .autoencoder import Sources
+from .autoencoder import Sources, trained
 from .calibrate import calibrate, lost
-from .checkpoint import RandomState, WorkFolder, digest
+from .checkpoint import RandomState, WorkFolder
 from .descent import Descent
 from .encoded import encode_real, encode_synthetic, true_and_decoded
 from .rows import Rows, hide, join, with_traits, within
@@ -103,7 +103,7 @@ def train(
         The loss, or a trait of drawn galaxies, is not finite.
     """
     vae = vae.eval().requires_grad_(False)
-    data = {"vae": {"weights": digest(vae.state_dict())}} | sources.settings()
+    data = {"vae": {"weights": trained(vae)}} | sources.settings()
     encodings = WorkFolder(folder, data)
     work = WorkFolder(folder, data | _settings(ranges, flow, config))
     made = encode_synthetic(vae, sources, config.galaxies, config.drop, config.seed, encodings)

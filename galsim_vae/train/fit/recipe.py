@@ -7,6 +7,7 @@ lost. The work folder holds
 
 ====================== ===========================================================================
 vae.ckpt               the autoencoder: network, its moving average, optimiser, random state, step
+colours.ckpt           what lends colours to bands that were not observed, as vae.ckpt
 encoded.ckpt           synthetic galaxies encoded for the flows, as many as are done
 population_flow.ckpt   the flow of the conditions, as vae.ckpt
 encoded_real.ckpt      real galaxies encoded
@@ -50,7 +51,7 @@ from galsim_vae.train.synthetic.colours import colour_table
 from galsim_vae.train.training_file import Dataset, check_frame, read
 
 from . import autoencoder as loop
-from . import constants, flow_constants, monitor
+from . import constants, flow_constants, lent, monitor
 from . import flows as fitflows
 from .checkpoint import read_runs
 from .observe import RadialPSFTable
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 _STAGES = (
-    *("vae", "encoded", "population_flow", "encoded_real"),
+    *("vae", "colours", "encoded", "population_flow", "encoded_real"),
     *("traits", "trait_flow", "latent_flow", "critic"),
 )
 
@@ -254,7 +255,8 @@ def provenance(recipe: Recipe, real: Dataset | None) -> dict[str, str]:
         path = recipe.work / f"{stage}.ckpt"
         if path.exists():
             facts[stage] = json.dumps(_runs(path))
-    facts["constants"] = json.dumps(constants.recorded() | flow_constants.recorded())
+    numbers = constants.recorded() | lent.recorded() | flow_constants.recorded()
+    facts["constants"] = json.dumps(numbers)
     return facts | {name: version(name) for name in ("galsim", "torch", "nflows")}
 
 
@@ -326,6 +328,7 @@ def _networks(
             recipe.vae, recipe.vae_training, galaxies, recipe.work,
             watch=watch, start=None if start is None else start.vae,
         )  # fmt: skip
+    lent.train(vae, galaxies, recipe.vae_training.seed, recipe.work)
     flows = fitflows.train(
         vae, galaxies, DEFAULT_RANGES, recipe.flow, recipe.flow_training, recipe.work
     )
