@@ -77,7 +77,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,iqr,ops
 
 docs: $(VENV)/.docs
-	rm -rf docs/generated
+	rm -rf docs/generated docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "The documentation is in $(CURDIR)/docs/_build/html/index.html"
 
@@ -107,7 +107,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.python
 	@echo "Installing galsim_vae and the tools of its documentation in $(VENV)."
-	$(INSTALL) '.[docs$(WITH_BTK)]'
+	$(INSTALL) '.[docs,train$(WITH_BTK)]'
 	@touch $@ $(VENV)/.core
 
 # torch stays at the release of constraints.txt, which has a small build for the CPU.

@@ -64,6 +64,7 @@ DEFAULT_RANGES: dict[str, tuple[float, float]] = {
     "redshift": (0.02, 5.0),
 }
 
+_LARGEST_ID = 2**63 - 1
 # Outside these there is no galaxy, whatever a network would make of it. Exclusive at |g| = 1.
 _PHYSICAL = {
     "magnitude": (-np.inf, np.inf),
@@ -373,6 +374,12 @@ def _column(column: Any, name: str) -> np.ndarray:
     if name == "id":
         if values.dtype.kind not in "iu" or mask.any():
             raise GalSimValueError("id must hold an integer in every row", values.dtype)
+        bad = (values < 0) | (values > _LARGEST_ID)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise GalSimRangeError(
+                f"id{of_row(row, bad)} is out of range.", int(values[row]), 0, _LARGEST_ID
+            )
         return values.astype(np.int64)
     if values.dtype.kind in "SU":
         raise GalSimValueError(f"{name} must hold numbers", values.dtype)

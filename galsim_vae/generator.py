@@ -102,8 +102,8 @@ class GalaxyGenerator:
     ):
         self.device = find_device(device)
         self._sizes = BATCH_SIZES[self.device.type]
-        self.exact = exact
-        self.extrapolate = extrapolate
+        self.exact = _yes_or_no("exact", exact)
+        self.extrapolate = _yes_or_no("extrapolate", extrapolate)
         self.path = modelfile.find(weights)
         self._model = modelfile.read(self.path)
         self._model.vae.to(self.device)
@@ -285,7 +285,9 @@ class GalaxyGenerator:
         return self._sample(asked, np.asarray(seeds, np.uint64), exact, extrapolate)
 
     def _asked(self, table, extrapolate: bool | None) -> cond.Conditions:
-        extrapolate = self.extrapolate if extrapolate is None else extrapolate
+        if extrapolate is None:
+            extrapolate = self.extrapolate
+        _yes_or_no("extrapolate", extrapolate)
         return read_asked(table, self._model.ranges, extrapolate)
 
     def _sample(
@@ -301,7 +303,7 @@ class GalaxyGenerator:
         exact: bool | None, extrapolate: bool,
     ) -> Stamps:  # fmt: skip
         """Stamps as they lie on the sky, with the fluxes that were asked for."""
-        exact = self.exact if exact is None else exact
+        exact = self.exact if exact is None else _yes_or_no("exact", exact)
         pixels = float(self._model.flows.half_light_pixels)
         jacobian, offset = _geometry(decoded, complete, exact, pixels, self.frame)
         array = decoded.array.numpy()
@@ -798,6 +800,13 @@ def _of_first(bad: NDArray, conditions: cond.Conditions) -> str:
     values = zip(cond.LABELS.values(), conditions.values[row].tolist(), strict=True)
     given = (f"{label} = {value:g}" for label, value in values if np.isfinite(value))
     return f"{cond.of_row(row, bad)}, asked for {', '.join(given) or 'nothing'}"
+
+
+def _yes_or_no(name: str, value: bool) -> bool:
+    """Return a bool as it is: a text, "no" too, would be taken for True."""
+    if not isinstance(value, bool | np.bool_):
+        raise GalSimValueError(f"{name} must be True or False", value)
+    return bool(value)
 
 
 def _geometry(

@@ -92,19 +92,26 @@ class Stamps:
         Parameters
         ----------
         path : str or path
-            The file, ``.safetensors``; one that is there is replaced.
+            The file; one that is there is replaced if it is called ``.safetensors``.
 
         Raises
         ------
         OSError
-            It cannot be written.
+            It cannot be written, or is there under another name.
         """
         from safetensors.numpy import save_file
+
+        path = output_file(path)
+        if path.exists() and path.suffix != ".safetensors":
+            raise FileExistsError(
+                f"{path} is there already, and may be something else: only files called "
+                ".safetensors are replaced"
+            )
 
         tensors = {name: np.ascontiguousarray(value) for name, value in self._tensors().items()}
         header = {"format": _FORMAT, "bands": json.dumps(self.bands), "weights_sha256": self.sha256}
         header["sha256"] = _digest(header, tensors)
-        write_whole(output_file(path), lambda place: save_file(tensors, place, metadata=header))
+        write_whole(path, lambda place: save_file(tensors, place, metadata=header))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Stamps:

@@ -195,6 +195,8 @@ def test_a_given_value_must_be_finite(name, value):
         ({"magnitude": ["21"]}, galsim.GalSimValueError, "magnitude must hold numbers"),
         ({"magnitude": [[24.0]]}, galsim.GalSimValueError, "one value a row"),
         ({"id": [0.5]}, galsim.GalSimValueError, "id must hold an integer"),
+        ({"id": [3, -1]}, galsim.GalSimRangeError, r"id of row 1 \(1 of 2 rows\).*-1"),
+        ({"id": np.array([2**63], np.uint64)}, galsim.GalSimRangeError, "9223372036854775808"),
     ],
 )
 def test_bad_tables(table, error, message):

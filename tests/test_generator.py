@@ -310,6 +310,14 @@ def test_each_of_a_seed_of_its_own(gen, table):
             assert np.array_equal(getattr(together, name)[i], getattr(alone, name)[0])
 
 
+def test_a_text_is_no_yes_or_no(gen):
+    for name in ("exact", "extrapolate"):
+        with pytest.raises(galsim.GalSimValueError, match=f"{name} must be True or False"):
+            gen.sample({"magnitude": 23.0}, galsim.BaseDeviate(1), **{name: "no"})
+        with pytest.raises(galsim.GalSimValueError, match=f"{name} must be True or False"):
+            galsim_vae.GalaxyGenerator("candels", device="cpu", **{name: "no"})
+
+
 def test_each_needs_as_many_seeds_as_rows(gen):
     with pytest.raises(galsim.GalSimIncompatibleValuesError, match="2 rows; give as many seeds"):
         gen.sample_each({"magnitude": [22.0, 23.0]}, [1])

@@ -72,6 +72,16 @@ def test_a_file_is_whole_or_not_there(path, stamps, monkeypatch):
         stamps.save(path.parent / "nowhere" / "a.safetensors")
 
 
+def test_a_file_of_another_kind_is_not_replaced(tmp_path, stamps):
+    images = tmp_path / "galaxies.fits"
+    images.write_bytes(b"images")
+    with pytest.raises(FileExistsError, match=r"galaxies\.fits is there already"):
+        stamps.save(images)
+    assert images.read_bytes() == b"images"
+    for _ in range(2):
+        stamps.save(tmp_path / "galaxies.safetensors")
+
+
 def test_stamps_are_loaded_without_torch(path, stamps):
     stamps.save(path)
     code = (

@@ -69,7 +69,10 @@ def check_reach(bandpass: galsim.Bandpass, extrapolate: bool = False) -> None:
     blue, red = np.interp([0.005, 0.995], cumulative, wavelength)
     hint = ""
     if not extrapolate and in_reach(bandpass, True):
-        hint = ", or extrapolate the spectra blueward of F435W with extrapolate=True"
+        hint = (
+            ", or give extrapolate=True to what draws the galaxy (galaxy, render, a vae_catalog), "
+            "which extrapolates the spectra blueward of F435W"
+        )
     raise GalSimRangeError(
         f"Bandpass {bandpass_name(bandpass)} is out of reach of the HST bands. Choose a filter "
         f"with 99 % of its throughput in the range (nm){hint}. The filter covers",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import zlib
 from typing import NamedTuple
 
 import galsim
 import numpy as np
 import torch
-from galsim.errors import GalSimIncompatibleValuesError, GalSimValueError
+from galsim.errors import (
+    GalSimIncompatibleValuesError,
+    GalSimRangeError,
+    GalSimValueError,
+)
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -76,7 +81,7 @@ def make_noise(
     Raises
     ------
     galsim.GalSimValueError
-        Noise of another kind than `MODELS`.
+        Noise of another kind than `MODELS`; a seed that is not a whole number from 0 to 2^64 - 1.
     galsim.GalSimIncompatibleValuesError
         Noise without a seed; noise that has no gradient where there is to be one.
     """
@@ -91,7 +96,7 @@ def make_noise(
             "Numbers of photons have no gradient: give GaussianNoise or correlated noise, or draw "
             "without noise", noise=noise, differentiable=True,
         )  # fmt: skip
-    seed = draw_seed(seed) if isinstance(seed, galsim.BaseDeviate) else int(seed)
+    seed = draw_seed(seed) if isinstance(seed, galsim.BaseDeviate) else _whole(seed)
     streams = [zlib.crc32(canonical_name(band).encode()) for band in bands]
     correlated = isinstance(noise, galsim.BaseCorrelatedNoise)
     return Noise(noise, seed, streams, amplitude(noise, shape, wcs) if correlated else None)
@@ -200,6 +205,16 @@ def _as_read(model: galsim.CCDNoise, images: Tensor, photon: Tensor, read: Tenso
     mean = ((images.double() + sky) * gain).clamp_(min=0)
     electrons = pixelnoise.poisson(mean, photon) + model.read_noise * read
     return (electrons / gain - sky).to(images.dtype)
+
+
+def _whole(seed: int) -> int:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise GalSimValueError("The seed of noise must be a whole number", seed) from None
+    if not 0 <= number < 2**64:
+        raise GalSimRangeError("The seed of noise is out of range", number, 0, 2**64 - 1)
+    return number
 
 
 def _correlated(root: NDArray, images: Tensor, seed: int, ids: Tensor, stream: int) -> Tensor:
