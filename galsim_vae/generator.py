@@ -592,6 +592,8 @@ class GalaxyGenerator:
     ) -> tuple[NDArray, NDArray]:
         """Infer the latents of observed stamps in the canonical frame.
 
+        Bands without any usable pixel have the colours that galaxies like these have.
+
         Parameters
         ----------
         images : array_like (n, bands, 64, 64)
@@ -608,7 +610,7 @@ class GalaxyGenerator:
         mean : ndarray (n, latent) float32
             Of the latents.
         log_variance : ndarray (n, latent) float32
-            The logarithm of their variance.
+            The logarithm of their variance, as inferred from what was observed.
 
         Raises
         ------

@@ -32,6 +32,7 @@ _PSF_NUMBERS = 3  # of `psf_shape`
 _COLOUR_WIDTH, _COLOUR_ERROR = 0.5, 0.02
 # Newton's method for the colours of a galaxy: its steps, and the longest.
 _NEWTON_STEPS, _LONGEST_STEP = 4, 1.0
+_LEAST_SLOPE = 1e-6  # squared, of a colour by a latent
 _FAINTEST = -40.0  # least logarithm of a pixel's brightness before the envelope
 
 
@@ -120,7 +121,7 @@ class Encoder(nn.Module):
     def forward(
         self, images: Tensor, otf: Tensor, noise: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Look at a galaxy for the first time; `VAE.encode` looks again.
+        """Look at a galaxy for the first time; `VAE.infer` looks again.
 
         Parameters
         ----------
@@ -280,13 +281,23 @@ class Decoder(nn.Module):
         slope = torch.func.vmap(torch.func.jacfwd(colours))
         for _ in range(_NEWTON_STEPS):
             missing = wanted - self.colours(torch.cat([first, rest], 1))[:, bands]
-            step = torch.linalg.lstsq(slope(first, rest), missing[:, :, None]).solution[:, :, 0]
+            step = _least_squares(slope(first, rest), missing)
             first = first + step.clamp(-_LONGEST_STEP, _LONGEST_STEP)
         return torch.cat([first, rest], 1)
 
     def _colours(self, condition: Tensor, latent: Tensor) -> Tensor:
         colour = self.colour(torch.cat([condition, latent], 1)).float().clamp(-8.0, 8.0)
         return colour - colour[:, self.config.reference, None]
+
+
+def _least_squares(matrix: Tensor, values: Tensor) -> Tensor:
+    """Solve matrix x = values, (n, k, k) and (n, k), also where a row or column is zero.
+
+    Not by `torch.linalg.lstsq`, whose bits depend on the place in a batch.
+    """
+    unit = torch.eye(matrix.shape[-1], device=matrix.device)
+    square = matrix.mT @ matrix + _LEAST_SLOPE * unit
+    return torch.linalg.solve(square, matrix.mT @ values[:, :, None])[:, :, 0]
 
 
 class VAE(nn.Module):
@@ -322,6 +333,7 @@ class VAE(nn.Module):
         Returns
         -------
         mean, log_variance : tensor (n, latent)
+            The latter of what was inferred, before colours were lent.
         """
         mean, log_variance = self.infer(images, otf, noise, mask)
         with torch.autocast(mean.device.type, enabled=False):

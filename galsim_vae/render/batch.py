@@ -120,10 +120,11 @@ def render(
     ------
     galsim.GalSimRangeError
         A size or scale that is not positive; a shear not below 1; a rotation of more than a turn in
-        plain numbers; a PSF too sharp for the pixels; a filter that the bands do not reach.
+        plain numbers; a PSF too sharp for the pixels; a filter that the bands do not reach; a seed
+        out of range.
     galsim.GalSimValueError
-        An unknown band, method, noise, device or dtype; a shape that does not fit the number of
-        galaxies; a WCS that is singular.
+        An unknown band, method, noise, device or dtype; a seed that is not whole; a shape that does
+        not fit the number of galaxies; a WCS that is singular.
     galsim.GalSimIncompatibleValuesError
         Noise without a seed; no zero-point for a filter that is not an HST band; scale and wcs, or
         neither; a wcs that varies without a position; gradients that are not asked for or of what

@@ -81,7 +81,9 @@ def make_noise(
     Raises
     ------
     galsim.GalSimValueError
-        Noise of another kind than `MODELS`; a seed that is not a whole number from 0 to 2^64 - 1.
+        Noise of another kind than `MODELS`; a seed that is not a whole number.
+    galsim.GalSimRangeError
+        A seed that is not from 0 to 2^64 - 1.
     galsim.GalSimIncompatibleValuesError
         Noise without a seed; noise that has no gradient where there is to be one.
     """

@@ -1,5 +1,7 @@
 """Colours of bands that were not observed."""
 
+import copy
+
 import pytest
 import torch
 
@@ -72,8 +74,22 @@ def test_encoded_galaxies_have_the_colours_that_are_lent(vae, seen):
     assert torch.equal(after[-1], before[-1])
 
 
-def test_a_galaxy_does_not_depend_on_the_others(vae, seen):
-    together, _ = vae.encode(*seen)
-    order = torch.arange(N).flip(0)
-    turned, _ = vae.encode(*(value[order] for value in seen))
-    assert torch.equal(turned[order], together)
+def test_latents_of_given_colours_do_not_depend_on_the_place_in_a_batch(vae):
+    random = torch.Generator().manual_seed(6)
+    count, n = len(BANDS) - 1, 300
+    latent = torch.randn(n, TINY.latent, generator=random)
+    first, rest = latent[:, :count], latent[:, count:]
+    wanted = torch.randn(n, len(BANDS), generator=random)
+    with torch.no_grad():
+        found = vae.decoder.recoloured(first, rest, wanted)
+        for move in (1, 7, 150):
+            there = (value.roll(move, 0) for value in (first, rest, wanted))
+            assert torch.equal(vae.decoder.recoloured(*there).roll(-move, 0), found)
+
+
+def test_a_latent_that_colours_nothing_stays(vae):
+    still = copy.deepcopy(vae)
+    torch.nn.init.zeros_(still.decoder.colour.weight)
+    with torch.no_grad():
+        found = still.decoder.recoloured(torch.ones(2, 4), torch.ones(2, 4), torch.rand(2, 5))
+    assert torch.equal(found, torch.ones(2, 8))

@@ -155,9 +155,13 @@ def test_a_filter_has_the_same_noise_whatever_it_is_called(name):
     assert (noise_of(bands="LSST_i", n=2, **settings) != wanted).all()
 
 
-@pytest.mark.parametrize("seed", [1.7, "5", -5, 2**64])
-def test_a_seed_that_is_none_is_refused(seed):
-    with pytest.raises(galsim.GalSimError, match="seed of noise"):
+@pytest.mark.parametrize(
+    ("seed", "error"),
+    [(1.7, galsim.GalSimValueError), ("5", galsim.GalSimValueError),
+     (-5, galsim.GalSimRangeError), (2**64, galsim.GalSimRangeError)],
+)  # fmt: skip
+def test_a_seed_that_is_none_is_refused(seed, error):
+    with pytest.raises(error, match="seed of noise"):
         noise_of(galsim.GaussianNoise(sigma=1.0), n=1, seed=seed)
 
 

@@ -85,7 +85,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 @torch.no_grad()
 def negative_elbo(vae: VAE, batch: Batch) -> tuple[float, float]:
     """Mean bound on -ln likelihood at the stated noise [nat a galaxy], and median chi^2 / dof."""
-    mean, log_variance = vae.encode(batch.image, batch.otf, batch.noise, batch.mask)
+    mean, log_variance = vae.infer(batch.image, batch.otf, batch.noise, batch.mask)
     generator = torch.Generator().manual_seed(_SEED)
     stamps = vae.decoder(likelihood.sample_posterior(mean, log_variance, generator))
     weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)

@@ -1,5 +1,7 @@
 """Held-out, drawn and Sersic galaxies of the same conditions, whose shear response is compared."""
 
+from dataclasses import replace
+
 import galsim
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from galsim_vae.conditions import NAMES, Conditions
 from galsim_vae.frame.frames import UPRIGHT
 from galsim_vae.geometry import shear_matrix
 from galsim_vae.render import sersic
+from galsim_vae.shear.survey import ZEROPOINT
 from galsim_vae.shear.twins import in_one_band
 from galsim_vae.stamps import Stamps
 
@@ -19,7 +22,7 @@ from .compare import HeldOut
 from .observables import Observing, add_noise
 from .samples import Context, as_asked, as_table, of_equal_flux
 
-__all__ = ["real", "synthetic"]
+__all__ = ["as_observed", "real", "synthetic"]
 
 _REFERENCE = BANDS.index(REFERENCE)
 # Between the ids of galaxies of two draws.
@@ -98,11 +101,11 @@ def real(
         clean = {"model": model, "sersic": fits}
         for name, stamps in clean.items():
             noisy = add_noise(frame.see(stamps, observing.otf), observing, random)
-            observed = _observed(noisy, observing, galaxies.arcsec, drawn.conditions)
+            observed = as_observed(noisy, observing, galaxies.arcsec, drawn.conditions)
             found[name].append(_measured(observed))
     if drawn is None:
         return {}
-    held_out = _observed(seen, observing, galaxies.arcsec, drawn.conditions)
+    held_out = as_observed(seen, observing, galaxies.arcsec, drawn.conditions)
     found["held_out"] = [_measured(held_out)]
     return {
         f"response/{kind}/{name}": _mean([each[kind] for each in draws_of])
@@ -118,14 +121,33 @@ def _draw(
     return context.generator.sample(as_table(conditions, np.zeros(len(ids)), ids), rng, exact=True)
 
 
-def _observed(
+def as_observed(
     image: Tensor, observing: Observing, arcsec: Tensor, conditions: Conditions
 ) -> Stamps:
-    """Observed images in the band of structure as stamps, which fade at their ends."""
+    """Return observed images in the band of structure as stamps, which fade at their ends.
+
+    Parameters
+    ----------
+    image : tensor (n, bands, 64, 64)
+    observing : Observing
+    arcsec : tensor (n,)
+        A pixel's width.
+    conditions : Conditions
+        Magnitudes do not matter.
+
+    Returns
+    -------
+    Stamps
+        Of one band, F814W by name.
+    """
     rows = torch.arange(len(image))
     one = image[rows, observing.band] * observing.mask[rows, observing.band]
     array = (one * UPRIGHT.taper(STAMP_SIZE)).numpy()[:, None]
     jacobian = arcsec.double().numpy()[:, None, None] * np.eye(2)
+    # Whatever their magnitudes, all are drawn as bright: those of some are drawn anew each time.
+    values = conditions.values.copy()
+    values[:, NAMES.index("magnitude")] = ZEROPOINT
+    conditions = replace(conditions, values=values)
     return Stamps(array, conditions, jacobian, np.zeros((len(array), 2)), (REFERENCE,))
 
 

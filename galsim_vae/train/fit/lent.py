@@ -95,7 +95,7 @@ def real_colours(vae: VAE, sources: Sources) -> Tensor:
     """
     real, found = sources.real, []
     if real is None:
-        return torch.empty(0, vae.config.bands)
+        return torch.empty((0, vae.config.bands), device=sources.device)
     known = torch.isfinite(real.log_flux)
     rows = (known.sum(1) > 1).nonzero()[:, 0]
     for k in range(0, len(rows), _PART):

@@ -63,7 +63,7 @@ class Monitor:
     def sheet(self, model) -> None:
         """Draw the contact sheet of a model."""
         batch = self.batch
-        mean, _ = model.encode(batch.image, batch.otf, batch.noise, batch.mask)
+        mean, _ = model.infer(batch.image, batch.otf, batch.noise, batch.mask)
         stamps = model.decoder(mean)
         seen = likelihood.convolve(stamps, batch.otf)
         weight = likelihood.inverse_variance(batch.noise, batch.noise_area, batch.mask)

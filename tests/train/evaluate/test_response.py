@@ -5,6 +5,7 @@ from dataclasses import replace
 import galsim
 import numpy as np
 import pytest
+import torch
 from made_weights import untrained
 
 import galsim_vae
@@ -12,7 +13,8 @@ from galsim_vae.conditions import Conditions
 from galsim_vae.frame import ROUND
 from galsim_vae.shear import SurveyView
 from galsim_vae.stamps import Stamps
-from galsim_vae.train.evaluate import ends, response
+from galsim_vae.train.evaluate import ends, response, shear_samples
+from galsim_vae.train.evaluate.observables import Observing
 
 VIEW = SurveyView("F814W", galsim.Gaussian(fwhm=0.7), 0.2, 0.7, 1.0)
 SCALE = 0.1
@@ -57,6 +59,19 @@ def test_moments_over_a_given_flux_grow_with_the_light():
         light = replace(galaxies, array=(brightness * galaxies.array).astype(np.float32))
         found.append(response.measure(light, VIEW, "LSST i", flux=1.0)["LSST i/second moments"])
     assert found[1] == pytest.approx(3 * found[0], rel=1e-5)
+
+
+def test_what_is_observed_counts_alike_whatever_its_magnitude():
+    image = torch.from_numpy(gaussians([0.6]).array).expand(2, 5, -1, -1)
+    seen = Observing(
+        torch.empty(0), torch.zeros(2, 5), torch.ones(2, 5, 64, 64, dtype=torch.bool),
+        torch.full((2,), 2), torch.ones(2),
+    )  # fmt: skip
+    values = np.array([[20.0, 0.5, 0.0, 0.7], [25.0, 0.5, 0.0, 0.7]])
+    conditions = Conditions(values, np.zeros(2), np.arange(2), {})
+    stamps = shear_samples.as_observed(image, seen, torch.full((2,), SCALE), conditions)
+    one, other = response.measure(stamps, VIEW, "LSST i", 1.0)["LSST i/second moments"]
+    assert one == pytest.approx(other, rel=1e-6)
 
 
 def test_the_relative_response_is_that_of_sums():

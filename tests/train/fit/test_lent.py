@@ -1,12 +1,18 @@
 """How what lends colours is trained."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
+from galsim_vae.frame import ROUND
 from galsim_vae.model.vae import VAE, VAEConfig
+from galsim_vae.train.clean import planted
 from galsim_vae.train.fit import lent
 from galsim_vae.train.fit.autoencoder import Sources
 from galsim_vae.train.fit.observe import RadialPSFTable
+from galsim_vae.train.fit.real import RealGalaxies
 from galsim_vae.train.synthetic.colours import colour_table
 
 TINY = VAEConfig(latent=8, widths=(8, 8), fine_widths=(4, 4), encoder_widths=(8, 8),
@@ -31,6 +37,20 @@ def test_bands_are_hidden_but_never_all():
     assert not (shown & ~known).any() and shown.any(1).all()
     share = (known & ~shown).sum() / known.sum()
     assert 0.2 < share < 0.6
+
+
+def test_real_galaxies_have_the_colours_that_they_are_seen_with(sources, shorter, tmp_path):
+    data = planted.synthetic_file(20, seed=5, frame=ROUND)
+    data.mask[:5, [0, 4]] = False
+    data.mask[5:8, 1:] = False
+    real = RealGalaxies(data, np.ones(len(data), bool))
+    vae, both = VAE(TINY), replace(sources, real=real)
+    found = lent.real_colours(vae, both)
+    known = torch.isfinite(real.log_flux)
+    assert len(found) == (known.sum(1) > 1).sum() < len(data)
+    assert torch.equal(torch.isfinite(found), known[known.sum(1) > 1])
+    lent.train(vae, both, 4, tmp_path)
+    assert all(torch.isfinite(value).all() for value in vae.lent.state_dict().values())
 
 
 def test_colours_of_synthetic_galaxies_are_learnt(sources, shorter, tmp_path):
