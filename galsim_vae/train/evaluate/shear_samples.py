@@ -8,12 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE
+from galsim_vae.bands import BANDS, HALF_LIGHT_PIXELS, REFERENCE, STAMP_SIZE, ZEROPOINTS
 from galsim_vae.conditions import NAMES, Conditions
 from galsim_vae.frame.frames import UPRIGHT
 from galsim_vae.geometry import shear_matrix
 from galsim_vae.render import sersic
-from galsim_vae.shear.survey import ZEROPOINT
 from galsim_vae.shear.twins import in_one_band
 from galsim_vae.stamps import Stamps
 
@@ -146,7 +145,7 @@ def as_observed(
     jacobian = arcsec.double().numpy()[:, None, None] * np.eye(2)
     # Whatever their magnitudes, all are drawn as bright: those of some are drawn anew each time.
     values = conditions.values.copy()
-    values[:, NAMES.index("magnitude")] = ZEROPOINT
+    values[:, NAMES.index("magnitude")] = ZEROPOINTS[REFERENCE]
     conditions = replace(conditions, values=values)
     return Stamps(array, conditions, jacobian, np.zeros((len(array), 2)), (REFERENCE,))
 
