@@ -82,7 +82,7 @@ def _psf_freeness(call: Call, keys: Keys) -> None:
     if call.files:
         keys = replace(keys, weights=str(call.file("weights file or shipped name")))
     model, folder = _model(keys), output_folder(keys.output)
-    table = psf_freeness.second_moment_ratios(model.vae, known=model.flows.latent)
+    table = psf_freeness.second_moment_ratios(model.vae)
     _write(call, table, folder / "psf_freeness.ecsv")
 
 

@@ -10,7 +10,7 @@ import torch
 from galsim_vae.conditions import DEFAULT_RANGES
 from galsim_vae.frame.psf_shape import psf_shape
 from galsim_vae.model import likelihood
-from galsim_vae.model.flow import CouplingFlow, FlowConfig, Flows
+from galsim_vae.model.flow import FlowConfig, Flows
 from galsim_vae.model.vae import VAE, VAEConfig
 from galsim_vae.train.fit import augment, encoded, observe
 from galsim_vae.train.fit import autoencoder as loop
@@ -333,10 +333,8 @@ def test_refining_improves_the_fit(sources):
 
     start, _ = vae.encode(batch.image, batch.otf, batch.noise, batch.mask)
     assert misfit(refine(vae, batch, steps=20)) < misfit(start)
-    known = CouplingFlow(TINY.latent, 4, FlowConfig(2, 16))
-    known.fit_axes(torch.randn(200, TINY.latent, generator=generator) * 0.1 + 3.0)
-    held = refine(vae, batch, 60, prior=1e6, learning_rate=0.2, known=known)
-    assert held.numpy() == pytest.approx(3.0, abs=0.1)
+    held = refine(vae, batch, 60, prior=1e6, learning_rate=0.2)
+    assert held.numpy() == pytest.approx(0.0, abs=0.1)
 
 
 @pytest.fixture
