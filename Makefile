@@ -107,7 +107,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.python
 	@echo "Installing galsim_vae and the tools of its documentation in $(VENV)."
-	$(INSTALL) '.[docs,train$(WITH_BTK)]'
+	$(INSTALL) '.[docs$(WITH_BTK)]'
 	@touch $@ $(VENV)/.core
 
 # torch stays at the release of constraints.txt, which has a small build for the CPU.

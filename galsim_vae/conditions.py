@@ -148,7 +148,7 @@ def from_table(
     Raises
     ------
     galsim.GalSimRangeError
-        A value is outside its range: the message names column, row, value and range.
+        A value, or an id, is outside its range: the message names column, row, value and range.
     galsim.GalSimValueError
         An unknown column, a wrong unit, NaN or infinity, an id that is not an integer.
     galsim.GalSimIncompatibleValuesError

@@ -6,9 +6,9 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["checked_seed", "draw_seed", "galaxy_uniforms", "normal"]
+__all__ = ["checked_noise_seed", "checked_seed", "draw_seed", "galaxy_uniforms", "normal"]
 
-_MAX_SEED = 2**32 - 1
+_MAX_SEED, _MAX_NOISE_SEED = 2**32 - 1, 2**64 - 1
 
 
 def checked_seed(seed: int) -> int:
@@ -24,13 +24,29 @@ def checked_seed(seed: int) -> int:
     galsim.GalSimRangeError
         It is not in 1 to 2^32 - 1.
     """
+    why = "GalSim draws a seed of its own for 0; seed must be a positive number of 32 bits"
+    return _checked("seed", seed, 1, _MAX_SEED, why)
+
+
+def checked_noise_seed(seed: int) -> int:
+    """Refuse what no pixel's noise is a function of: it needs a whole number of 64 bits.
+
+    Raises
+    ------
+    galsim.GalSimValueError
+        It is not a whole number.
+    galsim.GalSimRangeError
+        It is not in 0 to 2^64 - 1.
+    """
+    name = "The seed of noise"
+    return _checked(name, seed, 0, _MAX_NOISE_SEED, f"{name} is out of range")
+
+
+def _checked(name: str, seed: int, low: int, high: int, why: str) -> int:
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise galsim.GalSimValueError(f"seed must be a whole number from 1 to {_MAX_SEED}", seed)
-    if not 1 <= seed <= _MAX_SEED:
-        raise galsim.GalSimRangeError(
-            "GalSim draws a seed of its own for 0; seed must be a positive number of 32 bits",
-            int(seed), 1, _MAX_SEED,
-        )  # fmt: skip
+        raise galsim.GalSimValueError(f"{name} must be a whole number from {low} to {high}", seed)
+    if not low <= seed <= high:
+        raise galsim.GalSimRangeError(why, int(seed), low, high)
     return int(seed)
 
 

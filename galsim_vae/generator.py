@@ -89,7 +89,8 @@ class GalaxyGenerator:
     OSError
         No such weights, or not a weights file.
     galsim.GalSimValueError
-        Weights that fail their checks; a device that is not there.
+        Weights that fail their checks; a device that is not there; exact or extrapolate that is
+        neither True nor False.
     """
 
     @pinned_torch()
@@ -285,15 +286,16 @@ class GalaxyGenerator:
         return self._sample(asked, np.asarray(seeds, np.uint64), exact, extrapolate)
 
     def _asked(self, table, extrapolate: bool | None) -> cond.Conditions:
-        if extrapolate is None:
-            extrapolate = self.extrapolate
-        _yes_or_no("extrapolate", extrapolate)
-        return read_asked(table, self._model.ranges, extrapolate)
+        return read_asked(table, self._model.ranges, self._chosen("extrapolate", extrapolate))
+
+    def _chosen(self, name: str, value: bool | None) -> bool:
+        """Return what a call has chosen, or else the generator's own."""
+        return getattr(self, name) if value is None else _yes_or_no(name, value)
 
     def _sample(
         self, asked: cond.Conditions, seeds: NDArray, exact: bool | None, extrapolate: bool | None
     ) -> Stamps:
-        extrapolate = self.extrapolate if extrapolate is None else extrapolate
+        extrapolate = self._chosen("extrapolate", extrapolate)
         complete = self._complete(self._with_magnitudes(asked, seeds, extrapolate), seeds)
         decoded = self._draw(complete, seeds)
         return self._laid(decoded, asked, complete, exact, extrapolate)
@@ -303,7 +305,7 @@ class GalaxyGenerator:
         exact: bool | None, extrapolate: bool,
     ) -> Stamps:  # fmt: skip
         """Stamps as they lie on the sky, with the fluxes that were asked for."""
-        exact = self.exact if exact is None else _yes_or_no("exact", exact)
+        exact = self._chosen("exact", exact)
         pixels = float(self._model.flows.half_light_pixels)
         jacobian, offset = _geometry(decoded, complete, exact, pixels, self.frame)
         array = decoded.array.numpy()
@@ -578,7 +580,7 @@ class GalaxyGenerator:
             No usable stamp could be drawn.
         """
         table = cond.one_row(magnitude, half_light_radius, ellipticity, redshift)
-        extrapolate = self.extrapolate if extrapolate is None else extrapolate
+        extrapolate = self._chosen("extrapolate", extrapolate)
         stamps = self.sample(table, rng, exact=exact, extrapolate=extrapolate)
         return stamps.galaxy(0, band, zeropoint, gsparams, extrapolate)
 

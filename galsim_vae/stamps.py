@@ -107,7 +107,6 @@ class Stamps:
                 f"{path} is there already, and may be something else: only files called "
                 ".safetensors are replaced"
             )
-
         tensors = {name: np.ascontiguousarray(value) for name, value in self._tensors().items()}
         header = {"format": _FORMAT, "bands": json.dumps(self.bands), "weights_sha256": self.sha256}
         header["sha256"] = _digest(header, tensors)

@@ -89,7 +89,8 @@ def encode_galaxies(
     Returns
     -------
     astropy.table.QTable
-        Columns ``mean`` and ``width`` (n, latent), ``reduced_chi_square`` of the decoded mean,
+        Columns ``mean`` and ``width`` (n, latent; bands that were not observed have the colours of
+        galaxies like these, which no width tells), ``reduced_chi_square`` of the decoded mean,
         ``log_density`` of the mean under the flow given what is known of the conditions [nat], the
         conditions ``magnitude``, ``half_light_radius``, ``g1``, ``g2`` and ``redshift``,
         ``moments`` and ``thumbnail``.
@@ -147,7 +148,8 @@ def encode_pictures(model: PictureModel, pictures: Pictures, progress: bool = Fa
     Returns
     -------
     astropy.table.QTable
-        Columns ``mean`` and ``width`` (n, latent), ``reduced_chi_square`` of the decoded mean (the
+        Columns ``mean`` and ``width`` (n, latent; bands that were not observed have the colours of
+        galaxies like these, which no width tells), ``reduced_chi_square`` of the decoded mean (the
         noise is what a picture and its smoothed self differ by), ``log_density`` of the mean under
         the flow [nat], ``moments``, ``thumbnail``, ``name``, ``group`` and what else is known.
 

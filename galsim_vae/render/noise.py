@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 import zlib
 from typing import NamedTuple
 
 import galsim
 import numpy as np
 import torch
-from galsim.errors import (
-    GalSimIncompatibleValuesError,
-    GalSimRangeError,
-    GalSimValueError,
-)
+from galsim.errors import GalSimIncompatibleValuesError, GalSimValueError
 from numpy.typing import NDArray
 from torch import Tensor
 
-from galsim_vae.deviates import draw_seed
+from galsim_vae.deviates import checked_noise_seed, draw_seed
 from galsim_vae.filters.names import canonical_name
 
 from . import pixelnoise
@@ -98,7 +93,8 @@ def make_noise(
             "Numbers of photons have no gradient: give GaussianNoise or correlated noise, or draw "
             "without noise", noise=noise, differentiable=True,
         )  # fmt: skip
-    seed = draw_seed(seed) if isinstance(seed, galsim.BaseDeviate) else _whole(seed)
+    deviate = isinstance(seed, galsim.BaseDeviate)
+    seed = draw_seed(seed) if deviate else checked_noise_seed(seed)
     streams = [zlib.crc32(canonical_name(band).encode()) for band in bands]
     correlated = isinstance(noise, galsim.BaseCorrelatedNoise)
     return Noise(noise, seed, streams, amplitude(noise, shape, wcs) if correlated else None)
@@ -207,16 +203,6 @@ def _as_read(model: galsim.CCDNoise, images: Tensor, photon: Tensor, read: Tenso
     mean = ((images.double() + sky) * gain).clamp_(min=0)
     electrons = pixelnoise.poisson(mean, photon) + model.read_noise * read
     return (electrons / gain - sky).to(images.dtype)
-
-
-def _whole(seed: int) -> int:
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise GalSimValueError("The seed of noise must be a whole number", seed) from None
-    if not 0 <= number < 2**64:
-        raise GalSimRangeError("The seed of noise is out of range", number, 0, 2**64 - 1)
-    return number
 
 
 def _correlated(root: NDArray, images: Tensor, seed: int, ids: Tensor, stream: int) -> Tensor:

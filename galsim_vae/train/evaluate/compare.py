@@ -220,18 +220,20 @@ def _in_frame(
 ) -> dict[str, NDArray]:
     """``frame_power`` and ``arms``; of Sersic fits they are not known."""
     image, observing, _, noisy = framed
-    if not noisy:
+    result = {}
+    if noisy:
+        result["frame_power/held_out"] = power_rings(image, observing, noisy=True)
+    else:
         decoded = decoded | {"held_out": image}
-    seen = {"held_out": image} if noisy else {}
     for name, clean in decoded.items():
-        through = frame.see(
-            of_equal_flux(clean, image, observing) if noisy else clean, observing.otf
-        )
-        seen[name] = add_noise(through, observing, random) if noisy else through
-    power = {name: power_rings(each, observing, noisy=noisy) for name, each in seen.items()}
-    result = {f"frame_power/{name}": values for name, values in power.items()}
-    if not noisy:
-        result |= {f"arms/{name}": _arms(clean) for name, clean in decoded.items()}
+        if noisy:
+            clean = of_equal_flux(clean, image, observing)
+        else:
+            result[f"arms/{name}"] = _arms(clean)
+        seen = frame.see(clean, observing.otf)
+        if noisy:
+            seen = add_noise(seen, observing, random)
+        result[f"frame_power/{name}"] = power_rings(seen, observing, noisy=noisy)
     return result
 
 

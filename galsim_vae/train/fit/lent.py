@@ -2,8 +2,8 @@
 
 Of synthetic galaxies, and of real ones as the trained autoencoder sees them through their PSFs,
 some bands are hidden, and their fluxes are predicted from those of the others. The mean of the
-distances, not of their squares, makes that the median: a galaxy's
-colour may be far from what its others tell.
+distances, not of their squares, makes that the median: a galaxy's colour may be far from what its
+others tell.
 """
 
 from pathlib import Path
@@ -93,9 +93,9 @@ def real_colours(vae: VAE, sources: Sources) -> Tensor:
 
     They are those of the decoded galaxy; NaN where a band was not observed or shows nothing.
     """
-    real, found = sources.real, []
+    real, found = sources.real, [torch.empty((0, vae.config.bands), device=sources.device)]
     if real is None:
-        return torch.empty((0, vae.config.bands), device=sources.device)
+        return found[0]
     known = torch.isfinite(real.log_flux)
     rows = (known.sum(1) > 1).nonzero()[:, 0]
     for k in range(0, len(rows), _PART):
@@ -103,7 +103,7 @@ def real_colours(vae: VAE, sources: Sources) -> Tensor:
         seen = Batch(*(value[part] for value in real.observed)).no_better_than(INFERENCE.best)
         mean, _ = vae.infer(seen.image, seen.otf, seen.noise, seen.mask)
         found.append(torch.where(known[part], vae.decoder.colours(mean), torch.nan))
-    return torch.cat(found) if found else known.new_empty((0, known.shape[1]), dtype=torch.float32)
+    return torch.cat(found)
 
 
 def _some(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
